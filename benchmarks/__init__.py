@@ -1,0 +1,1 @@
+"""Speed and size, measured beside named peers or physical limits in one run; `make bench` prints the table."""

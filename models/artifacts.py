@@ -1,0 +1,254 @@
+"""How anything is written: whole or not at all, beside a manifest that names what it was made from.
+
+An artifact is a folder with a `manifest.json`. It is made in a `.work` folder and renamed into place when it is
+whole, so a reader sees all of it or none. A killed job leaves its draft in `.work`; the next call with the same
+kind, inputs, config and seed finds that draft and goes on from it.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import shutil
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+MANIFEST = "manifest.json"
+WORK = ".work"
+REPLACED = "replaced--"
+FORMAT_VERSION = 1
+
+# Logs hold times and speeds: they would give equal artifacts different ids.
+NOT_PART_OF_THE_ID = {MANIFEST, "intent.json", "metrics.jsonl", "metrics.json", "training.json"}
+
+
+class ArtifactError(ValueError):
+    """An artifact is missing, foreign, damaged, or being written by somebody else."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What an artifact is and what it was made from.
+
+    Attributes:
+        kind: `dataset`, `model`, `activations`, `sae`, `features`, …
+        inputs: for each input, its path from the run's folder and its id.
+        config: everything that was chosen; plain JSON.
+        seed: the one seed, where there is one.
+        checksums: SHA-256 of each tensor (`file#tensor`) and of each other file.
+        made: time and machine; no part of the id.
+    """
+
+    kind: str
+    inputs: dict[str, str] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    seed: int | None = None
+    checksums: dict[str, str] = field(default_factory=dict)
+    version: int = FORMAT_VERSION
+    made: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """SHA-256 of the canonical manifest without time and machine."""
+        body = {k: v for k, v in self.to_dict().items() if k != "made"}
+        return hashlib.sha256(canonical(body).encode()).hexdigest()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The manifest as plain JSON."""
+        return dict(vars(self))
+
+    @classmethod
+    def read(cls, folder: str | Path) -> "Manifest":
+        """The manifest of an artifact folder; `ArtifactError` if there is none or it is not ours."""
+        path = Path(folder) / MANIFEST
+        try:
+            found = json.loads(path.read_text("utf8"))
+        except FileNotFoundError:
+            raise ArtifactError(f"{folder} is not an artifact: it has no {MANIFEST}.") from None
+        except ValueError:
+            raise ArtifactError(f"{path} is damaged: it is not JSON.") from None
+        if not isinstance(found, dict) or not {"kind", "version", "inputs", "config"} <= set(found):
+            raise ArtifactError(f"{path} is not a manifest of this workbench.")
+        if found["version"] > FORMAT_VERSION:
+            raise ArtifactError(
+                f"{folder} was written in format {found['version']}, later than the {FORMAT_VERSION} known here: "
+                "update the workbench."
+            )
+        return cls(**{name: found[name] for name in cls.__dataclass_fields__ if name in found})
+
+
+@dataclass
+class Draft:
+    """An artifact being made: write its files into `path`.
+
+    Attributes:
+        path: the working folder.
+        resumed: whether a killed job with the same inputs and config left files there.
+        results: facts known only at the end; they join the manifest's config under `results`.
+        checksums: what the writer has hashed while writing, so that it is not read again.
+    """
+
+    path: Path
+    resumed: bool
+    results: dict[str, Any] = field(default_factory=dict)
+    checksums: dict[str, str] = field(default_factory=dict)
+
+
+@contextmanager
+def publishing(
+    path: str | Path,
+    kind: str,
+    *,
+    inputs: dict[str, str] | None = None,
+    config: dict[str, Any] | None = None,
+    seed: int | None = None,
+) -> Iterator[Draft]:
+    """Make the artifact at `path`: yields a `Draft`, and publishes it whole when the block ends well.
+
+    What was at `path` before stays readable until then. An exception or a kill leaves the draft for a later resume.
+    Raises `ArtifactError` while another process is making the same artifact.
+    """
+    path = Path(path)
+    work = work_folder(path)
+    work.mkdir(parents=True, exist_ok=True)
+    repair(work)
+    draft_path = work / _flat_name(path, work)
+    intent = json.loads(canonical({"kind": kind, "inputs": inputs or {}, "config": config or {}, "seed": seed}))
+    with _lock(work / (draft_path.name + ".lock"), path):
+        resumed = _read_json(draft_path / "intent.json") == intent
+        if not resumed:
+            shutil.rmtree(draft_path, ignore_errors=True)
+            draft_path.mkdir()
+            write_json(draft_path / "intent.json", intent)
+        draft = Draft(draft_path, resumed)
+        yield draft
+        manifest = Manifest(
+            kind=kind,
+            inputs=intent["inputs"],
+            config=intent["config"] | ({"results": draft.results} if draft.results else {}),
+            seed=seed,
+            checksums=_checksums(draft),
+            made={
+                "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                "machine": platform.machine(),
+                "python": platform.python_version(),
+            },
+        )
+        (draft_path / "intent.json").unlink()
+        write_json(draft_path / MANIFEST, manifest.to_dict())
+        _rename_into_place(draft_path, path, work)
+
+
+def repair(work: Path) -> None:
+    """Close the gap that a kill can leave between the two renames of a replacement."""
+    for old in work.glob(REPLACED + "*"):
+        home = work.parent / unquote(old.name.removeprefix(REPLACED))
+        if home.exists():
+            shutil.rmtree(old)
+        else:
+            old.rename(home)
+
+
+def work_folder(path: Path) -> Path:
+    """The `.work` of the run that `path` lies in; outside a run, one beside `path`."""
+    for parent in path.absolute().parents:
+        if (parent / WORK).is_dir():
+            return parent / WORK
+    return path.absolute().parent / WORK
+
+
+def canonical(value: Any) -> str:
+    """One spelling of a JSON value: sorted keys, no spaces. Raises `ValueError` for NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON so that a reader never sees half of it."""
+    part = path.with_name(path.name + ".part")
+    with part.open("w", encoding="utf8") as file:
+        file.write(json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True))
+        file.flush()
+        os.fsync(file.fileno())
+    part.rename(path)
+
+
+def tensor_checksums(path: Path) -> dict[str, str]:
+    """SHA-256 of each tensor of a safetensors file, read from its header on, without loading it."""
+    sums = {}
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(length))
+        for name, entry in header.items():
+            if name == "__metadata__":
+                continue
+            begin, end = entry["data_offsets"]
+            file.seek(8 + length + begin)
+            digest = hashlib.sha256(canonical([entry["dtype"], entry["shape"]]).encode())
+            left = end - begin
+            while left:
+                block = file.read(min(left, 1 << 20))
+                if not block:
+                    raise ArtifactError(f"{path} is cut short: tensor {name} is not whole.")
+                digest.update(block)
+                left -= len(block)
+            sums[name] = digest.hexdigest()
+    return sums
+
+
+def _checksums(draft: Draft) -> dict[str, str]:
+    sums = dict(draft.checksums)
+    hashed_files = {key.split("#")[0] for key in sums}
+    for file in sorted(p for p in draft.path.rglob("*") if p.is_file()):
+        name = file.relative_to(draft.path).as_posix()
+        if file.name in NOT_PART_OF_THE_ID or name in hashed_files:
+            continue
+        if file.suffix == ".safetensors":
+            sums |= {f"{name}#{tensor}": value for tensor, value in tensor_checksums(file).items()}
+        else:
+            sums[name] = hashlib.sha256(file.read_bytes()).hexdigest()
+    return sums
+
+
+def _rename_into_place(draft: Path, path: Path, work: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        old = work / (REPLACED + draft.name)
+        path.rename(old)
+        draft.rename(path)
+        shutil.rmtree(old)
+    else:
+        draft.rename(path)
+
+
+def _flat_name(path: Path, work: Path) -> str:
+    return quote(os.path.relpath(path.absolute(), work.parent), safe="")
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text("utf8"))
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+@contextmanager
+def _lock(lock: Path, path: Path) -> Iterator[None]:
+    """An advisory lock that the system itself releases when its holder dies."""
+    with lock.open("a+", encoding="utf8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise ArtifactError(f"{path} is being written by {holder}: wait for it, or stop it.") from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()}")
+        file.flush()
+        yield

@@ -1,0 +1,103 @@
+"""A subject on disk: `config.json` and `weights.safetensors` in its run's `model/`."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Protocol
+
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+from torch import nn
+
+from models.artifacts import ArtifactError, Manifest, publishing, write_json
+from models.transformer import Transformer, TransformerConfig
+
+
+class _Config(Protocol):
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Any: ...
+
+
+# An architecture is known by the name that its config.json carries.
+ARCHITECTURES: dict[str, tuple[type[nn.Module], type[_Config]]] = {"transformer": (Transformer, TransformerConfig)}
+
+
+def save_model(model: nn.Module, run: str | Path, inputs: dict[str, str] | None = None) -> str:
+    """Publish `model` as the run's `model/` and return the artifact's id."""
+    path = Path(run) / "model"
+    with publishing(path, "model", inputs=inputs, config=model_config(model)) as draft:
+        write_model(model, draft.path)
+    model.artifact_id = Manifest.read(path).id
+    return model.artifact_id
+
+
+def load_model(run: str | Path, step: int | None = None) -> nn.Module:
+    """The run's subject, in evaluation mode, with its tokenizer where the run has one.
+
+    Args:
+        run: the run's folder.
+        step: a step of training whose checkpoint was kept; the final weights where it is None.
+    """
+    path = Path(run) / "model"
+    manifest = Manifest.read(path)
+    if manifest.kind != "model":
+        raise ArtifactError(f"{path} holds {manifest.kind}, not a model.")
+    weights = path / "weights.safetensors" if step is None else _checkpoint(path, step)
+    model = build_model(json.loads((path / "config.json").read_text("utf8")))
+    try:
+        model.load_state_dict(load_file(weights))
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ArtifactError(f"{weights} does not hold this model's weights: {str(error).splitlines()[0]}") from error
+    tokenizer = Path(run) / "data" / "tokenizer.json"
+    if tokenizer.exists():
+        model.tokenizer = Tokenizer.from_file(str(tokenizer))
+    model.artifact_id = manifest.id if step is None else f"{manifest.id}@{step}"
+    return model.eval()
+
+
+def write_model(model: nn.Module, folder: Path) -> None:
+    """Write `config.json` and `weights.safetensors` into a folder."""
+    write_json(folder / "config.json", model_config(model))
+    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / "weights.safetensors")
+
+
+def model_config(model: nn.Module) -> dict[str, Any]:
+    """The subject's config as plain JSON, with the name of its architecture."""
+    for name, (kind, _) in ARCHITECTURES.items():
+        if type(model) is kind:
+            return {"architecture": name} | model.cfg.to_dict()
+    raise ValueError(f"{type(model).__name__} is no architecture of models: there are {', '.join(ARCHITECTURES)}.")
+
+
+def build_model(config: dict[str, Any]) -> nn.Module:
+    """A fresh subject of the given config."""
+    values = dict(config)
+    name = values.pop("architecture", None)
+    if name not in ARCHITECTURES:
+        raise ArtifactError(f"no architecture is called {name!r}: there are {', '.join(ARCHITECTURES)}.")
+    kind, config_type = ARCHITECTURES[name]
+    return kind(config_type.from_dict(values))
+
+
+def fingerprint(model: nn.Module) -> str:
+    """What an artifact names as its model: the saved id, or a digest of the weights of one never saved."""
+    if getattr(model, "artifact_id", None):
+        return model.artifact_id
+    digest = hashlib.sha256()
+    for name, value in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().float().numpy().tobytes())
+    return f"unsaved-{digest.hexdigest()}"
+
+
+def checkpoint_steps(run: str | Path) -> list[int]:
+    """The steps of training whose weights were kept."""
+    found = (Path(run) / "model" / "checkpoints").glob("step-*.safetensors")
+    return sorted(int(p.stem.removeprefix("step-")) for p in found)
+
+
+def _checkpoint(model_path: Path, step: int) -> Path:
+    steps = checkpoint_steps(model_path.parent)
+    if step not in steps:
+        raise ValueError(f"no checkpoint was kept at step {step}: there are {', '.join(map(str, steps)) or 'none'}.")
+    return model_path / "checkpoints" / f"step-{step}.safetensors"

@@ -1,0 +1,187 @@
+"""A recording holds what the hooks held, at the right rows, whatever happens on the way."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from models import Dataset, Transformer, TransformerConfig
+from models.artifacts import ArtifactError
+from workbench.activations import ActivationStore, harvest
+from workbench.activations.harvest import _Writer
+
+HOOKS = ["blocks.0.mlp.hook_post", "blocks.1.attn.hook_z", "blocks.1.hook_resid_pre"]
+
+
+def model() -> Transformer:
+    return Transformer(TransformerConfig(n_layers=2, d_model=16, n_heads=2, n_ctx=12, d_vocab=40, seed=0)).eval()
+
+
+def data(n_seq: int = 30) -> Dataset:
+    generator = torch.Generator().manual_seed(1)
+    tokens = torch.randint(1, 40, (n_seq, 12), generator=generator)
+    tokens[:, 0] = 0
+    lengths = torch.randint(2, 13, (n_seq,), generator=generator)
+    mask = torch.arange(12) < lengths[:, None]
+    tokens[~mask] = 0
+    labels = pa.table({"id": pa.array(tokens[mask].numpy().astype(np.int16))})
+    docs = torch.arange(n_seq) // 3
+    names = [f"doc {i}" for i in range(int(docs.max()) + 1)]
+    table = pa.table({"name": names, "split": ["test" if i % 4 == 0 else "train" for i in range(len(names))]})
+    return Dataset(tokens, mask, docs, labels, table)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return harvest(model(), data(), HOOKS, tmp_path_factory.mktemp("run") / "a", batch_size=4, shard_rows=60)
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_every_row_is_the_models_own_activation(store, hook):
+    _, cache = model().run_with_cache(data().tokens)
+    keep = data().mask.clone()
+    keep[:, 0] = False
+    expected = cache[hook].flatten(2)[keep]
+    assert len(store.manifest.config["results"]["shards"]) > 2
+    torch.testing.assert_close(store[hook][:], expected)
+    assert store.shape(hook) == tuple(cache[hook].shape[2:])
+
+
+def test_rows_say_where_they_stand(store):
+    rows = store.rows.to_table().to_pydict()
+    tokens = data().tokens[rows["seq"], rows["pos"]]
+    assert tokens.tolist() == rows["token"] == rows["id"]
+    assert data().docs[rows["seq"]].tolist() == rows["doc"]
+    assert min(rows["pos"]) == 1  # BOS is left out
+    assert len(store) == data().n_tokens
+
+
+def test_slices_indices_masks_and_single_rows_agree(store):
+    hook = HOOKS[0]
+    everything = store[hook][:]
+    mask = np.random.default_rng(0).random(len(store)) < 0.3
+    picked = np.array([len(store) - 1, 0, 70, 3, 3])
+    assert torch.equal(store[hook][50:130], everything[50:130])
+    assert torch.equal(store[hook][mask], everything[torch.from_numpy(mask)])
+    assert torch.equal(store[hook][picked], everything[torch.from_numpy(picked)])
+    assert torch.equal(store[hook][-1], everything[-1])
+    assert torch.equal(store[hook][torch.tensor([5, 2])], everything[[5, 2]])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_keeps_what_it_can(tmp_path, store, dtype):
+    half = harvest(model(), data(), HOOKS[:1], tmp_path / "a", dtype=dtype)
+    expected = store[HOOKS[0]][:].to(getattr(torch, dtype)).float()
+    assert torch.equal(half[HOOKS[0]][:], expected)
+    assert half[HOOKS[0]][:].dtype == torch.float32
+
+
+def test_an_epoch_of_batches_is_every_row_of_the_split_once(store):
+    hook = HOOKS[0]
+    batches = list(store.batches(hook, 16, seed=3, split="train", epochs=1))
+    train = store[hook][store.rows_of("train")]
+    found = torch.cat(batches)
+    assert all(len(b) == 16 for b in batches[:-1])
+    assert torch.equal(found.sort(0).values, train.sort(0).values)
+    assert not torch.equal(found, train)
+
+
+def test_epochs_differ_and_a_resumed_reading_joins_seamlessly(store):
+    hook = HOOKS[0]
+    n = len(store.rows_of(None))
+    reading = store.batches(hook, 16, seed=3, epochs=3)
+    batches = list(reading)
+    assert sum(len(b) for b in batches) == 3 * n
+    assert not torch.equal(batches[0], list(reading)[n // 16 + 1])
+    for start in (1, 7, 19):
+        rest = list(reading.resume(start))
+        assert len(rest) == len(batches) - start
+        assert all(torch.equal(a, b) for a, b in zip(rest, batches[start:], strict=True))
+
+
+def test_the_seed_orders_the_batches(store):
+    def first(seed):
+        return next(iter(store.batches(HOOKS[0], 16, seed=seed)))
+
+    assert torch.equal(first(0), first(0))
+    assert not torch.equal(first(0), first(1))
+
+
+def test_a_killed_harvest_goes_on_to_the_same_bits(tmp_path, store, monkeypatch):
+    (tmp_path / ".work").mkdir()
+    write = _Writer._write
+
+    def killed(self, tensors, rows):
+        if len(self.state["shards"]) == 2:
+            raise KeyboardInterrupt
+        write(self, tensors, rows)
+
+    monkeypatch.setattr(_Writer, "_write", killed)
+    with pytest.raises(KeyboardInterrupt):
+        harvest(model(), data(), HOOKS, tmp_path / "a", batch_size=4, shard_rows=60)
+    assert not (tmp_path / "a").exists()
+
+    written = []
+
+    def counted(self, tensors, rows):
+        written.append(rows.num_rows)
+        write(self, tensors, rows)
+
+    monkeypatch.setattr(_Writer, "_write", counted)
+    resumed = harvest(model(), data(), HOOKS, tmp_path / "a", batch_size=4, shard_rows=60)
+    assert len(written) == len(store.manifest.config["results"]["shards"]) - 2
+    assert resumed.id == store.id
+
+
+def test_shards_hold_whole_batches_and_stay_bounded(store):
+    assert all(n <= 60 for n in store.manifest.config["results"]["shards"])
+
+
+def test_a_nan_names_hook_document_and_position(tmp_path):
+    broken = model()
+    broken.add_hook("blocks.0.mlp.hook_pre", lambda value, hook: value.index_fill(1, torch.tensor(5), float("nan")))
+    row = int((data().mask.sum(1) > 5).nonzero()[0])
+    name = data().doc_table["name"][int(data().docs[row])].as_py()
+    with pytest.raises(FloatingPointError, match=f"blocks.0.mlp.hook_post is NaN.* in document {name} at position 5"):
+        harvest(broken, data(), HOOKS[:1], tmp_path / "a")
+
+
+def test_what_float16_cannot_hold_is_not_written_as_infinity(tmp_path):
+    huge = model()
+    with torch.no_grad():
+        huge.W_E.mul_(1e6)
+    with pytest.raises(FloatingPointError, match="too large for torch.float16"):
+        harvest(huge, data(), ["blocks.0.hook_resid_pre"], tmp_path / "a", dtype="float16")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"hooks": ["blocks.0.mlp.hook_pots"]}, "no hook 'blocks.0.mlp.hook_pots': did you mean .*hook_post"),
+        ({"hooks": []}, "no hook was named"),
+        ({"dtype": "int8"}, "dtype is 'int8'"),
+    ],
+)
+def test_bad_input_is_refused_before_any_work(tmp_path, change, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        harvest(model(), data(), change.pop("hooks", HOOKS), tmp_path / "a", **change)
+    assert not any(tmp_path.iterdir())
+
+
+def test_what_a_store_does_not_have_is_named(store):
+    with pytest.raises(ValueError, match="no recording of 'blocks.9.hook': it has blocks.0.mlp.hook_post"):
+        store["blocks.9.hook"]
+    with pytest.raises(ValueError, match="no label 'depth': it has doc, seq"):
+        store.columns("depth")
+    with pytest.raises(IndexError, match="out of range"):
+        store[HOOKS[0]][[10**6]]
+    with pytest.raises(ValueError, match="cannot be filled"):
+        store.batches(HOOKS[0], 10**6)
+
+
+def test_a_truncated_shard_is_named_not_crashed_on(tmp_path):
+    made = harvest(model(), data(), HOOKS[:1], tmp_path / "a")
+    shard = made.path / "shard-00000.safetensors"
+    shard.write_bytes(shard.read_bytes()[:-100])
+    with pytest.raises(ArtifactError, match=r"shard .*shard-00000.safetensors is cut short"):
+        ActivationStore.open(made.path)[HOOKS[0]][:10]

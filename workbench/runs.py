@@ -1,0 +1,186 @@
+"""The run: one folder with one trained subject and everything derived from it."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from models.artifacts import MANIFEST, WORK, ArtifactError, Manifest, repair
+
+# Where each kind of artifact stands in a run: alone in its folder, or one folder for each name.
+SINGLE = {"dataset": "data", "model": "model"}
+NAMED = {
+    "activations": "activations",
+    "sae": "saes",
+    "features": "features",
+    "probe": "probes",
+    "analysis": "analyses",
+}
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One artifact of a run.
+
+    Attributes:
+        kind: `dataset`, `model`, `activations`, `sae`, `features`, …
+        name: its folder's name; for data and model the folder itself.
+        path: its folder.
+        manifest: what it was made from.
+        stale: one of its inputs has since been replaced, is gone, or is stale itself.
+    """
+
+    kind: str
+    name: str
+    path: Path
+    manifest: Manifest
+    stale: bool
+
+    @property
+    def id(self) -> str:
+        """The manifest's id."""
+        return self.manifest.id
+
+    @property
+    def n_bytes(self) -> int:
+        """Size on disk."""
+        return sum(f.stat().st_size for f in self.path.rglob("*") if f.is_file())
+
+
+class Run:
+    """A run folder. `Run.open` for one that exists, `Run.create` for one that need not yet."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Run":
+        """The run at `path`, repaired if a kill left it between two renames. Raises `ArtifactError` if it is none."""
+        path = Path(path)
+        if not path.is_dir():
+            raise ArtifactError(f"there is no run at {path}: `workbench train --run {path}` makes one.")
+        if (path / WORK).is_dir():
+            repair(path / WORK)
+        if not is_run(path):
+            raise ArtifactError(f"{path} is not a run of this workbench: it has neither data/ nor model/.")
+        return cls(path)
+
+    @classmethod
+    def create(cls, path: str | Path) -> "Run":
+        """The run at `path`, made if there is none. Raises `ArtifactError` for a folder with other things in it."""
+        path = Path(path)
+        if path.exists() and not path.is_dir():
+            raise ArtifactError(f"{path} is a file: a run is a folder.")
+        if path.is_dir() and any(path.iterdir()) and not is_run(path):
+            raise ArtifactError(f"{path} holds other things and is not a run: choose an empty or a new folder.")
+        (path / WORK).mkdir(parents=True, exist_ok=True)
+        repair(path / WORK)
+        return cls(path)
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.path.resolve().name
+
+    @cached_property
+    def _manifests(self) -> dict[str, Manifest]:
+        return {key: Manifest.read(self.path / key) for key in self._keys()}
+
+    def refresh(self) -> "Run":
+        """The same run, read anew."""
+        return Run(self.path)
+
+    def artifacts(self) -> list[Artifact]:
+        """Every artifact, upstream first."""
+        kinds = {folder: kind for kind, folder in (SINGLE | NAMED).items()}
+        return [
+            Artifact(kinds[key.split("/")[0]], key.split("/")[-1], self.path / key, manifest, self._is_stale(key))
+            for key, manifest in self._manifests.items()
+        ]
+
+    def find(self, kind: str, name: str | None = None) -> Artifact:
+        """The artifact of a kind: the named one, or the only (else the newest) one.
+
+        Raises `ArtifactError`, naming those there are, if there is none.
+        """
+        found = [a for a in self.artifacts() if a.kind == kind]
+        chosen = [a for a in found if name in (None, a.name)]
+        if not chosen:
+            there = f"there are {', '.join(a.name for a in found)}" if found else "there is none"
+            wanted = f"{kind} {name!r}" if name else kind
+            raise ArtifactError(f"run {self.path} has no {wanted}: {there}.")
+        return max(chosen, key=lambda a: a.manifest.made.get("time", ""))
+
+    def path_of(self, kind: str, name: str | None = None) -> Path:
+        """Where an artifact of this kind and name stands or would stand."""
+        if kind in SINGLE:
+            return self.path / SINGLE[kind]
+        if not name or "/" in name or name.startswith("."):
+            raise ValueError(f"{name!r} cannot be the name of an artifact: use letters, digits, '.', '-' and '_'.")
+        return self.path / NAMED[kind] / name
+
+    def inputs(self, *artifacts: Artifact) -> dict[str, str]:
+        """The `inputs` of a manifest: path from the run's folder, and id."""
+        return {a.path.relative_to(self.path).as_posix(): a.id for a in artifacts}
+
+    def dataset(self) -> Any:
+        """The run's `Dataset`."""
+        from models.dataset import Dataset
+
+        return Dataset.load(self.path)
+
+    def model(self, step: int | None = None) -> Any:
+        """The run's subject, at a step of its training if one is named."""
+        from models.saving import load_model
+
+        return load_model(self.path, step)
+
+    def unfinished(self) -> list[str]:
+        """What killed jobs left half made, each as its path in the run."""
+        from urllib.parse import unquote
+
+        return sorted(unquote(p.parent.name) for p in (self.path / WORK).glob("*/intent.json"))
+
+    def remove(self, artifact: Artifact) -> None:
+        """Take an artifact away."""
+        shutil.rmtree(artifact.path)
+        self.__dict__.pop("_manifests", None)
+
+    def _keys(self) -> Iterator[str]:
+        for folder in SINGLE.values():
+            if (self.path / folder / MANIFEST).exists():
+                yield folder
+        for folder in NAMED.values():
+            for path in sorted((self.path / folder).glob(f"*/{MANIFEST}")):
+                yield f"{folder}/{path.parent.name}"
+
+    def _is_stale(self, key: str) -> bool:
+        for name, known_id in self._manifests[key].inputs.items():
+            if known_id.startswith("unsaved-"):
+                continue
+            current = self._manifests.get(name)
+            if current is None and (self.path / name / MANIFEST).exists():  # another run's
+                if Manifest.read(self.path / name).id != known_id:
+                    return True
+            elif current is None or current.id != known_id.split("@")[0] or self._is_stale(name):
+                return True
+        return False
+
+
+def is_run(path: str | Path) -> bool:
+    """Whether a folder is a run, finished or not."""
+    path = Path(path)
+    return (path / WORK).is_dir() or any((path / f / MANIFEST).exists() for f in SINGLE.values())
+
+
+def list_runs(root: str | Path = "runs") -> list[Run]:
+    """Every run below a folder, nested ones too, by path."""
+    root = Path(root)
+    if is_run(root):
+        return [Run(root)]
+    found: list[Run] = []
+    for path in sorted(p for p in root.glob("*") if p.is_dir() and not p.name.startswith(".")):
+        found += list_runs(path)
+    return found
