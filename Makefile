@@ -17,7 +17,7 @@ explore: $(VENV)/.base
 	$(BIN)/workbench explore --run $(RUN)
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not browser"
+	$(BIN)/python -m pytest -m "not browser and not reproduce"
 
 test-browser: $(VENV)/.dev
 	$(BIN)/python -m pytest -m browser
@@ -31,8 +31,8 @@ lint: $(VENV)/.dev
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks
 
-reproduce: $(VENV)/.base
-	$(BIN)/workbench reproduce
+reproduce: $(VENV)/.dev
+	$(BIN)/python -m pytest -m reproduce -s
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache
@@ -42,10 +42,10 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.base: pyproject.toml constraints.txt | $(VENV)/bin/python
-	@echo "Setting up $(VENV): about 100 s the first time."
-	$(PIP) -c constraints.txt $(TORCH)
-	$(PIP) -c constraints.txt -e .
-	@touch $@
+	@echo "Setting up $(VENV) (budget 100 s)"; date +%s > $@.started
+	@$(PIP) -c constraints.txt $(TORCH)
+	@$(PIP) -c constraints.txt -e .
+	@echo "    set-up took $$(( $$(date +%s) - $$(cat $@.started) )) s of 100 s"; mv $@.started $@
 
 $(VENV)/.dev: $(VENV)/.base
 	$(PIP) -c constraints.txt -e '.[dev]'

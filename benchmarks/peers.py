@@ -1,0 +1,28 @@
+"""Virtual environments of other libraries, made when they are first needed and kept beside the benchmarks."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+FOLDER = Path(__file__).parent / ".peers"
+
+
+def saelens_python() -> Path:
+    """The interpreter of an environment that holds SAELens 6.54, which wants an older TransformerLens than ours."""
+    return _environment("saelens", [os.environ.get("TORCH", "torch==2.13.0")], ["sae-lens==6.54.*"])
+
+
+def _environment(name: str, *groups: list[str]) -> Path:
+    folder = FOLDER / name
+    python, stamp = folder / "bin" / "python", folder / ".installed"
+    wanted = repr(groups)
+    if not stamp.exists() or stamp.read_text("utf8") != wanted:
+        print(f"making {folder}: some minutes the first time", flush=True)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
+        for group in groups:
+            # One after the other: the build of PyTorch is chosen first, and kept by what needs it.
+            words = [word for requirement in group for word in requirement.split()]
+            subprocess.run([python, "-m", "pip", "install", "--quiet", *words], check=True)
+        stamp.write_text(wanted, "utf8")
+    return python

@@ -1,0 +1,32 @@
+"""Detection: how well each of many columns detects each of many labels, thresholds and choices made on rows apart."""
+
+from probes.detection.columns import Columns, DenseColumns, Ladder, SparseColumns
+from probes.detection.detect import Detection, HeldOut, conjunctions, detect, with_pairs
+from probes.detection.labels import Choice, LabelCounts, PairChoice, best_pairs, count_labels, count_together
+from probes.detection.scores import Confusion, bootstrap_f1_gain, confusion, f1_from_counts
+from probes.detection.sets import SetChoice, best_column_for_sets, best_sets
+
+__all__ = [
+    "Choice",
+    "Columns",
+    "Confusion",
+    "DenseColumns",
+    "Detection",
+    "HeldOut",
+    "LabelCounts",
+    "Ladder",
+    "PairChoice",
+    "SetChoice",
+    "SparseColumns",
+    "best_column_for_sets",
+    "best_pairs",
+    "best_sets",
+    "bootstrap_f1_gain",
+    "confusion",
+    "conjunctions",
+    "count_labels",
+    "count_together",
+    "detect",
+    "f1_from_counts",
+    "with_pairs",
+]

@@ -1,0 +1,196 @@
+"""How columns detect labels, and conjunctions of two labels: exact counts for all of them at once."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int, UInt8
+from threadpoolctl import threadpool_limits
+
+from probes.detection.columns import WIDE_FRACTIONS, Columns, DenseColumns, Ladder
+from probes.detection.scores import f1_from_counts
+
+LABEL_BLOCK = 128
+# Blocks of rows that stay in the cache.
+ROW_BLOCK = 4096
+# A detector that fires b times as often as its label holds has F1 of at most 2/(1 + b): below .23 here.
+TOO_WIDE = 8
+
+
+@dataclass(frozen=True)
+class LabelCounts:
+    """Columns against labels at every level.
+
+    Attributes:
+        tp: true positives.
+        fired: how often each column fires at each level.
+        thresholds: the levels' thresholds.
+        positives: how often each label holds.
+    """
+
+    tp: Int[np.ndarray, "columns levels labels"]
+    fired: Int[np.ndarray, "columns levels"]
+    thresholds: Float[np.ndarray, "columns levels"]
+    positives: Int[np.ndarray, " labels"]
+
+    def f1(self) -> Float[np.ndarray, "columns levels labels"]:
+        """F1 of every column at every level for every label."""
+        return f1_from_counts(self.tp, self.fired[:, :, None], self.positives)
+
+    def best_label(self) -> "Choice":
+        """For each column, the label and level of the highest F1."""
+        f1 = self.f1().reshape(len(self.tp), -1)
+        best = f1.argmax(1)
+        level, label = np.divmod(best, self.tp.shape[2])
+        column = np.arange(len(self.tp))
+        return Choice(column, label, self.thresholds[column, level], f1[column, best])
+
+    def best_column(self) -> "Choice":
+        """For each label, the column and level of the highest F1."""
+        n_labels = self.tp.shape[2]
+        f1 = self.f1().reshape(-1, n_labels)
+        best = f1.argmax(0)
+        column, level = np.divmod(best, self.tp.shape[1])
+        label = np.arange(n_labels)
+        return Choice(column, label, self.thresholds[column, level], f1[best, label])
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Detectors that were chosen: a column, its threshold, what it is to detect, and F1 where it was chosen."""
+
+    column: Int[np.ndarray, " chosen"]
+    label: Int[np.ndarray, " chosen"]
+    threshold: Float[np.ndarray, " chosen"]
+    f1: Float[np.ndarray, " chosen"]
+
+    def then(self, other: "Choice") -> "Choice":
+        """Both one behind the other, the labels of the other numbered on from these."""
+        return Choice(
+            np.concatenate([self.column, other.column]),
+            np.concatenate([self.label, len(self.label) + other.label]),
+            np.concatenate([self.threshold, other.threshold]),
+            np.concatenate([self.f1, other.f1]),
+        )
+
+
+@dataclass(frozen=True)
+class PairChoice:
+    """For each column the conjunction that beats its best single label; `f1` is 0 where there is none."""
+
+    first: Int[np.ndarray, " columns"]
+    second: Int[np.ndarray, " columns"]
+    threshold: Float[np.ndarray, " columns"]
+    f1: Float[np.ndarray, " columns"]
+
+
+def count_labels(columns: Columns, labels: UInt8[np.ndarray, "rows labels"]) -> LabelCounts:
+    """Count every column's true positives for every label at every level of its ladder.
+
+    Dense columns have wide levels beside: there a label is counted only if the column would not fire more than
+    `TOO_WIDE` times as often as it holds (0 true positives stand for the rest).
+    """
+    ladder = columns.ladder
+    positives = labels.sum(0, dtype=np.int64)
+    tp, fired, thresholds = _count_bands(ladder, labels), ladder.fired, ladder.thresholds
+    if isinstance(columns, DenseColumns):
+        wide_tp, wide_fired = _count_wide(columns, labels, positives)
+        tp, fired = np.concatenate([tp, wide_tp], axis=1), np.concatenate([fired, wide_fired], axis=1)
+        thresholds = np.concatenate([thresholds, columns.wide_thresholds], axis=1)
+    return LabelCounts(tp, fired, thresholds, positives)
+
+
+def count_together(labels: UInt8[np.ndarray, "rows labels"]) -> Int[np.ndarray, "labels labels"]:
+    """How often each two labels hold on the same row."""
+    together = torch.zeros(labels.shape[1], labels.shape[1], dtype=torch.int64)
+    for start in range(0, len(labels), ROW_BLOCK):
+        block = torch.from_numpy(labels[start : start + ROW_BLOCK]).float()
+        together += (block.T @ block).long()
+    return together.numpy()
+
+
+def best_pairs(
+    ladder: Ladder,
+    labels: UInt8[np.ndarray, "rows labels"],
+    counts: LabelCounts,
+    together: Int[np.ndarray, "labels labels"],
+    to_beat: Float[np.ndarray, " columns"],
+) -> PairChoice:
+    """For each column the conjunction of two labels, at any level, with the highest F1 above `to_beat`.
+
+    The search is exact. No conjunction has more true positives than either of its labels, and how often both hold is
+    known, so F1 is bounded for all pairs before any is counted; labels in no pair that could beat the best so far are
+    left out of the product, which are nearly all of them.
+    """
+    n = len(ladder.fired)
+    first, second = np.zeros(n, np.int64), np.zeros(n, np.int64)
+    threshold, best = np.zeros(n, np.float32), np.zeros(n, np.float32)
+    # Thousands of small products: threads would spend their time waiting for each other.
+    with threadpool_limits(1, user_api="blas"):
+        for column in range(n):
+            bar = float(to_beat[column])
+            for level, fired in enumerate(ladder.fired[column].tolist()):
+                able = _able(counts.tp[column, level], fired, together, bar)
+                if len(able) < 2:
+                    continue
+                rows = ladder.rows[ladder.starts[column] : ladder.starts[column] + fired]
+                hit = labels[rows].take(able, axis=1).astype(np.float32)
+                f1 = 2 * (hit.T @ hit) / (fired + _square(together, able))
+                np.fill_diagonal(f1, 0.0)
+                place = int(f1.argmax())
+                if f1.flat[place] > bar:
+                    bar = best[column] = f1.flat[place]
+                    first[column], second[column] = able[np.sort(np.divmod(place, len(able)))]
+                    threshold[column] = ladder.thresholds[column, level]
+    return PairChoice(first, second, threshold, best)
+
+
+def _able(tp: np.ndarray, fired: int, together: np.ndarray, bar: float) -> Int[np.ndarray, " able"]:
+    """The labels that are in some pair whose F1 could exceed the bar."""
+    # A pair holds at least as often as it is hit: F1 ≤ 2 TP / (fired + TP), so TP > fired · bar / (2 − bar).
+    able = np.flatnonzero(tp > fired * bar / (2 - bar))
+    if len(able) < 2:
+        return able
+    bound = 2 * np.minimum.outer(tp[able], tp[able]) / (fired + _square(together, able))
+    np.fill_diagonal(bound, 0.0)
+    return able[(bound > bar).any(axis=0)]
+
+
+def _square(matrix: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    return matrix[chosen[:, None], chosen]
+
+
+def _count_bands(ladder: Ladder, labels: np.ndarray) -> Int[np.ndarray, "columns levels labels"]:
+    """True positives at the ladder's levels: labels summed over each band of rows, then over the levels."""
+    rows, bands = torch.from_numpy(ladder.rows), torch.from_numpy(ladder.bands.astype(np.int32))
+    counts = np.zeros((*ladder.fired.shape, labels.shape[1]), np.int32)
+    for start in range(0, labels.shape[1] if len(rows) else 0, LABEL_BLOCK):
+        block = torch.from_numpy(labels[:, start : start + LABEL_BLOCK]).float().contiguous()
+        sums = F.embedding_bag(rows, block, bands, mode="sum")
+        counts[:, :, start : start + LABEL_BLOCK] = sums.view(*ladder.fired.shape, -1).numpy()
+    return counts.cumsum(axis=1, dtype=np.int32)
+
+
+def _count_wide(
+    columns: DenseColumns, labels: np.ndarray, positives: np.ndarray
+) -> tuple[Int[np.ndarray, "columns wide labels"], Int[np.ndarray, "columns wide"]]:
+    """True positives and firings at the wide levels, by matrix products over blocks of rows."""
+    thresholds = torch.from_numpy(columns.wide_thresholds)
+    n_columns, n_wide = thresholds.shape
+    frequent = [positives * TOO_WIDE >= fraction * columns.n_rows for fraction in WIDE_FRACTIONS]
+    tp = np.zeros((n_columns, n_wide, labels.shape[1]), np.float32)
+    fired = np.zeros((n_columns, n_wide), np.int64)
+    for start in range(0, columns.n_rows, ROW_BLOCK):
+        x = torch.from_numpy(columns.matrix[:, start : start + ROW_BLOCK]).float()
+        block = torch.from_numpy(labels[start : start + ROW_BLOCK]).float()
+        for level in range(n_wide):
+            able = frequent[level]
+            able_block = torch.cat([block[:, torch.from_numpy(able)], torch.ones(len(block), 1)], dim=1)
+            above = x >= thresholds[: columns.d, level, None]
+            below = x <= -thresholds[columns.d :, level, None]
+            for sign, fires in ((slice(None, columns.d), above), (slice(columns.d, None), below)):
+                counts = (fires.float() @ able_block).numpy()
+                tp[sign, level, able] += counts[:, :-1]
+                fired[sign, level] += counts[:, -1].astype(np.int64)
+    return tp.astype(np.int32), fired

@@ -1,0 +1,92 @@
+"""Detection scores from counts, and their intervals over groups of rows."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """How a detector and a label fall together, counted apart in each group of rows (a document, a session).
+
+    Attributes:
+        tp: rows where the detector fires and the label holds.
+        fired: rows where the detector fires.
+        positives: rows where the label holds.
+        rows: all rows.
+    """
+
+    tp: Int[np.ndarray, " groups"]
+    fired: Int[np.ndarray, " groups"]
+    positives: Int[np.ndarray, " groups"]
+    rows: Int[np.ndarray, " groups"]
+
+    @property
+    def precision(self) -> float:
+        """Share of the firings where the label holds; 0 for a detector that never fires."""
+        return self.tp.sum() / max(1, self.fired.sum())
+
+    @property
+    def recall(self) -> float:
+        """Share of the label's rows where the detector fires; 0 for a label that never holds."""
+        return self.tp.sum() / max(1, self.positives.sum())
+
+    @property
+    def f1(self) -> float:
+        """Harmonic mean of precision and recall."""
+        return 2 * self.tp.sum() / max(1, self.fired.sum() + self.positives.sum())
+
+    @property
+    def base_rate(self) -> float:
+        """Share of rows where the label holds: the precision of a detector that knows nothing."""
+        return self.positives.sum() / max(1, self.rows.sum())
+
+    @property
+    def lift(self) -> float:
+        """Precision over base rate."""
+        return self.precision / self.base_rate if self.base_rate else 0.0
+
+
+def f1_from_counts(tp: np.ndarray, fired: np.ndarray, positives: np.ndarray) -> np.ndarray:
+    """F1 = 2 TP / (fired + positives), elementwise; 0 where nothing fires and nothing holds."""
+    return 2 * tp.astype(np.float32) / np.maximum(1, (fired + positives).astype(np.float32))
+
+
+def confusion(
+    fired: Int[np.ndarray, " firings"],
+    label: np.ndarray,
+    groups: Int[np.ndarray, " rows"],
+    positives: Int[np.ndarray, " groups"],
+    rows: Int[np.ndarray, " groups"],
+) -> Confusion:
+    """The confusion of a detector that fires on the rows `fired` with a Boolean label, group by group."""
+    hits = groups[fired]
+    return Confusion(
+        tp=np.bincount(hits[label[fired] != 0], minlength=len(rows)),
+        fired=np.bincount(hits, minlength=len(rows)),
+        positives=positives,
+        rows=rows,
+    )
+
+
+def bootstrap_f1_gain(
+    ours: list[Confusion], theirs: list[Confusion], *, n_resamples: int = 200, seed: int = 0, level: float = 0.95
+) -> Float[np.ndarray, "pairs 2"]:
+    """Percentile intervals of F1(ours) − F1(theirs), each pair resampled over the same groups.
+
+    Groups, not rows, are drawn with replacement: rows of one document are not independent.
+    """
+    n_groups = len(ours[0].rows)
+    draws = np.random.default_rng(seed).multinomial(n_groups, np.full(n_groups, 1 / n_groups), n_resamples)
+
+    def resampled(results: list[Confusion]) -> np.ndarray:
+        tp, both = (
+            draws @ np.stack(columns, axis=1)
+            for columns in ([c.tp for c in results], [c.fired + c.positives for c in results])
+        )
+        return f1_from_counts(tp, both, np.zeros_like(both))
+
+    gain = resampled(ours) - resampled(theirs)
+    tail = (1 - level) / 2
+    return np.quantile(gain, [tail, 1 - tail], axis=0).T

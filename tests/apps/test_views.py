@@ -1,0 +1,279 @@
+"""Each page, drawn without a browser: what it shows, what it says when something is missing, what it keeps in the URL."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+from tiny_run import D_SAE, WICKED
+
+import apps
+from workbench.features import FeatureIndex
+from workbench.runs import Run
+
+ENTRY = Path(apps.__file__).parent / "explorer.py"
+
+
+def opened(page: str = "runs", **parameters: str) -> AppTest:
+    """The app at a link."""
+    app = AppTest.from_file(str(ENTRY), default_timeout=60)
+    app.query_params |= {k: v for k, v in parameters.items() if k in ("run", "index")}
+    app.run()
+    assert not app.exception
+    if page != "runs":
+        app.switch_page(f"views/{page}.py")
+    app.query_params |= parameters
+    app.run()
+    assert not app.exception
+    return app
+
+
+def component(app: AppTest, name: str, containing: str = "") -> dict[str, Any]:
+    """What the first component of a name was given, or the first whose data has a word in it."""
+    found = [c.proto for c in app.get("bidi_component") if c.proto.component_name == name]
+    return json.loads(next(p.json for p in found if containing in p.json))
+
+
+def words(app: AppTest) -> str:
+    """All that the page says in Streamlit's own elements, escapes undone."""
+    elements = [*app.title, *app.subheader, *app.caption, *app.markdown, *app.warning, *app.error, *app.info, *app.code]
+    return "\n".join(e.value for e in elements).replace("\\", "").replace("\u2060", "")
+
+
+@pytest.fixture
+def index(runs_root: Path) -> FeatureIndex:
+    return FeatureIndex.open(Run.open(runs_root / "tiny").find("features").path)
+
+
+@pytest.mark.usefixtures("explorer_environment")
+class TestRuns:
+    def test_what_was_trained_and_made(self, runs_root: Path) -> None:
+        app = opened()
+        facts = {f["label"]: f["value"] for f in component(app, "facts")["facts"]}
+        model = Run.open(runs_root / "tiny").model()
+        assert facts["Parameters"] == f"{sum(p.numel() for p in model.parameters()):,}"
+        assert facts["Context"] == "32"
+        artifacts = component(app, "link_table", "whole")["rows"]
+        assert [row[0]["text"] for row in artifacts] == ["dataset", "model", "activations", "sae", "features"]
+
+    def test_the_dictionary_stands_beside_its_controls(self) -> None:
+        app = opened()
+        rows = component(app, "link_table", "loss recovered, zero")["rows"]
+        assert [row[0]["text"] for row in rows] == ["trained", "PCA", "random", "neurons"]
+        assert {row[1]["text"] for row in rows} == {"4.0"}, "all at the same L0"
+
+    def test_concepts_lead_to_features(self, index: FeatureIndex) -> None:
+        table = component(opened(), "link_table", "95% of it")
+        best = index.concepts.sort_values("gain", ascending=False).iloc[0]
+        first = table["rows"][0]
+        assert first[0]["text"] == best["concept"]
+        assert f"feature={best['feature']}" in first[0]["href"]
+
+    def test_a_run_without_an_index_is_shown_and_says_so(self) -> None:
+        app = opened(run="unindexed")
+        assert "no features to browse yet" in words(app)
+        assert component(app, "facts")["facts"]
+
+    def test_an_unknown_run_in_the_link_is_named(self) -> None:
+        app = opened(run="<b>gone</b>")
+        assert "There is no run called <b>gone</b> here: this is tiny." in words(app)
+
+
+@pytest.mark.usefixtures("explorer_environment")
+class TestFeatures:
+    def test_the_list_has_every_live_feature(self, index: FeatureIndex) -> None:
+        app = opened("features")
+        live = int((~index.table["dead"]).sum())
+        assert f"{live:,} of {D_SAE:,} features listed" in words(app)
+
+    def test_the_list_is_in_the_order_that_is_asked_for(self, index: FeatureIndex) -> None:
+        table = component(opened("features", sort="density"), "link_table")
+        live = index.table[~index.table["dead"]]
+        assert table["ids"] == live.sort_values("density", ascending=False, kind="stable")["feature"].head(40).tolist()
+        assert table["sorted"] == ["density", False]
+
+    def test_filters_come_from_the_link(self, index: FeatureIndex) -> None:
+        app = opened("features", q="return", f1="0.3")
+        found = index.table[
+            index.table["name"].str.contains("return") | index.table["top_tokens"].str.contains("return")
+        ]
+        wanted = found[(found["f1"] >= 0.3) & ~found["dead"]]["feature"]
+        assert app.text_input(key="q").value == "return"
+        assert f"{len(wanted):,} of {D_SAE:,} features listed" in words(app)
+
+    def test_nothing_found(self) -> None:
+        assert "No feature passes these filters" in words(opened("features", q="no such thing at all"))
+
+    def test_one_feature_has_everything(self, index: FeatureIndex) -> None:
+        feature = int(index.table["density"].idxmax())
+        record = index.feature(feature)
+        app = opened("features", feature=str(feature))
+        said = words(app)
+        assert f"Feature {feature:,}" in said
+        assert record.row["name"] in said
+        facts = {f["label"]: f["value"] for f in component(app, "facts")["facts"]}
+        assert facts["F1"] == f"{record.row['f1']:.2f}"
+        assert facts["Best neuron's F1"] == f"{record.row['neuron_f1']:.2f}"
+        for heading in (
+            "Where it fires",
+            "How strongly",
+            "What it says next",
+            "Tokens it fires on",
+            "Other names for it",
+        ):
+            assert heading in said
+        strips = component(app, "token_strip")["strips"]
+        example = index.examples(feature, "top")[0]
+        assert strips[0]["focus"] == example.focus
+        assert strips[0]["title"] == f"{example.doc}:{example.line}"
+        assert strips[0]["values"] == pytest.approx(example.values, abs=1e-4)
+        assert f"f={feature}" in strips[0]["href"]
+        neighbours = component(app, "link_table", "Decoder directions")
+        assert neighbours["ids"] == record.neighbours["feature"].tolist()
+
+    def test_other_examples_are_a_click_away(self, index: FeatureIndex) -> None:
+        feature = int(index.table["density"].idxmax())
+        app = opened("features", feature=str(feature), show="From every band")
+        strips = component(app, "token_strip")["strips"]
+        assert strips[0]["badge"] == "80–100%"
+        bands = [int(s["badge"].split("–")[0]) for s in strips]
+        assert bands == sorted(bands, reverse=True)
+
+    def test_next_and_back(self) -> None:
+        app = opened("features", sort="number")
+        first, second = component(app, "link_table")["ids"][:2]
+        app = opened("features", sort="number", feature=str(first))
+        next(b for b in app.button if b.label == "Next").click().run()
+        assert app.query_params["feature"] == str(second)
+        next(b for b in app.button if b.label == "All features").click().run()
+        assert "feature" not in app.query_params
+        assert "features listed" in words(app)
+
+    @pytest.mark.parametrize("asked", ["64", "-1", "<script>", "1e3", "9" * 30, ""])
+    def test_a_number_out_of_range_is_one_sentence(self, asked: str) -> None:
+        said = words(opened("features", feature=asked))
+        assert "in this dictionary: they are numbered 0 to 63." in said
+        assert "features listed" in said
+
+    def test_without_an_index_the_commands_are_named(self, runs_root: Path) -> None:
+        said = words(opened("features", run="unindexed"))
+        path = runs_root / "unindexed"
+        assert [f"workbench {verb} --run {path}" in said for verb in ("train", "harvest", "sae", "index")] == [
+            False,
+            True,
+            True,
+            True,
+        ]
+
+
+@pytest.mark.usefixtures("explorer_environment")
+class TestPromptLab:
+    def test_a_held_out_passage_is_there_to_begin_with(self, runs_root: Path) -> None:
+        app = opened("prompt_lab")
+        dataset = Run.open(runs_root / "tiny").dataset()
+        held_out = [dataset.tokenizer.decode(row.tolist()) for row in dataset.split("test").tokens]
+        assert any(app.text_area(key="prompt").value in text for text in held_out)
+
+    def test_a_prompt_in_the_link_is_read(self) -> None:
+        prompt = "def make_1(self, value):\n    return"
+        app = opened("prompt_lab", prompt=prompt, token="3", layer="1", head="1")
+        strip = component(app, "token_strip")
+        assert "".join(strip["strips"][0]["tokens"][1:]) == prompt.replace(" ", "·").replace("\n", "↵")
+        assert strip["chosen"] == 3
+        assert strip["hue"] == "loss"
+        assert strip["strips"][0]["values"][0] is None, "nothing predicts the first token"
+        grid = component(app, "pattern_grid")
+        assert (grid["layer"], grid["head"], grid["query"]) == (1, 1, 3)
+        assert "Token 3" in words(app)
+
+    def test_features_that_fire_lead_to_their_pages(self) -> None:
+        active = component(
+            opened("prompt_lab", prompt="return self.total", token="1"), "link_table", "share of the feature"
+        )
+        assert all("features?" in row[0]["href"] for row in active["rows"])
+        values = [float(row[2]["text"]) for row in active["rows"]]
+        assert values == sorted(values, reverse=True)
+
+    def test_a_chosen_feature_colours_the_text(self) -> None:
+        active = component(
+            opened("prompt_lab", prompt="return self.total", token="2"), "link_table", "share of the feature"
+        )
+        feature, value = active["ids"][0], float(active["rows"][0][2]["text"])
+        strip = component(opened("prompt_lab", prompt="return self.total", f=str(feature)), "token_strip")
+        assert strip["hue"] == "activation"
+        assert strip["strips"][0]["values"][2] == pytest.approx(value, abs=0.006)
+
+    @pytest.mark.parametrize(
+        ("prompt", "sentence"),
+        [("value " * 60, "tokens long: with BOS before it, at most 31 fit"), ("", "The prompt is empty")],
+    )
+    def test_a_prompt_that_cannot_be_read_is_one_sentence(self, prompt: str, sentence: str) -> None:
+        app = opened("prompt_lab", prompt="x")
+        app.text_area(key="prompt").set_value(prompt).run()
+        assert not app.exception
+        assert sentence in words(app)
+
+    def test_the_lab_works_without_a_dictionary(self) -> None:
+        app = opened("prompt_lab", run="unindexed", prompt="return self")
+        assert "No dictionary has been indexed" in words(app)
+        assert component(app, "pattern_grid")
+
+    def test_a_feature_that_does_not_exist_is_one_sentence(self) -> None:
+        assert "There is no feature 99 in this dictionary" in words(opened("prompt_lab", prompt="return", f="99"))
+
+
+class TestTrouble:
+    """Runs that are missing, foreign or damaged: a message, and the app goes on."""
+
+    def start(self, monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
+        monkeypatch.setenv("WORKBENCH_EXPLORE_ROOT", str(root))
+        monkeypatch.delenv("WORKBENCH_EXPLORE_RUN", raising=False)
+
+    @pytest.mark.parametrize("made", [True, False])
+    def test_no_run_at_all(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: bool) -> None:
+        folder = tmp_path / "runs"
+        if made:
+            folder.mkdir()
+        self.start(monkeypatch, folder)
+        said = words(opened())
+        assert "Nothing to explore yet" in said
+        assert "workbench demo" in said
+
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            lambda index: (index / "features.parquet").write_bytes(b"PAR1 and then nothing"),
+            lambda index: (index / "codes.safetensors").write_bytes(b"\x10"),
+            lambda index: (index / "examples.parquet").unlink(),
+            lambda index: (index / "manifest.json").write_text("{"),
+        ],
+    )
+    def test_a_damaged_index_is_a_message(self, runs_root: Path, tmp_path: Path, monkeypatch, damage) -> None:
+        shutil.copytree(runs_root / "tiny", tmp_path / "runs" / "tiny")
+        index = Run.open(tmp_path / "runs" / "tiny").find("features").path
+        # Another id: what was opened whole before stays open, and rightly so.
+        manifest = json.loads((index / "manifest.json").read_text("utf8"))
+        manifest["seed"] = hash(tmp_path) % 1000 + 1
+        (index / "manifest.json").write_text(json.dumps(manifest), "utf8")
+        damage(index)
+        self.start(monkeypatch, tmp_path / "runs")
+        app = AppTest.from_file(str(ENTRY), default_timeout=60).run()
+        assert not app.exception
+        if not app.error:
+            app.switch_page("views/features.py").run()
+            app.query_params["feature"] = "0"
+            app.run()
+        assert not app.exception
+        assert len(app.error) == 1
+
+    def test_a_wicked_document_name_stays_text(self, explorer_environment: Path, index: FeatureIndex) -> None:
+        for feature in range(index.n_features):
+            if any(WICKED in example.doc for example in index.examples(feature)[:8]):
+                break
+        app = opened("features", feature=str(feature))
+        titles = [strip["title"] for strip in component(app, "token_strip")["strips"]]
+        assert any(WICKED in title for title in titles)
+        drawn = [e.value for e in [*app.title, *app.caption, *app.markdown, *app.subheader, *app.html]]
+        assert not any("<script" in text for text in drawn)

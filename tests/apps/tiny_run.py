@@ -1,0 +1,110 @@
+"""A tiny but real run, made by the same functions that make a large one."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import torch
+from tokenizers import Tokenizer, decoders, pre_tokenizers
+from tokenizers import models as tokenizer_models
+from tokenizers.trainers import BpeTrainer
+
+from models import Dataset, TrainConfig, Transformer, TransformerConfig, train
+from models.artifacts import publishing, write_json
+from workbench.activations import ActivationStore, harvest
+from workbench.features import build_index
+from workbench.runs import Run
+from workbench.sae import SAEConfig, SAETrainConfig, compare_dictionaries, control_dictionaries, train_sae
+
+HOOK = "blocks.0.mlp.hook_post"
+N_CTX = 32
+D_SAE = 64
+# A name and a text that would do harm if either reached the page as HTML or as Markdown.
+WICKED = "<script>window.wicked = 1</script>"
+
+
+def make_run(path: Path) -> None:
+    """Subject, recording, dictionary with its metrics, and index, from a made-up corpus."""
+    run = Run.create(path)
+    dataset = _corpus()
+    model = Transformer(
+        TransformerConfig(n_layers=2, d_model=32, n_heads=2, d_mlp=48, n_ctx=N_CTX, d_vocab=dataset.d_vocab)
+    )
+    model.tokenizer = dataset.tokenizer
+    train(model, dataset, TrainConfig(n_steps=60, batch_size=16, warmup_steps=5, eval_every=20), path)
+    run = run.refresh()
+    inputs = run.inputs(run.find("dataset"), run.find("model"))
+    store = harvest(model, dataset, [HOOK], run.path_of("activations", "mlp"), inputs=inputs)
+    run = run.refresh()
+    recording = run.find("activations")
+    cfg = SAEConfig(architecture="topk", d_in=48, d_sae=D_SAE, k=4, hook_name=HOOK)
+    inputs = run.inputs(recording, run.find("model"))
+    with publishing(run.path_of("sae", "small"), "sae", inputs=inputs, config={"sae": cfg.to_dict()}) as draft:
+        batches = store.batches(HOOK, 512, split="train")
+        sae = train_sae(cfg, batches, SAETrainConfig(n_tokens=20_000, batch_size=512), out=draft.path)
+        write_json(draft.path / "metrics.json", _metrics(sae, store, model, dataset))
+    run = run.refresh()
+    inputs = run.inputs(recording, run.find("sae"), run.find("model"), run.find("dataset"))
+    build_index(sae, store, model, run.path_of("features", "small"), dataset, inputs=inputs)
+
+
+def _metrics(sae, store: ActivationStore, model, dataset: Dataset) -> list[dict]:
+    controls = control_dictionaries(sae, lambda: store.batches(HOOK, 256, split="train", epochs=1))
+    table = compare_dictionaries(
+        {"trained": sae, **controls},
+        lambda: store.batches(HOOK, 256, split="test", epochs=1),
+        model,
+        dataset.split("test"),
+    )
+    return [{k: None if v != v else v for k, v in row.items()} for row in table.to_dict("records")]
+
+
+def _corpus(n_documents: int = 40) -> Dataset:
+    """Made-up modules of a few functions each; whether a token is `return` or stands in a comment is labelled."""
+    texts = {}
+    for i in range(n_documents):
+        lines = [f"# module {i} {WICKED}", "import os"]
+        for j in range(6):
+            lines += [f"def make_{j}(self, value):", f"    # adds {i + j}", f"    return self.total + value[{j}]", ""]
+        texts[f"part_{i}.py" if i else f"{WICKED}.py"] = "\n".join(lines)
+    tokenizer = _tokenizer(list(texts.values()))
+    rows, masks, docs, is_return, in_comment, line = [], [], [], [], [], []
+    for doc, text in enumerate(texts.values()):
+        encoding = tokenizer.encode(text)
+        offsets = encoding.offsets
+        for start in range(0, len(encoding.ids), N_CTX - 1):
+            ids = encoding.ids[start : start + N_CTX - 1]
+            pad = N_CTX - 1 - len(ids)
+            rows.append([0, *ids, *[0] * pad])
+            masks.append([True] * (1 + len(ids)) + [False] * pad)
+            docs.append(doc)
+            is_return.append(None), in_comment.append(None), line.append(None)
+            for at, _ in offsets[start : start + N_CTX - 1]:
+                before = text[:at]
+                is_return.append(text[at:].lstrip().startswith("return"))
+                in_comment.append("#" in before[before.rfind("\n") + 1 :])
+                line.append(before.count("\n") + 1)
+    labels = {
+        "is_return": pa.array(is_return, pa.bool_()),
+        "in_comment": pa.array(in_comment, pa.bool_()),
+        "line": pa.array(line, pa.int16()),
+    }
+    splits = ["test" if i % 5 == 0 else "train" for i in range(n_documents)]
+    return Dataset(
+        torch.tensor(rows),
+        torch.tensor(masks),
+        torch.tensor(docs),
+        pa.table(labels),
+        pa.table({"name": list(texts), "split": splits}),
+        tokenizer,
+    )
+
+
+def _tokenizer(texts: list[str]) -> Tokenizer:
+    tokenizer = Tokenizer(tokenizer_models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    tokenizer.train_from_iterator(
+        texts, BpeTrainer(vocab_size=340, special_tokens=["<|bos|>"], initial_alphabet=alphabet, show_progress=False)
+    )
+    return tokenizer

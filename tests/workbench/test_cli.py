@@ -1,0 +1,165 @@
+"""The verbs, as a person or a script types them."""
+
+import json
+import random
+import subprocess
+import sys
+
+import pytest
+
+from workbench.cli import main as cli
+
+VERBS = ["demo", "train", "harvest", "sae", "index", "explore", "ls"]
+
+
+def type_in(*words, capsys):
+    """What a person sees: exit code, standard output, standard error."""
+    try:
+        code = cli.main(list(words))
+    except SystemExit as stop:
+        code = stop.code
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    """A little corpus of somebody's own: twelve documents that a model can learn."""
+    folder = tmp_path_factory.mktemp("texts")
+    for i in range(24):
+        rng = random.Random(i)
+        lines = [f'She {rng.choice(VERBS)}: "the {rng.choice(VERBS)} {rng.random()}" (quietly).' for _ in range(80)]
+        (folder / f"{i:02d}.txt").write_text("\n".join(lines))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(text, tmp_path_factory):
+    """A run made by the verbs alone."""
+    path = tmp_path_factory.mktemp("runs") / "small"
+    where = ["--run", str(path)]
+    assert cli.main(["train", *where, "--corpus", str(text), "--steps", "12"]) == 0
+    assert cli.main(["harvest", *where, "--tokens", "6000", "--name", "mlp"]) == 0
+    assert cli.main(["sae", *where, "--width", "64", "--k", "4", "--tokens", "16384", "--name", "small"]) == 0
+    assert cli.main(["index", *where]) == 0
+    return path
+
+
+def loaded_by(statement):
+    code = f"import sys; {statement}; print(' '.join(sorted({{m.split('.')[0] for m in sys.modules}})))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def test_help_loads_nothing_heavy():
+    statement = "from workbench.cli.main import main\ntry: main(['--help'])\nexcept SystemExit: pass"
+    code = f"import sys\n{statement}\nprint(' '.join(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "transformer_lens", "streamlit", "numpy", "pandas"} & set(done.stdout.splitlines()[-1].split())
+
+
+def test_importing_probes_loads_neither_transformer_lens_nor_streamlit():
+    assert not {"transformer_lens", "streamlit", "models", "workbench"} & loaded_by("import probes, probes.detection")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_and_takes_json(verb, capsys):
+    code, out, _ = type_in(verb, "--help", capsys=capsys)
+    assert code == 0
+    assert "--json" in out
+
+
+def test_the_verbs_in_order_make_a_whole_run(run, capsys):
+    code, out, _ = type_in("ls", str(run), "--json", capsys=capsys)
+    assert code == 0
+    (found,) = json.loads(out)["runs"]
+    assert [(a["kind"], a["state"]) for a in found["artifacts"]] == [
+        (kind, "whole") for kind in ("dataset", "model", "activations", "sae", "features")
+    ]
+    assert found["unfinished"] == []
+
+
+def test_a_dictionary_stands_beside_its_controls(run):
+    rows = json.loads((run / "saes/small/metrics.json").read_text())
+    assert [row["dictionary"] for row in rows] == ["trained", "PCA", "random", "neurons"]
+    for row in rows:
+        assert {"l0", "explained_variance", "dead_fraction", "loss_recovered_zero", "loss_recovered_mean"} <= set(row)
+
+
+def test_what_is_whole_is_not_made_again(run, text, capsys):
+    before = {p: p.stat().st_mtime_ns for p in run.rglob("manifest.json")}
+    where = ["--run", str(run)]
+    type_in("train", *where, "--corpus", str(text), "--steps", "12", capsys=capsys)
+    type_in("harvest", *where, "--tokens", "6000", "--name", "mlp", capsys=capsys)
+    type_in("sae", *where, "--width", "64", "--k", "4", "--tokens", "16384", "--name", "small", capsys=capsys)
+    type_in("index", *where, capsys=capsys)
+    assert {p: p.stat().st_mtime_ns for p in run.rglob("manifest.json")} == before
+
+
+def test_other_settings_do_not_overwrite_what_is_there(run, text, capsys):
+    before = (run / "model/manifest.json").read_bytes()
+    code, _, err = type_in("train", "--run", str(run), "--corpus", str(text), "--steps", "13", capsys=capsys)
+    assert code == 2
+    assert "choose another --run, or add --replace" in err
+    assert (run / "model/manifest.json").read_bytes() == before
+
+
+BAD = {
+    "unknown recipe": (["train", "--recipe", "gpt-5"], "no recipe is called 'gpt-5': there are python-transformer"),
+    "missing corpus": (["train", "--corpus", "nowhere.txt"], "nowhere.txt"),
+    "no steps": (["train", "--steps", "0"], "n_steps is 0"),
+    "missing run": (["harvest"], "there is no run at"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_sentence_and_exit_code_2(case, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words, sentence = BAD[case]
+    code, out, err = type_in(*words, "--run", "runs/new", capsys=capsys)
+    assert code == 2
+    assert out == ""
+    assert sentence in err
+    assert err.count("\n") == 1
+
+
+BAD_ON_A_RUN = {
+    "unknown hook": (["harvest", "--hooks", "blocks.0.mlp.hook_pots"], "did you mean blocks.0.mlp.hook_post"),
+    "unknown dtype": (["harvest", "--dtype", "int4", "--name", "x"], "dtype is 'int4'"),
+    "unknown recording": (["sae", "--activations", "nothing"], "no activations 'nothing': there are mlp"),
+    "hook not recorded": (["sae", "--hook", "blocks.1.mlp.hook_post"], "no recording of 'blocks.1.mlp.hook_post'"),
+    "k beyond the width": (["sae", "--width", "8", "--k", "9", "--name", "x"], "k"),
+    "unknown architecture": (["sae", "--architecture", "magic", "--name", "x"], "topk"),
+    "unknown dictionary": (["index", "--sae", "nothing"], "no sae 'nothing': there are small"),
+    "name with a slash": (["harvest", "--name", "../x"], "cannot be the name of an artifact"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_ON_A_RUN)
+def test_bad_input_on_a_run_loses_nothing(case, run, capsys):
+    before = sorted(p for p in run.rglob("*") if ".work" not in p.parts)
+    words, sentence = BAD_ON_A_RUN[case]
+    code, _, err = type_in(*words, "--run", str(run), capsys=capsys)
+    assert code == 2
+    assert sentence in err
+    assert err.count("\n") == 1
+    assert sorted(p for p in run.rglob("*") if ".work" not in p.parts) == before
+
+
+def test_a_foreign_folder_is_not_taken_for_a_run(tmp_path, capsys):
+    (tmp_path / "photo.jpg").write_text("x")
+    code, _, err = type_in("train", "--run", str(tmp_path), capsys=capsys)
+    assert code == 2
+    assert "holds other things and is not a run" in err
+    assert [p.name for p in tmp_path.iterdir()] == ["photo.jpg"]
+
+
+def test_a_librarys_error_keeps_its_trace(monkeypatch):
+    from workbench.cli import ls
+
+    def bug(args):
+        json.loads("{")
+
+    monkeypatch.setattr(ls, "run", bug)
+    with pytest.raises(json.JSONDecodeError):
+        cli.main(["ls"])

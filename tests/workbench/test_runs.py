@@ -1,0 +1,99 @@
+"""A run knows what it holds, what that was made from, and what has gone stale."""
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from models.artifacts import ArtifactError, publishing
+from workbench.runs import Run, list_runs
+
+
+def make(run, kind, name, inputs=(), value=0.0):
+    known = run.inputs(*(run.find(k) for k in inputs))
+    with publishing(run.path_of(kind, name), kind, inputs=known) as draft:
+        save_file({"x": torch.tensor([value])}, draft.path / "x.safetensors")
+    return run.refresh()
+
+
+@pytest.fixture
+def run(tmp_path):
+    run = Run.create(tmp_path / "runs" / "a")
+    run = make(run, "dataset", "data")
+    run = make(run, "model", "model", ["dataset"])
+    run = make(run, "activations", "mlp", ["model"])
+    return make(run, "sae", "topk", ["activations"])
+
+
+def states(run):
+    return {a.name: a.stale for a in run.refresh().artifacts()}
+
+
+def test_artifacts_are_listed_upstream_first_and_none_is_stale(run):
+    assert states(run) == {"data": False, "model": False, "mlp": False, "topk": False}
+
+
+def test_staleness_travels_downstream(run):
+    make(run, "model", "model", ["dataset"], value=1.0)
+    assert states(run) == {"data": False, "model": False, "mlp": True, "topk": True}
+
+
+def test_the_same_content_again_is_not_stale(run):
+    make(run, "model", "model", ["dataset"], value=0.0)
+    assert not any(states(run).values())
+
+
+def test_what_lost_its_input_is_stale(run):
+    run.remove(run.find("activations"))
+    assert states(run) == {"data": False, "model": False, "topk": True}
+
+
+def test_inputs_may_be_another_runs(run, tmp_path):
+    other = Run.create(tmp_path / "runs" / "b")
+    inputs = {"../a/model": run.find("model").id}
+    with publishing(other.path_of("activations", "mlp"), "activations", inputs=inputs):
+        pass
+    assert states(other) == {"mlp": False}
+    make(run, "model", "model", ["dataset"], value=1.0)
+    assert states(other) == {"mlp": True}
+
+
+def test_what_is_not_there_is_said_with_what_is(run):
+    with pytest.raises(ArtifactError, match="has no sae 'jumprelu': there are topk"):
+        run.find("sae", "jumprelu")
+    with pytest.raises(ArtifactError, match="has no features: there is none"):
+        run.find("features")
+
+
+def test_runs_may_nest(run, tmp_path):
+    for seed in (0, 1):
+        Run.create(tmp_path / "runs" / "grokking" / f"seed-{seed}")
+    assert [str(r.path.relative_to(tmp_path / "runs")) for r in list_runs(tmp_path / "runs")] == [
+        "a",
+        "grokking/seed-0",
+        "grokking/seed-1",
+    ]
+
+
+def test_an_interrupted_jobs_draft_is_named(run):
+    def killed():
+        with publishing(run.path_of("features", "topk"), "features"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        killed()
+    assert run.unfinished() == ["features/topk"]
+
+
+@pytest.mark.parametrize("content", ["file", "foreign", "missing"])
+def test_what_is_no_run_is_refused(tmp_path, content):
+    path = tmp_path / "x"
+    if content == "file":
+        path.write_text("")
+    elif content == "foreign":
+        path.mkdir()
+        (path / "notes.txt").write_text("")
+    with pytest.raises(ArtifactError, match="there is no run at|is not a run"):
+        Run.open(path)
+    if content != "missing":
+        with pytest.raises(ArtifactError, match="is a file|holds other things"):
+            Run.create(path)

@@ -1,0 +1,113 @@
+"""Loss recovered on a real subject: its two fixed points, and what may not count."""
+
+import pytest
+import torch
+
+from models import Dataset, Transformer, TransformerConfig
+from workbench.sae import SAEConfig, TopK, build_sae, loss_recovered
+
+HOOK = "blocks.0.mlp.hook_post"
+D_MLP = 16
+
+
+@pytest.fixture(scope="module")
+def model():
+    cfg = TransformerConfig(n_layers=2, d_model=8, n_heads=2, d_mlp=D_MLP, n_ctx=12, d_vocab=20)
+    subject = Transformer(cfg).eval()
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in subject.parameters():
+            parameter.add_(0.5 * torch.randn(parameter.shape, generator=generator))
+    return subject
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(1, 20, (7, 12), generator=generator)
+    mask = torch.arange(12) < torch.tensor([12, 12, 9, 5, 2, 1, 12])[:, None]
+    tokens[:, 0] = 0
+    return Dataset(tokens=tokens * mask, mask=mask)
+
+
+def identity(scale=1.0, bias=None):
+    """x itself, sign by sign, times `scale`."""
+    eye = torch.eye(D_MLP)
+    weights = {
+        "W_enc": torch.cat([eye, -eye]).T,
+        "W_dec": scale * torch.cat([eye, -eye]),
+        "b_enc": torch.zeros(2 * D_MLP),
+        "b_dec": torch.zeros(D_MLP) if bias is None else bias,
+    }
+    return TopK.from_weights(SAEConfig(d_in=D_MLP, d_sae=2 * D_MLP, k=D_MLP, hook_name=HOOK), weights)
+
+
+def measured(model, sae, dataset, **more):
+    return loss_recovered(model, sae, dataset, **more)
+
+
+def test_the_identity_recovers_everything(model, dataset):
+    got = measured(model, identity(), dataset)
+    assert got["ce_sae"] == pytest.approx(got["ce_clean"], abs=1e-5)
+    assert got["loss_recovered_zero"] == pytest.approx(1, abs=1e-3)
+    assert got["loss_recovered_mean"] == pytest.approx(1, abs=1e-3)
+
+
+def test_an_sae_that_gives_zero_recovers_nothing_of_zero_ablation(model, dataset):
+    got = measured(model, identity(scale=0.0), dataset)
+    assert got["ce_sae"] == pytest.approx(got["ce_zero"], abs=1e-6)
+    assert got["loss_recovered_zero"] == pytest.approx(0, abs=1e-5)
+
+
+def test_an_sae_that_gives_the_mean_recovers_nothing_of_mean_ablation(model, dataset):
+    _, cache = model.run_with_cache(dataset.tokens, names_filter=[HOOK])
+    replaced = dataset.mask.clone()
+    replaced[:, 0] = False
+    mean = cache[HOOK][replaced].mean(0)
+    got = measured(model, identity(scale=0.0, bias=mean), dataset)
+    assert got["loss_recovered_mean"] == pytest.approx(0, abs=1e-4)
+    assert got["ce_mean"] != pytest.approx(got["ce_zero"], abs=1e-3)
+
+
+def test_the_clean_loss_is_the_mean_over_real_targets_predicted_after_bos(model, dataset):
+    log_probs = model(dataset.tokens).log_softmax(-1)
+    losses = [
+        -log_probs[row, pos, dataset.tokens[row, pos + 1]].item()
+        for row in range(len(dataset))
+        for pos in range(1, 11)
+        if dataset.mask[row, pos + 1]
+    ]
+    got = measured(model, identity(), dataset)
+    assert got["ce_clean"] == pytest.approx(sum(losses) / len(losses), abs=1e-5)
+
+
+def test_bos_and_padding_are_never_replaced(model, dataset):
+    seen = []
+    sae = identity()
+    sae.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    measured(model, sae, dataset, batch_size=3)
+    _, cache = model.run_with_cache(dataset.tokens, names_filter=[HOOK])
+    replaced = dataset.mask.clone()
+    replaced[:, 0] = False
+    torch.testing.assert_close(torch.cat(seen), cache[HOOK][replaced])
+
+
+def test_padding_and_batches_do_not_change_the_result(model, dataset):
+    whole = measured(model, build_sae(SAEConfig(d_in=D_MLP, d_sae=24, k=3, hook_name=HOOK)), dataset)
+    other = Dataset(tokens=torch.where(dataset.mask, dataset.tokens, 7), mask=dataset.mask)
+    sae = build_sae(SAEConfig(d_in=D_MLP, d_sae=24, k=3, hook_name=HOOK))
+    assert measured(model, sae, other, batch_size=2) == pytest.approx(whole, abs=1e-5)
+
+
+def test_what_cannot_be_measured_is_refused_in_one_sentence(model, dataset):
+    nameless = build_sae(SAEConfig(d_in=D_MLP, d_sae=24, k=3))
+    with pytest.raises(ValueError, match="names no hook"):
+        measured(model, nameless, dataset)
+    with pytest.raises(ValueError, match=r"no hook called 'blocks\.9\.hook_x'"):
+        measured(model, nameless, dataset, hook_name="blocks.9.hook_x")
+    narrow = build_sae(SAEConfig(d_in=8, d_sae=24, k=3, hook_name=HOOK))
+    with pytest.raises(ValueError, match="reads rows of width 8"):
+        measured(model, narrow, dataset)
+    only_bos = Dataset(tokens=torch.zeros(2, 12, dtype=torch.int64), mask=torch.arange(12)[None] < torch.ones(2, 1))
+    with pytest.raises(ValueError, match="no token after BOS"):
+        measured(model, identity(), only_bos)

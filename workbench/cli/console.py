@@ -1,0 +1,70 @@
+"""What verbs share: their usual options, and how they print."""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+RUNS = Path("runs")
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """The option that says which run a verb works on."""
+    parser.add_argument(
+        "--run", default="demo", metavar="RUN", help="a run's folder, or its name in runs/ (default: demo)"
+    )
+
+
+def run_path(name: str) -> Path:
+    """The folder of a run named on the command line: a bare name lies in `runs/`."""
+    path = Path(name)
+    return path if path.exists() or path.name != name else RUNS / name
+
+
+def say(args: argparse.Namespace, text: str = "") -> None:
+    """A line for a person; scripts, which asked for JSON, do not get it."""
+    if not args.json:
+        print(text, flush=True)
+
+
+def finish(args: argparse.Namespace, result: Mapping[str, Any]) -> None:
+    """The result for scripts, if they asked."""
+    if args.json:
+        json.dump(result, sys.stdout, indent=2, default=str, allow_nan=False)
+        print(flush=True)
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A short table: numbers to the right, words to the left."""
+    cells = [[_cell(value) for value in row] for row in rows]
+    widths = [max([len(name), *(len(row[i]) for row in cells)]) for i, name in enumerate(columns)]
+    right = [all(isinstance(row[i], (int, float)) or row[i] is None for row in rows) for i in range(len(columns))]
+
+    def line(words: Sequence[str]) -> str:
+        padded = [w.rjust(n) if r else w.ljust(n) for w, n, r in zip(words, widths, right, strict=True)]
+        return "  ".join(padded).rstrip()
+
+    return "\n".join([line(columns), line(["─" * n for n in widths]), *map(line, cells)])
+
+
+def size(n_bytes: float) -> str:
+    """Bytes as a person reads them."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if n_bytes < 1000 or unit == "GB":
+            break
+        n_bytes /= 1000
+    return f"{n_bytes:.0f} {unit}" if n_bytes >= 10 or unit == "B" else f"{n_bytes:.1f} {unit}"
+
+
+def _cell(value: Any) -> str:
+    if value is None or value != value:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.3f}" if abs(value) < 100 else f"{value:,.0f}"
+    return str(value)

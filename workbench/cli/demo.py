@@ -1,0 +1,131 @@
+"""`workbench demo`: every verb in order, with a time budget a stage, ending at the explorer's address."""
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from workbench.cli import explore, harvest, index, sae, train
+from workbench.cli.console import add_run, finish, run_path, say, table
+from workbench.runs import Run
+
+# Seconds on two cores without an accelerator; set-up (100 s) comes before, by `make`.
+BUDGET = {"corpus": 25, "training": 150, "recording": 20, "dictionary": 60, "index": 45}
+NAMED_AT = 0.5
+GAINS = (0.1, 0.2)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_run(parser)
+    parser.add_argument("--corpus", type=Path, metavar="PATH", help="your own text instead of the standard library")
+    parser.add_argument("--steps", type=int, metavar="N", help="training steps, instead of the recipe's")
+    parser.add_argument("--port", type=int, help="the explorer's (default: the first free one from 8501 on)")
+    parser.add_argument("--no-explore", action="store_true", help="stop before the explorer")
+
+
+def run(args: argparse.Namespace) -> None:
+    from models import recipes
+
+    recipe = recipes.get(train.DEFAULT_RECIPE).with_changes(n_steps=args.steps)
+    target = Run.create(run_path(args.run))
+    stages = _Stages(args)
+    with stages("corpus", "Text becomes tokens, each with exact labels from Python's own tokenizer and parser."):
+        train.make_data(target, recipe, args.corpus, tell=stages.tell)
+    with stages("training", "A transformer of two layers learns to predict the next token."):
+        train.make_model(target.refresh(), recipe)
+        stages.tell(_about_training(target.path))
+    with stages("recording", "It reads documents again, and its first MLP's 512 neurons are written down."):
+        recording = harvest.make_recording(target.refresh(), [harvest.DEFAULT_HOOK])
+        stages.tell(f"{sum(recording.manifest.config['results']['shards']):,} tokens recorded")
+    with stages("dictionary", "A sparse autoencoder explains each recording by 12 of 2,048 features."):
+        dictionary = sae.make_dictionary(target.refresh(), recording.name)
+        stages.tell(sae.metrics_table(sae.read_metrics(dictionary)))
+    with stages("index", "Each feature gets its examples, and the name of what it detects on held-out documents."):
+        features = index.make_index(target.refresh(), dictionary.name)
+        story = _about_features(features.path)
+        stages.tell(story["text"])
+    say(args, f"\nEverything together took {stages.total:.0f} s, of {sum(BUDGET.values())} s budgeted.")
+    address = None
+    if not args.no_explore:
+        address = _explorer(args, target)
+    result = {"run": str(target.path), "seconds": stages.seconds, "budget": BUDGET, "explorer": address}
+    finish(args, result | train.last_metrics(target.path) | {"concepts": story["counts"]})
+
+
+class _Stages:
+    """Tells of each stage: what happens, how long it may take, how long it took."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args, self.number = args, 0
+        self.seconds: dict[str, float] = {}
+        self.tell: Callable[[str], None] = lambda text: say(args, _indent(text))
+
+    @property
+    def total(self) -> float:
+        return sum(self.seconds.values())
+
+    @contextmanager
+    def __call__(self, name: str, summary: str) -> Iterator[None]:
+        self.number += 1
+        say(self.args, f"\n[{self.number}/{len(BUDGET)}] {name}: {summary} (budget {BUDGET[name]} s)")
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - start
+        late = "" if self.seconds[name] <= BUDGET[name] else ", over its budget"
+        self.tell(f"{name} took {self.seconds[name]:.1f} s of {BUDGET[name]} s{late}")
+
+
+def _about_training(run: Path) -> str:
+    metrics = train.last_metrics(run)
+    return (
+        f"held-out loss {metrics['heldout_loss']:.2f} nats a token; "
+        f"counting words gives {metrics['unigram_loss']:.2f}, counting pairs {metrics['bigram_loss']:.2f}"
+    )
+
+
+def _about_features(path: Path) -> dict[str, Any]:
+    """What the names show, trained beside PCA, random and neurons; and the concepts that features win."""
+    from workbench.features import FeatureIndex
+
+    features = FeatureIndex.open(path)
+    concepts = features.concepts.sort_values("gain", ascending=False)
+    counts = {f"gain ≥ {gain}": int((concepts["gain"] >= gain).sum()) for gain in GAINS}
+    columns = ["concept", "feature", "feature_f1", "neuron_f1", "pca_f1", "random_f1", "gain"]
+    best = concepts.head(8)[columns].to_numpy().tolist()
+    won = ", ".join(f"{n} by {gain.removeprefix('gain ≥ ')} or more" for gain, n in counts.items())
+    text = "\n".join(
+        [
+            index.naming_table(features.naming),
+            "",
+            f"Syntax concepts that one feature detects better than the best of 512 neurons (held-out F1): {won}.",
+            table(["concept", "feature", "F1", "best neuron", "PCA", "random", "gain"], best),
+        ]
+    )
+    return {"text": text, "counts": counts}
+
+
+def _explorer(args: argparse.Namespace, target: Run) -> str | None:
+    """In a terminal the explorer stays until Ctrl-C. A script gets it in the background, and the command ends."""
+    command = explore.command(target.path, args.port)
+    if sys.stdin.isatty() and not args.json:
+        subprocess.call(command)
+        return None
+    log = target.path / ".work" / "explorer.log"
+    with log.open("w") as out:
+        server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
+    while server.poll() is None and "http://" not in log.read_text():
+        time.sleep(0.2)
+    words = [word for word in log.read_text().split() if word.startswith("http://")]
+    if not words:
+        raise OSError(f"the explorer did not start: {log.read_text().strip()}")
+    say(args, f"\nThe explorer is at {words[0]}; `kill {os.getpgid(server.pid)}` stops it.")
+    return words[0]
+
+
+def _indent(text: str) -> str:
+    return "\n".join("    " + line if line else "" for line in text.splitlines())

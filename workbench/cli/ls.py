@@ -1,0 +1,50 @@
+"""`workbench ls`: the runs below a folder and what they hold."""
+
+import argparse
+from pathlib import Path
+
+from models.artifacts import ArtifactError
+from workbench.cli.console import RUNS, finish, say, size, table
+from workbench.runs import Run, list_runs
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", nargs="?", default=RUNS, type=Path, help="a run, or a folder of runs (default: runs)")
+
+
+def run(args: argparse.Namespace) -> None:
+    if not args.folder.is_dir():
+        raise ArtifactError(f"there is no folder {args.folder}: `workbench demo` makes a first run in runs/.")
+    runs = list_runs(args.folder)
+    if not runs:
+        say(args, f"{args.folder} holds no run yet: `workbench demo` makes one.")
+    result = []
+    for found in runs:
+        rows, unfinished = _rows(found), found.unfinished()
+        result.append({"run": str(found.path), "artifacts": rows, "unfinished": unfinished})
+        say(args, f"{found.path}")
+        lines = [[r["kind"], r["name"], size(r["bytes"]), r["id"][:10], r["made"], r["state"]] for r in rows]
+        if lines:
+            say(args, _indent(table(["kind", "name", "size", "id", "made", "state"], lines)))
+        for name in unfinished:
+            say(args, f"  {name} is unfinished: the verb that began it goes on with it.")
+        say(args)
+    finish(args, {"runs": result})
+
+
+def _rows(found: Run) -> list[dict]:
+    return [
+        {
+            "kind": a.kind,
+            "name": a.name,
+            "bytes": a.n_bytes,
+            "id": a.id,
+            "made": a.manifest.made.get("time", ""),
+            "state": "stale" if a.stale else "whole",
+        }
+        for a in found.artifacts()
+    ]
+
+
+def _indent(text: str) -> str:
+    return "\n".join("  " + line for line in text.splitlines())

@@ -1,0 +1,99 @@
+"""`workbench train`: a corpus becomes a run's `data/`, and a subject trained on it its `model/`."""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from workbench.cli.console import add_run, finish, run_path, say, table
+from workbench.cli.standing import standing
+from workbench.runs import Artifact, Run
+
+DEFAULT_RECIPE = "python-transformer"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_run(parser)
+    parser.add_argument("--recipe", default=DEFAULT_RECIPE, help=f"what to train (default: {DEFAULT_RECIPE})")
+    parser.add_argument(
+        "--corpus",
+        type=Path,
+        metavar="PATH",
+        help="a text file, a folder of them, or JSONL or Parquet with a column `text` "
+        "(default: the Python standard library's own source)",
+    )
+    parser.add_argument("--steps", type=int, metavar="N", help="optimiser steps, instead of the recipe's")
+    parser.add_argument("--seed", type=int, help="seed of the weights and of the order of the data")
+    parser.add_argument("--replace", action="store_true", help="train anew over a model made with other settings")
+
+
+def run(args: argparse.Namespace) -> None:
+    from models import recipes
+
+    recipe = recipes.get(args.recipe).with_changes(n_steps=args.steps, seed=args.seed)
+    target = Run.create(run_path(args.run))
+    data = make_data(target, recipe, args.corpus, replace=args.replace, tell=lambda text: say(args, text))
+    model = make_model(target.refresh(), recipe, replace=args.replace)
+    result = {"run": str(target.path), "data": data.id, "model": model.id} | last_metrics(target.path)
+    say(args, table(["held-out loss", "unigrams", "bigrams", "steps"], [[result[k] for k in SHOWN]]))
+    say(args, f"next: workbench harvest --run {args.run}")
+    finish(args, result)
+
+
+SHOWN = ("heldout_loss", "unigram_loss", "bigram_loss", "step")
+
+
+def make_data(
+    run: Run, recipe: Any, corpus: Path | None, *, replace: bool = False, tell: Callable[[str], None]
+) -> Artifact:
+    """The run's dataset: the one that is there, or a corpus read, tokenized and labelled."""
+    from models.corpus.build import build_corpus
+
+    config = {
+        "corpus": "the Python standard library" if corpus is None else str(corpus.absolute()),
+        "vocab_size": recipe.vocab_size,
+        "n_ctx": recipe.n_ctx,
+    }
+    if standing(run, "dataset", "data", {}, config, replace=replace) is None:
+        dataset, report = build_corpus(corpus, n_ctx=recipe.n_ctx, vocab_size=recipe.vocab_size)
+        made_of = {k: v for k, v in asdict(report).items() if k != "seconds"}  # times would change the id
+        dataset.save(run.path, config=config | {"report": made_of})
+        run = run.refresh()
+    found = run.find("dataset")
+    tell(describe_data(found))
+    return found
+
+
+def describe_data(data: Artifact) -> str:
+    """One line about a corpus."""
+    report = data.manifest.config["report"]
+    left_out = f", {len(report['left_out'])} left out that do not parse" if report["left_out"] else ""
+    return (
+        f"{report['n_documents']:,} documents{left_out}; {report['n_characters'] / 1e6:.1f} M characters; "
+        f"{data.manifest.config['n_tokens'] / 1e6:.2f} M tokens; {report['n_labels']} label columns"
+    )
+
+
+def make_model(run: Run, recipe: Any, *, replace: bool = False) -> Artifact:
+    """The run's subject: the one that is there, or one trained now."""
+    from models.saving import model_config
+    from models.training import train
+
+    dataset = run.dataset()
+    subject = recipe.build(dataset)
+    config = model_config(subject) | {"training": asdict(recipe.training)}
+    inputs = run.inputs(run.find("dataset"))
+    if standing(run, "model", "model", inputs, config, replace=replace) is None:
+        train(subject, dataset, recipe.training, run=run.path)
+        run = run.refresh()
+    return run.find("model")
+
+
+def last_metrics(run: Path) -> dict[str, Any]:
+    """The last line of a run's metrics, with the baselines of the first."""
+    import json
+
+    lines = [json.loads(line) for line in (run / "model" / "metrics.jsonl").read_text("utf8").splitlines()]
+    baselines = {k: lines[0].get(k) for k in ("unigram_loss", "bigram_loss")}
+    return {k: lines[-1].get(k) for k in ("step", "tokens", "train_loss", "heldout_loss")} | baselines

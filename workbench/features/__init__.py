@@ -1,0 +1,7 @@
+"""The feature index: what every feature of a dictionary fires on, and a measured name for it."""
+
+from workbench.features.build import build_index
+from workbench.features.index import Example, FeatureIndex, FeatureRecord
+from workbench.features.prompt import PromptReading, read_prompt
+
+__all__ = ["Example", "FeatureIndex", "FeatureRecord", "PromptReading", "build_index", "read_prompt"]

@@ -1,0 +1,177 @@
+"""`build_index`: make the feature index of one dictionary over one recording."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.numpy import save_file
+
+from models.artifacts import publishing
+from models.dataset import Dataset
+from probes.detection import DenseColumns, SparseColumns
+from workbench.activations import ActivationStore
+from workbench.features.collect import Codes, Collected, check_sae, collect
+from workbench.features.comparison import NEURONS, PCA, RANDOM, TRAINED, Naming, name_features
+from workbench.features.examples import choose_examples
+from workbench.features.index import KIND, FeatureIndex
+from workbench.features.logits import direct_logit_effects, logit_table
+from workbench.features.naming import ColumnSet
+from workbench.features.naming_rows import MAX_FIT_ROWS, NamingRows, naming_rows, read_positions
+from workbench.features.neighbours import coactive_features, decoder_neighbours
+from workbench.features.tables import write_feature_rows
+from workbench.features.vocabulary import token_strings
+from workbench.sae import SAE, TopK
+from workbench.sae.controls import Moments, pca_dictionary, random_dictionary
+
+MOMENT_ROWS = 65_536
+TOP_TOKENS = 5
+
+
+def build_index(
+    sae: SAE,
+    store: ActivationStore,
+    model: Any,
+    out: str | Path,
+    dataset: Dataset,
+    *,
+    inputs: dict[str, str] | None = None,
+    max_fit_rows: int = MAX_FIT_ROWS,
+    seed: int = 0,
+) -> FeatureIndex:
+    """Index every feature of a dictionary from one pass over the recording of its hook, and name it.
+
+    The codes, and all that is drawn from them, are of all rows. Names, and the controls beside them, are chosen on
+    training documents drawn until they hold `max_fit_rows` rows and judged on all test documents: the same rows for
+    the dictionary, PCA, random directions and neurons. Without labels, names come from tokens alone.
+
+    Args:
+        sae: a topk dictionary; `sae.cfg.hook_name` names the hook.
+        store: a recording of that hook over `dataset`.
+        model: the subject, for the direct path to the logits.
+        out: the artifact's folder, `RUN/features/NAME`.
+        dataset: what was recorded: document names and the tokenizer.
+        inputs: the manifest's inputs, where `out` lies in a run; the recording's id otherwise.
+        max_fit_rows: see above.
+        seed: of the examples, the drawn documents and the random control.
+
+    Raises:
+        ValueError: the hook is not in the recording, the dictionary's width does not fit, there are no test
+            documents; before any long work.
+    """
+    hook = sae.cfg.hook_name
+    sae = check_sae(sae, store, hook)
+    positions = read_positions(store)
+    d_vocab = dataset.d_vocab
+    rows = naming_rows(store, positions, d_vocab, dataset.bos, max_fit_rows=max_fit_rows, seed=seed)
+    vocabulary = token_strings(dataset.tokenizer, range(d_vocab))
+    config = {"seed": seed, "hook_name": hook, "bos": dataset.bos, "max_fit_rows": max_fit_rows}
+    with publishing(out, KIND, inputs=inputs or {"activations": store.id}, config=config, seed=seed) as draft:
+        found = collect(store, hook, sae, positions["seq"], _controls(sae, store, hook, rows, seed), rows.mask)
+        naming = name_features(rows, _column_sets(found, rows), vocabulary)
+        _write_codes(draft.path, found.codes, positions)
+        _write_tables(draft.path, found, naming, positions, vocabulary, seed)
+        _write_surroundings(draft.path, found.codes, sae, model, hook)
+        pd.DataFrame({"token": vocabulary}).to_parquet(draft.path / "vocabulary.parquet")
+        _documents(dataset, positions).to_parquet(draft.path / "documents.parquet")
+        draft.results = {
+            "n_features": found.codes.n_features,
+            "n_rows": found.codes.n_rows,
+            "n_fit_rows": len(rows.fit),
+            "n_held_out_rows": len(rows.held_out),
+            "n_held_out_documents": len(np.unique(rows.doc)),
+            "n_concepts": len(rows.names),
+        }
+    return FeatureIndex.open(out)
+
+
+def _controls(sae: TopK, store: ActivationStore, hook: str, rows: NamingRows, seed: int) -> dict[str, TopK]:
+    """PCA and a random dictionary of the same k, from a spread of the fitting rows."""
+    sample = store.read(hook, rows.fit[:: -(-len(rows.fit) // MOMENT_ROWS)])
+    moments = Moments.of([sample])
+    random_cfg = type(sae.cfg)(**(sae.cfg.to_dict() | {"seed": seed + 1}))
+    with torch.inference_mode():
+        return {
+            PCA: pca_dictionary(sae.cfg, moments),
+            RANDOM: random_dictionary(random_cfg, moments, [sample[:4096]]),
+        }
+
+
+def _column_sets(found: Collected, rows: NamingRows) -> dict[str, ColumnSet]:
+    """Every dictionary's columns on the fitting and on the held-out rows."""
+    used = np.flatnonzero(rows.mask)
+    parts = {"fit": np.searchsorted(used, rows.fit), "held_out": np.searchsorted(used, rows.held_out)}
+    codes = {TRAINED: found.codes.select(used), **found.controls}
+    sets = {
+        name: ColumnSet(**{part: _sparse_columns(code.select(chosen)) for part, chosen in parts.items()})
+        for name, code in codes.items()
+    }
+    return sets | {
+        NEURONS: ColumnSet(**{part: DenseColumns(found.neurons[:, chosen]) for part, chosen in parts.items()})
+    }
+
+
+def _sparse_columns(codes: Codes) -> SparseColumns:
+    return SparseColumns(codes.indptr, codes.rows, codes.values, codes.n_rows)
+
+
+def _write_codes(path: Path, codes: Codes, positions: dict[str, np.ndarray]) -> None:
+    arrays = {"indptr": codes.indptr, "position": codes.rows, "value": codes.values.astype(np.float16)}
+    save_file(arrays, path / "codes.safetensors")
+    kept = {name: values.astype(np.int32) for name, values in positions.items() if name != "split"}
+    save_file(kept, path / "rows.safetensors")
+
+
+def _write_tables(
+    path: Path,
+    found: Collected,
+    naming: Naming,
+    positions: dict[str, np.ndarray],
+    vocabulary: list[str],
+    seed: int,
+) -> None:
+    table = _feature_table(found.codes, positions["token"], positions["doc"], vocabulary)
+    pd.concat([table, naming.table], axis=1).to_parquet(path / "features.parquet")
+    naming.naming.to_parquet(path / "naming.parquet")
+    naming.concepts.to_parquet(path / "concepts.parquet")
+    write_feature_rows(naming.names, path / "names.parquet")
+    examples = choose_examples(found.codes, found.near_misses, positions["seq"], seed=seed)
+    write_feature_rows(examples, path / "examples.parquet")
+
+
+def _write_surroundings(path: Path, codes: Codes, sae: TopK, model: Any, hook: str) -> None:
+    neighbours = pd.concat([decoder_neighbours(sae.W_dec), coactive_features(codes)], ignore_index=True)
+    write_feature_rows(neighbours, path / "neighbours.parquet")
+    effects = direct_logit_effects(model, hook, sae.W_dec.detach())
+    write_feature_rows(logit_table(effects), path / "logits.parquet")
+
+
+def _feature_table(codes: Codes, token: np.ndarray, doc: np.ndarray, vocabulary: list[str]) -> pd.DataFrame:
+    """One row a feature: feature, firings, density, max, mean (of its firings), dead, documents, top_tokens."""
+    firings = np.diff(codes.indptr)
+    n_docs = len(np.unique(doc))
+    rows = []
+    for start, stop in zip(codes.indptr[:-1], codes.indptr[1:], strict=True):
+        values, where = codes.values[start:stop], codes.rows[start:stop]
+        ids, counts = np.unique(token[where], return_counts=True)
+        top = ids[np.argsort(-counts, kind="stable")[:TOP_TOKENS]]
+        rows.append(
+            (
+                values.max(initial=0.0),
+                values.mean() if len(values) else 0.0,
+                len(np.unique(doc[where])) / n_docs,
+                " ".join(vocabulary[i].strip() or repr(vocabulary[i]) for i in top),
+            )
+        )
+    table = pd.DataFrame(rows, columns=["max", "mean", "documents", "top_tokens"])
+    table.insert(0, "feature", np.arange(codes.n_features))
+    table.insert(1, "firings", firings)
+    table.insert(2, "density", firings / codes.n_rows)
+    return table.assign(dead=firings == 0).astype({"max": "float32", "mean": "float32", "documents": "float32"})
+
+
+def _documents(dataset: Dataset, positions: dict[str, np.ndarray]) -> pd.DataFrame:
+    """Name, split and recorded rows of each document."""
+    table = dataset.doc_table.select(["name", "split"]).to_pandas().astype(str)
+    return table.assign(rows=np.bincount(positions["doc"], minlength=len(table)))

@@ -1,0 +1,199 @@
+"""A dictionary beside its controls: how many columns have a name, and which detects each concept best."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from models.progress import progress
+from probes.detection import (
+    Choice,
+    Columns,
+    Confusion,
+    best_column_for_sets,
+    bootstrap_f1_gain,
+    conjunctions,
+    count_labels,
+)
+from workbench.features.naming import FLOOR_F1, MARGIN, ColumnSet, LabelNames, Namer, TokenNames
+from workbench.features.naming_rows import NamingRows
+
+NAMED_F1 = 0.5
+NO_CONCEPT = "no concept found"
+TRAINED, PCA, RANDOM, NEURONS = "trained", "PCA", "random", "neurons"
+SCORES = ("precision", "recall", "f1", "lift", "base_rate")
+NAME_COLUMNS = ("kind", "concept", "threshold", *SCORES, "fit_f1", "neuron", "neuron_sign", "neuron_f1")
+CONCEPT_COLUMNS = (
+    *("concept", "kind", "base_rate", "feature", "feature_f1", "threshold", "neuron", "neuron_sign", "neuron_f1"),
+    *("pca_f1", "random_f1", "gain", "gain_low", "gain_high"),
+)
+
+
+@dataclass(frozen=True)
+class Naming:
+    """What naming gives.
+
+    Attributes:
+        table: one row a feature of the trained dictionary: the name that is shown, its kind and scores.
+        names: every concept that was chosen for a feature, best first.
+        naming: for each dictionary and kind of concept: live, named (at held-out F1 ≥ .5), share, median_f1.
+        concepts: for each syntax concept the best column of each dictionary, and the feature's gain over the neuron
+            with its 95% interval over documents.
+    """
+
+    table: pd.DataFrame
+    names: pd.DataFrame
+    naming: pd.DataFrame
+    concepts: pd.DataFrame
+
+
+def name_features(rows: NamingRows, sets: dict[str, ColumnSet], vocabulary: list[str]) -> Naming:
+    """Name the columns of the dictionaries `sets` (trained, PCA, random, neurons) and compare them."""
+    namer = Namer(rows, vocabulary)
+    tokens: dict[str, TokenNames] = {}
+    labels: dict[str, LabelNames] = {}
+    summary = []
+    for name in progress(sets, desc="naming", unit="dictionary"):
+        fit, held_out = sets[name].fit, sets[name].held_out
+        tokens[name] = namer.token_names(fit)
+        summary.append(_summary(name, "token", fit, tokens[name].f1, namer.score_tokens(held_out, tokens[name])))
+        if rows.concepts is not None:
+            found = labels[name] = namer.label_names(fit)
+            scores = namer.held_out(found.pairs).score(held_out, found.choice)
+            summary.append(_summary(name, "syntax", fit, found.choice.f1, scores))
+    concepts = _compare_concepts(namer, sets, labels) if labels else pd.DataFrame(columns=list(CONCEPT_COLUMNS))
+    names = [_token_rows(namer, sets, tokens[TRAINED])]
+    if labels:
+        names += _label_rows(namer, sets[TRAINED], labels[TRAINED], concepts)
+    ranked = _ranked(pd.concat(names, ignore_index=True))
+    return Naming(_displayed(ranked, sets[TRAINED].fit.n_columns), ranked, pd.DataFrame(summary), concepts)
+
+
+def _summary(
+    name: str, kind: str, columns: Columns, fit_f1: Float[np.ndarray, " columns"], scores: list[Confusion]
+) -> dict[str, Any]:
+    """How many live columns reach F1 .5 on held-out documents; a neuron counts once, with its better sign."""
+    f1 = np.array([score.f1 for score in scores])
+    live = columns.ladder.fired[:, -1] > 0
+    if name == NEURONS:
+        better = np.where(live, fit_f1, -1).reshape(2, -1).argmax(0)
+        f1, live = f1.reshape(2, -1)[better, np.arange(len(better))], live.reshape(2, -1).any(0)
+    named = int((f1[live] >= NAMED_F1).sum())
+    return {
+        "dictionary": name,
+        "kind": kind,
+        "live": int(live.sum()),
+        "named": named,
+        "share": named / max(1, int(live.sum())),
+        "median_f1": float(np.median(f1[live])) if live.any() else 0.0,
+    }
+
+
+def _compare_concepts(namer: Namer, sets: dict[str, ColumnSet], labels: dict[str, LabelNames]) -> pd.DataFrame:
+    """For every single concept, and every conjunction that a feature is named for, the best column of each kind."""
+    pairs = labels[TRAINED].pairs
+    both = conjunctions(namer.rows.fit_labels, pairs)
+    scorer = namer.held_out(pairs)
+    best: dict[str, Choice] = {}
+    scores: dict[str, list[Confusion]] = {}
+    for name in progress(sets, desc="comparing concepts", unit="dictionary"):
+        best[name] = labels[name].best_columns
+        if len(pairs):
+            best[name] = best[name].then(count_labels(sets[name].fit, both).best_column())
+        scores[name] = scorer.score(sets[name].held_out, best[name])
+    f1 = {name: np.array([score.f1 for score in results]) for name, results in scores.items()}
+    interval = bootstrap_f1_gain(scores[TRAINED], scores[NEURONS])
+    d = sets[NEURONS].fit.n_columns // 2
+    n_single = len(namer.rows.names)
+    columns = {
+        "concept": namer.concept_names(pairs),
+        "kind": np.where(np.arange(n_single + len(pairs)) < n_single, "single", "pair"),
+        "base_rate": [score.base_rate for score in scores[TRAINED]],
+        "feature": best[TRAINED].column,
+        "feature_f1": f1[TRAINED],
+        "threshold": best[TRAINED].threshold,
+        "neuron": best[NEURONS].column % d,
+        "neuron_sign": np.where(best[NEURONS].column < d, 1, -1),
+        "neuron_f1": f1[NEURONS],
+        "pca_f1": f1[PCA],
+        "random_f1": f1[RANDOM],
+        "gain": f1[TRAINED] - f1[NEURONS],
+        "gain_low": interval[:, 0],
+        "gain_high": interval[:, 1],
+    }
+    return pd.DataFrame(columns)
+
+
+def _token_rows(namer: Namer, sets: dict[str, ColumnSet], names: TokenNames) -> pd.DataFrame:
+    """Each feature's set of tokens, beside the neuron that detects the same set best."""
+    neurons = sets[NEURONS]
+    column = np.zeros(len(names.members), np.int64)
+    threshold = np.zeros(len(names.members), np.float32)
+    for place, values in enumerate(namer.fit_tokens):
+        here = np.flatnonzero(names.place == place)
+        members = [names.members[i] for i in here]
+        column[here], threshold[here], _ = best_column_for_sets(neurons.fit.ladder, values, namer.rows.d_vocab, members)
+    rival = TokenNames(names.place, names.members, threshold, names.f1)
+    frame = _score_frame(namer.score_tokens(sets[TRAINED].held_out, names))
+    words = [namer.token_set_name(int(p), m) for p, m in zip(names.place, names.members, strict=True)]
+    d = neurons.fit.n_columns // 2
+    return frame.assign(
+        feature=np.arange(len(frame)),
+        kind="token",
+        concept=words,
+        threshold=names.threshold,
+        fit_f1=names.f1,
+        neuron=column % d,
+        neuron_sign=np.where(column < d, 1, -1),
+        neuron_f1=[score.f1 for score in namer.score_tokens(neurons.held_out, rival, column)],
+    )
+
+
+def _label_rows(namer: Namer, trained: ColumnSet, found: LabelNames, concepts: pd.DataFrame) -> list[pd.DataFrame]:
+    """Each feature's best statement; and its best single one, where a conjunction beat it."""
+    scorer = namer.held_out(found.pairs)
+    frames = []
+    for choice in (found.choice, found.single):
+        rivals = concepts.iloc[choice.label].reset_index(drop=True)
+        frame = _score_frame(scorer.score(trained.held_out, choice)).assign(
+            feature=choice.column,
+            kind="syntax",
+            concept=rivals["concept"],
+            threshold=choice.threshold,
+            fit_f1=choice.f1,
+            neuron=rivals["neuron"],
+            neuron_sign=rivals["neuron_sign"],
+            neuron_f1=rivals["neuron_f1"],
+        )
+        frames.append(frame)
+    beaten = found.choice.label != found.single.label
+    return [frames[0], frames[1][beaten]]
+
+
+def _score_frame(scores: list[Confusion]) -> pd.DataFrame:
+    return pd.DataFrame([[getattr(score, name) for name in SCORES] for score in scores], columns=list(SCORES))
+
+
+def _ranked(names: pd.DataFrame) -> pd.DataFrame:
+    """Best first by F1 where it was chosen; a set of tokens is preferred unless it is beaten by the margin."""
+    names = names[names["fit_f1"] > 0]
+    standing = names["fit_f1"] + np.where(names["kind"] == "token", MARGIN, 0)
+    names = names.assign(standing=standing).sort_values(["feature", "standing"], ascending=[True, False])
+    rank = names.groupby("feature").cumcount()
+    types = {"feature": "int32", "rank": "int8", "neuron": "int32", "neuron_sign": "int8"}
+    return names.assign(rank=rank)[["feature", "rank", *NAME_COLUMNS]].astype(types).reset_index(drop=True)
+
+
+def _displayed(names: pd.DataFrame, n_features: int) -> pd.DataFrame:
+    """The best concept of each feature; where its held-out F1 is below the floor, only the scores."""
+    best = names[names["rank"] == 0].set_index("feature").reindex(range(n_features))
+    found = best["f1"].fillna(0) >= FLOOR_F1
+    numbers = best[["f1", "precision", "recall", "lift", "threshold", "neuron_f1"]].fillna(0.0).astype("float32")
+    return numbers.assign(
+        name=best["concept"].where(found, NO_CONCEPT),
+        kind=best["kind"].where(found, "none"),
+        neuron=best["neuron"].fillna(-1).astype("int32"),
+        neuron_sign=best["neuron_sign"].fillna(1).astype("int8"),
+    )

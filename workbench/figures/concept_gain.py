@@ -1,0 +1,74 @@
+"""Which ideas have a direction of their own: the best feature for a concept beside the best neuron
+and two controls."""
+
+import altair as alt
+import pandas as pd
+
+from workbench.figures.palette import DICTIONARIES, RULE, SHAPES, require_columns
+
+_SOURCES = {"feature_f1": "trained", "neuron_f1": "neurons", "pca_f1": "PCA", "random_f1": "random"}
+
+
+def concept_gain(concepts: pd.DataFrame, limit: int = 30) -> alt.LayerChart:
+    """A dot plot, one line a concept: held-out F1 of the best of each dictionary, largest gain over neurons first.
+
+    A grey line joins feature and neuron; the blue one is the interval of the gain, counted from the neuron's dot.
+
+    Args:
+        concepts: columns `concept`, `feature_f1`, `neuron_f1`, `pca_f1`, `random_f1`, and `gain` (feature less neuron)
+            with its interval `gain_low`, `gain_high`.
+        limit: how many concepts to draw.
+    """
+    require_columns(concepts, ["concept", "gain", "gain_low", "gain_high", *_SOURCES], "concept_gain")
+    shown = concepts.nlargest(limit, "gain")
+    shown = shown.assign(
+        low=(shown["neuron_f1"] + shown["gain_low"]).clip(0, 1),
+        high=(shown["neuron_f1"] + shown["gain_high"]).clip(0, 1),
+    )
+    y = alt.Y(
+        "concept:N",
+        sort=shown["concept"].tolist(),
+        title=None,
+        axis=alt.Axis(labelLimit=260, grid=True, gridOpacity=0.35, ticks=False, domain=False),
+    )
+    span = alt.Chart(shown).mark_rule(color=RULE, opacity=0.6).encode(y=y, x="neuron_f1:Q", x2="feature_f1:Q")
+    interval = (
+        alt.Chart(shown).mark_rule(color=DICTIONARIES["trained"], strokeWidth=2.5).encode(y=y, x="low:Q", x2="high:Q")
+    )
+    return alt.layer(span, interval, _dots(shown, y)).properties(height=20 * len(shown))
+
+
+def _dots(shown: pd.DataFrame, y: alt.Y) -> alt.Chart:
+    kept = ["concept", "gain", "gain_low", "gain_high"]
+    tidy = shown.melt(id_vars=kept, value_vars=list(_SOURCES), var_name="source", value_name="f1")
+    names = list(DICTIONARIES)
+    return (
+        alt.Chart(tidy.assign(dictionary=tidy["source"].map(_SOURCES)))
+        .mark_point(filled=True, size=62, opacity=1)
+        .encode(
+            y=y,
+            x=alt.X(
+                "f1:Q",
+                title="F1 on held-out documents",
+                scale=alt.Scale(domain=[0, 1]),
+                axis=alt.Axis(grid=False, format=".1f"),
+            ),
+            color=alt.Color(
+                "dictionary:N",
+                title="best of",
+                scale=alt.Scale(domain=names, range=list(DICTIONARIES.values())),
+                legend=alt.Legend(orient="top", direction="horizontal"),
+            ),
+            shape=alt.Shape(
+                "dictionary:N", title="best of", scale=alt.Scale(domain=names, range=list(SHAPES.values()))
+            ),
+            tooltip=[
+                alt.Tooltip("concept:N"),
+                alt.Tooltip("dictionary:N", title="best of"),
+                alt.Tooltip("f1:Q", format=".3f", title="F1"),
+                alt.Tooltip("gain:Q", format="+.3f", title="feature − neuron"),
+                alt.Tooltip("gain_low:Q", format="+.3f", title="at least (95%)"),
+                alt.Tooltip("gain_high:Q", format="+.3f", title="at most (95%)"),
+            ],
+        )
+    )

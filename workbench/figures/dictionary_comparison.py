@@ -1,0 +1,33 @@
+"""A trained dictionary's health beside what PCA, chance and the neurons themselves reach."""
+
+import altair as alt
+import pandas as pd
+
+from workbench.figures.palette import DICTIONARIES, dictionary_colour, require_columns
+
+
+def dictionary_comparison(metrics: pd.DataFrame) -> alt.LayerChart:
+    """Grouped bars: for each metric one bar a dictionary, all on one axis of shares.
+
+    Args:
+        metrics: tidy, columns `dictionary`, `metric` and `value`, a share of one that is better large (explained
+            variance, loss recovered); metrics are drawn in the order they come. A value below zero
+            is worse than what the share is counted from.
+    """
+    require_columns(metrics, ["dictionary", "metric", "value"], "dictionary_comparison")
+    present = metrics["dictionary"].unique().tolist()
+    base = alt.Chart(metrics).encode(
+        y=alt.Y(
+            "metric:N",
+            sort=metrics["metric"].unique().tolist(),
+            title=None,
+            axis=alt.Axis(ticks=False, domain=False, labelLimit=180),
+        ),
+        yOffset=alt.YOffset("dictionary:N", sort=list(DICTIONARIES)),
+        x=alt.X("value:Q", title=None, axis=alt.Axis(format=".0%", tickCount=6)),
+    )
+    bars = base.mark_bar(cornerRadiusEnd=2).encode(
+        color=dictionary_colour(present).legend(orient="top", direction="horizontal"),
+        tooltip=[alt.Tooltip("metric:N"), alt.Tooltip("dictionary:N"), alt.Tooltip("value:Q", format=".2%")],
+    )
+    return alt.layer(bars).properties(height=13 * len(metrics))
