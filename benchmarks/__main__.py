@@ -15,7 +15,7 @@ import torch
 
 from workbench.cli.console import table
 
-BENCHMARKS = ("training", "harvest", "sae", "saelens_roundtrip", "explorer", "demo")
+BENCHMARKS = ("startup", "training", "harvest", "sae", "saelens_roundtrip", "explorer", "demo")
 RESULTS = Path(__file__).parent / "results"
 
 

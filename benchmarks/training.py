@@ -109,10 +109,11 @@ def steps(losses: dict[str, Callable[[Tensor], Tensor]], models: dict[str, nn.Mo
     """Train every model for `n` steps, taking turns: `(seconds, loss)` of each step by model."""
     optimisers = {k: torch.optim.AdamW(m.parameters(), lr=1e-3, fused=True) for k, m in models.items()}
     record: dict[str, list] = {name: [] for name in models}
-    for tokens in batches(n):
-        for name, loss_of in losses.items():
+    names = list(losses)
+    for i, tokens in enumerate(batches(n)):
+        for name in names[i % len(names) :] + names[: i % len(names)]:
             start = time.perf_counter()
-            loss = loss_of(tokens)
+            loss = losses[name](tokens)
             loss.backward()
             optimisers[name].step()
             optimisers[name].zero_grad(set_to_none=True)

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,8 +23,6 @@ from models.transformer_config import TransformerConfig
 __all__ = ["Transformer", "TransformerConfig"]
 
 Stream = Float[Tensor, "batch pos d_model"]
-ReturnType = Literal["logits", "loss", "both"] | None
-
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
     "gelu_new": lambda x: F.gelu(x, approximate="tanh"),
@@ -186,7 +184,7 @@ class Transformer(TextMethods, WeightMethods, HookedModel):
     def forward(
         self,
         input: Tensor | str | list[str],
-        return_type: ReturnType = "logits",
+        return_type: str | None = "logits",
         loss_per_token: bool = False,
         stop_at_layer: int | None = None,
         mask: Tensor | None = None,
@@ -205,8 +203,13 @@ class Transformer(TextMethods, WeightMethods, HookedModel):
                 must be at the end of a row, where no real token sees it.
 
         Raises:
-            ValueError: the input is empty, longer than `n_ctx`, or has ids outside the vocabulary.
+            ValueError: the input is empty, longer than `n_ctx`, or has ids outside the vocabulary; the mask does not
+                fit it; or `return_type` or `stop_at_layer` names nothing.
         """
+        if return_type not in ("logits", "loss", "both", None):
+            raise ValueError(f"return_type {return_type!r} is unknown: there are logits, loss, both and None.")
+        if stop_at_layer is not None and abs(stop_at_layer) > self.cfg.n_layers:
+            raise ValueError(f"stop_at_layer is {stop_at_layer}, but this model has {self.cfg.n_layers} layers.")
         if isinstance(input, Tensor):
             tokens = self._checked(input[None] if input.ndim == 1 else input)
         else:

@@ -85,12 +85,14 @@ def label_documents(
         for task in tasks
     )
     done = joblib.Parallel(n_processes, return_as="generator", batch_size=1, pre_dispatch="3*n_jobs")(work)
-    with progress(desc="labelling", total=n_characters, unit="char") as bar:
-        for task, labels in zip(tasks, done, strict=True):
-            yield from labels
-            bar.update(sum(len(documents[i].text) for i in task))
-    if n_processes > 1:
-        get_reusable_executor().shutdown(wait=True)
+    try:
+        with progress(desc="labelling", total=n_characters, unit="char") as bar:
+            for task, labels in zip(tasks, done, strict=True):
+                yield from labels
+                bar.update(sum(len(documents[i].text) for i in task))
+    finally:
+        if n_processes > 1:
+            get_reusable_executor().shutdown(wait=True)
 
 
 def _tasks(sizes: Sequence[int]) -> list[list[int]]:

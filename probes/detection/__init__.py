@@ -3,10 +3,11 @@
 from probes.detection.columns import Columns, DenseColumns, Ladder, SparseColumns
 from probes.detection.detect import Detection, HeldOut, conjunctions, detect, with_pairs
 from probes.detection.labels import Choice, LabelCounts, PairChoice, best_pairs, count_labels, count_together
-from probes.detection.scores import Confusion, bootstrap_f1_gain, confusion, f1_from_counts
+from probes.detection.scores import MIN_LIFT, Confusion, bootstrap_f1_gain, confusion, f1_from_counts
 from probes.detection.sets import SetChoice, best_column_for_sets, best_sets
 
 __all__ = [
+    "MIN_LIFT",
     "Choice",
     "Columns",
     "Confusion",

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 
 # Each threshold fires half as often as the one below it.
 SPARSE_LEVELS = 5
-NARROW_FRACTIONS = (0.0015625, 0.003125, 0.00625, 0.0125, 0.025, 0.05, 0.1)
+NARROW_FRACTIONS = tuple(0.1 / 2**k for k in range(9, -1, -1))
 WIDE_FRACTIONS = (0.2, 0.4)
 QUANTILE_ROWS = 20_000
 
@@ -94,51 +94,60 @@ class DenseColumns:
         self.n_columns = 2 * self.d
 
     @cached_property
-    def _quantiles(self) -> Float[np.ndarray, "columns fractions"]:
-        """The values that a column reaches on each fraction of (a spread of at most 20,000 of) the rows."""
-        step = -(-self.n_rows // QUANTILE_ROWS)
-        sample = np.sort(self.matrix[:, ::step].astype(np.float32), axis=1)
-        n = sample.shape[1]
-        place = np.ceil(np.array([*self.narrow, *WIDE_FRACTIONS]) * n).astype(np.int64).clip(1, n)
-        upper, lower = sample[:, n - place], -sample[:, place - 1]
-        for thresholds, rising in ((upper, sample), (lower, -sample[:, ::-1])):
-            # A value that many rows share (the zero of a ReLU) would make a narrow level wide: step above it.
-            for j, level in np.ndindex(self.d, len(self.narrow)):
-                fired = n - np.searchsorted(rising[j], thresholds[j, level])
-                if fired > 2 * place[level]:
-                    thresholds[j, level] = np.nextafter(thresholds[j, level], np.float32(np.inf))
-        return np.concatenate([upper, lower])
-
-    @property
     def wide_thresholds(self) -> Float[np.ndarray, "columns wide"]:
         """The thresholds of the wide fractions."""
-        return self._quantiles[:, len(self.narrow) :]
+        return self._quantiles(WIDE_FRACTIONS)
 
     @cached_property
     def ladder(self) -> Ladder:
         """The narrow thresholds."""
-        thresholds = self._quantiles[:, : len(self.narrow)]
-        fired = np.zeros(thresholds.shape, np.int64)
+        ranks = np.ceil(np.array(self.narrow) * self.n_rows).astype(np.int64).clip(1)
+        # A little more than is needed, as the quantile is an estimate.
+        least = self._quantiles((min(1.0, 1.1 * self.narrow[-1]),))[:, 0]
+        fired = np.zeros((self.n_columns, len(ranks)), np.int64)
+        thresholds = np.zeros(fired.shape, np.float32)
         found: list[np.ndarray] = [np.empty(0, np.int32)] * self.n_columns
         for j in range(self.d):
             values = self.column(j)
             for column, signed in ((j, values), (self.d + j, -values)):
-                rows = np.flatnonzero(signed >= thresholds[column, -1]).astype(np.int32)
-                # A row's level is the strictest threshold it reaches; within a level no order is needed.
-                level = np.searchsorted(-thresholds[column], -signed[rows]).astype(np.uint8)
-                fired[column] = np.bincount(level, minlength=len(self.narrow)).cumsum()
-                found[column] = rows[np.argsort(level, kind="stable")]
+                rows = np.flatnonzero(signed >= least[column]).astype(np.int32)
+                order = np.argsort(-signed[rows], kind="stable")
+                falling = -signed[rows[order]]
+                thresholds[column], fired[column] = _steps(falling, ranks)
+                found[column] = rows[order[: fired[column, -1]]]
         starts = np.cumsum([0, *(len(rows) for rows in found)])[:-1]
         return Ladder(np.concatenate(found), starts, fired, thresholds, self.n_rows)
 
+    def _quantiles(self, fractions: tuple[float, ...]) -> Float[np.ndarray, "columns fractions"]:
+        """The values that a column reaches on each fraction of (a spread of at most 20,000 of) the rows."""
+        step = -(-self.n_rows // QUANTILE_ROWS)
+        sample = np.sort(self.matrix[:, ::step].astype(np.float32), axis=1)
+        n = sample.shape[1]
+        place = np.ceil(np.array(fractions) * n).astype(np.int64).clip(1, n)
+        return np.concatenate([sample[:, n - place], -sample[:, place - 1]])
+
     def column(self, column: int) -> Float[np.ndarray, " rows"]:
         """The values of a signed column."""
-        values = self.matrix[column % self.d].astype(np.float32)
+        values = self.matrix[column % self.d].astype(np.float32, copy=False)
         return values if column < self.d else -values
 
     def firings(self, column: int, threshold: float) -> Int[np.ndarray, " firings"]:
         """The rows where a signed column is at or above a threshold."""
         return np.flatnonzero(self.column(column) >= threshold)
+
+
+def _steps(
+    falling: Float[np.ndarray, " values"], ranks: Int[np.ndarray, " levels"]
+) -> tuple[Float[np.ndarray, " levels"], Int[np.ndarray, " levels"]]:
+    """The threshold that each number of values reaches, and how many values really reach it.
+
+    A value that many rows share (the zero of a ReLU) would make a narrow level wide: there the step is above it.
+    """
+    least = falling[np.minimum(ranks, len(falling)) - 1]
+    reached = np.searchsorted(falling, least, side="right")
+    too_many = reached > 2 * ranks
+    thresholds = np.where(too_many, np.nextafter(-least, np.float32(np.inf)), -least)
+    return thresholds, np.where(too_many, np.searchsorted(falling, least, side="left"), reached)
 
 
 Columns = SparseColumns | DenseColumns

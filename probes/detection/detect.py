@@ -23,7 +23,8 @@ class Detection:
 
     Attributes:
         by_column: for each column (with its better sign, if it is dense) its best label: column, sign, label,
-            threshold, precision, recall, f1, lift, base_rate, f1_fit.
+            threshold, precision, recall, f1, lift, base_rate, f1_fit. The label is None where none is at least
+            twice as frequent on the rows where the column fires as on all.
         by_label: for each label its best column, in the same columns.
     """
 
@@ -153,7 +154,7 @@ def _report(choice: Choice, results: Iterable[Confusion], names: Sequence[str], 
         {
             "column": choice.column % d,
             "sign": np.where(choice.column < d, 1, -1),
-            "label": [names[i] for i in choice.label],
+            "label": [names[label] if f1 else None for label, f1 in zip(choice.label, choice.f1, strict=True)],
             "threshold": choice.threshold,
         }
     )

@@ -1,5 +1,7 @@
 """How columns detect labels, and conjunctions of two labels: exact counts for all of them at once."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +11,7 @@ from jaxtyping import Float, Int, UInt8
 from threadpoolctl import threadpool_limits
 
 from probes.detection.columns import WIDE_FRACTIONS, Columns, DenseColumns, Ladder
-from probes.detection.scores import f1_from_counts
+from probes.detection.scores import f1_from_counts, has_lift
 
 LABEL_BLOCK = 128
 # Blocks of rows that stay in the cache.
@@ -33,21 +35,26 @@ class LabelCounts:
     fired: Int[np.ndarray, "columns levels"]
     thresholds: Float[np.ndarray, "columns levels"]
     positives: Int[np.ndarray, " labels"]
+    n_rows: int
 
     def f1(self) -> Float[np.ndarray, "columns levels labels"]:
         """F1 of every column at every level for every label."""
         return f1_from_counts(self.tp, self.fired[:, :, None], self.positives)
 
+    def worth(self) -> Float[np.ndarray, "columns levels labels"]:
+        """F1 where there is lift, 0 elsewhere."""
+        return np.where(has_lift(self.tp, self.fired[:, :, None], self.positives, self.n_rows), self.f1(), 0)
+
     def best_label(self) -> "Choice":
-        """For each column, the label and level of the highest F1."""
-        f1 = self.f1().reshape(len(self.tp), -1)
+        """For each column, the label and level of the highest F1 among those with lift."""
+        f1 = self.worth().reshape(len(self.tp), -1)
         best = f1.argmax(1)
         level, label = np.divmod(best, self.tp.shape[2])
         column = np.arange(len(self.tp))
         return Choice(column, label, self.thresholds[column, level], f1[column, best])
 
     def best_column(self) -> "Choice":
-        """For each label, the column and level of the highest F1."""
+        """For each label, the column and level of the highest F1, whatever its lift."""
         n_labels = self.tp.shape[2]
         f1 = self.f1().reshape(-1, n_labels)
         best = f1.argmax(0)
@@ -98,7 +105,7 @@ def count_labels(columns: Columns, labels: UInt8[np.ndarray, "rows labels"]) -> 
         wide_tp, wide_fired = _count_wide(columns, labels, positives)
         tp, fired = np.concatenate([tp, wide_tp], axis=1), np.concatenate([fired, wide_fired], axis=1)
         thresholds = np.concatenate([thresholds, columns.wide_thresholds], axis=1)
-    return LabelCounts(tp, fired, thresholds, positives)
+    return LabelCounts(tp, fired, thresholds, positives, columns.n_rows)
 
 
 def count_together(labels: UInt8[np.ndarray, "rows labels"]) -> Int[np.ndarray, "labels labels"]:
@@ -117,33 +124,40 @@ def best_pairs(
     together: Int[np.ndarray, "labels labels"],
     to_beat: Float[np.ndarray, " columns"],
 ) -> PairChoice:
-    """For each column the conjunction of two labels, at any level, with the highest F1 above `to_beat`.
+    """For each column the conjunction of two labels, at any level, with lift and the highest F1 above `to_beat`.
 
     The search is exact. No conjunction has more true positives than either of its labels, and how often both hold is
     known, so F1 is bounded for all pairs before any is counted; labels in no pair that could beat the best so far are
     left out of the product, which are nearly all of them.
     """
-    n = len(ladder.fired)
-    first, second = np.zeros(n, np.int64), np.zeros(n, np.int64)
-    threshold, best = np.zeros(n, np.float32), np.zeros(n, np.float32)
-    # Thousands of small products: threads would spend their time waiting for each other.
-    with threadpool_limits(1, user_api="blas"):
-        for column in range(n):
-            bar = float(to_beat[column])
-            for level, fired in enumerate(ladder.fired[column].tolist()):
-                able = _able(counts.tp[column, level], fired, together, bar)
-                if len(able) < 2:
-                    continue
-                rows = ladder.rows[ladder.starts[column] : ladder.starts[column] + fired]
-                hit = labels[rows].take(able, axis=1).astype(np.float32)
-                f1 = 2 * (hit.T @ hit) / (fired + _square(together, able))
-                np.fill_diagonal(f1, 0.0)
-                place = int(f1.argmax())
-                if f1.flat[place] > bar:
-                    bar = best[column] = f1.flat[place]
-                    first[column], second[column] = able[np.sort(np.divmod(place, len(able)))]
-                    threshold[column] = ladder.thresholds[column, level]
-    return PairChoice(first, second, threshold, best)
+    by_label = np.ascontiguousarray(labels.T)
+
+    def search(column: int) -> tuple[int, int, float, float]:
+        best = (0, 0, 0.0, 0.0)
+        bar = float(to_beat[column])
+        for level, fired in enumerate(ladder.fired[column].tolist()):
+            able = _able(counts.tp[column, level], fired, together, bar)
+            if len(able) < 2:
+                continue
+            rows = ladder.rows[ladder.starts[column] : ladder.starts[column] + fired]
+            hit = np.stack([by_label[label][rows] for label in able]).astype(np.float32)
+            tp, positives = hit @ hit.T, _square(together, able)
+            f1 = np.where(has_lift(tp, fired, positives, ladder.n_rows), 2 * tp / (fired + positives), 0)
+            np.fill_diagonal(f1, 0.0)
+            place = int(f1.argmax())
+            if f1.flat[place] > bar:
+                bar = float(f1.flat[place])
+                first, second = sorted(able[list(divmod(place, len(able)))].tolist())
+                best = (first, second, float(ladder.thresholds[column, level]), bar)
+        return best
+
+    # Thousands of small products: threads over columns, one thread a product.
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = list(pool.map(search, range(len(ladder.fired)), chunksize=64))
+    first, second, threshold, best = np.array(found, dtype=np.float64).reshape(-1, 4).T
+    return PairChoice(
+        first.astype(np.int64), second.astype(np.int64), threshold.astype(np.float32), best.astype(np.float32)
+    )
 
 
 def _able(tp: np.ndarray, fired: int, together: np.ndarray, bar: float) -> Int[np.ndarray, " able"]:
@@ -186,6 +200,8 @@ def _count_wide(
         block = torch.from_numpy(labels[start : start + ROW_BLOCK]).float()
         for level in range(n_wide):
             able = frequent[level]
+            if not able.any():
+                continue
             able_block = torch.cat([block[:, torch.from_numpy(able)], torch.ones(len(block), 1)], dim=1)
             above = x >= thresholds[: columns.d, level, None]
             below = x <= -thresholds[columns.d :, level, None]

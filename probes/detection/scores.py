@@ -5,6 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+# A label that holds on most rows is hit by whatever fires often: what names a column must be at least this many
+# times as frequent where it fires as on all rows.
+MIN_LIFT = 2
+
 
 @dataclass(frozen=True)
 class Confusion:
@@ -51,6 +55,11 @@ class Confusion:
 def f1_from_counts(tp: np.ndarray, fired: np.ndarray, positives: np.ndarray) -> np.ndarray:
     """F1 = 2 TP / (fired + positives), elementwise; 0 where nothing fires and nothing holds."""
     return 2 * tp.astype(np.float32) / np.maximum(1, (fired + positives).astype(np.float32))
+
+
+def has_lift(tp: np.ndarray, fired: np.ndarray | int, positives: np.ndarray, n_rows: int) -> np.ndarray:
+    """Whether precision is at least `MIN_LIFT` times the base rate, elementwise."""
+    return tp * float(n_rows) >= MIN_LIFT * fired * positives.astype(np.float64)
 
 
 def confusion(

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from probes.detection.columns import Ladder
-from probes.detection.scores import f1_from_counts
+from probes.detection.scores import f1_from_counts, has_lift
 
 # Counts are made for as many columns at once as fill this many cells.
 CELLS = 1 << 23
@@ -36,7 +36,10 @@ class SetChoice:
 
 
 def best_sets(ladder: Ladder, values: Int[np.ndarray, " rows"], n_values: int) -> SetChoice:
-    """For each column the set of values, and the level, of the highest F1. A value of −1 belongs to no set."""
+    """For each column the set of values, and the level, of the highest F1. A value of −1 belongs to no set.
+
+    A column whose best sets have no lift gets an empty one, and an F1 of 0.
+    """
     totals = np.bincount(values[values >= 0], minlength=n_values)
     members: list[np.ndarray] = []
     thresholds, scores = [], []
@@ -45,13 +48,13 @@ def best_sets(ladder: Ladder, values: Int[np.ndarray, " rows"], n_values: int) -
         n_columns, n_levels = fired.shape
         detector, value = np.divmod(np.flatnonzero(counts), n_values)
         hits = counts.reshape(-1, n_values)[detector, value]
-        f1 = _dinkelbach(detector, hits, totals[value], fired.ravel())
+        f1 = _dinkelbach(detector, hits, totals[value], fired.ravel(), ladder.n_rows)
         level = f1.reshape(n_columns, n_levels).argmax(1)
         chosen = np.arange(n_columns) * n_levels + level
         ends = np.searchsorted(detector, [chosen, chosen + 1])
         for bar, start, stop in zip(f1[chosen], *ends, strict=True):
             here = slice(start, stop)
-            inside = 2 * hits[here] > (bar - TOLERANCE) * totals[value[here]]
+            inside = (2 * hits[here] > (bar - TOLERANCE) * totals[value[here]]) & (bar > 0)
             order = np.argsort(-hits[here][inside], kind="stable")
             members.append(value[here][inside][order])
         thresholds.append(ladder.thresholds[columns][np.arange(n_columns), level])
@@ -105,8 +108,9 @@ def _dinkelbach(
     hits: Int[np.ndarray, " cells"],
     totals: Int[np.ndarray, " cells"],
     fired: Int[np.ndarray, " detectors"],
+    n_rows: int,
 ) -> Float[np.ndarray, " detectors"]:
-    """The highest F1 of any set of values, for each detector, from its cells (detector, value)."""
+    """The highest F1 of any set of values, for each detector, from its cells (detector, value); 0 without lift."""
     n = len(fired)
     f1 = np.zeros(n)
     while True:
@@ -115,5 +119,5 @@ def _dinkelbach(
         held = np.bincount(detector, weights=totals * inside, minlength=n)
         better = 2 * tp / np.maximum(1, fired + held)
         if (better <= f1 + TOLERANCE).all():
-            return np.maximum(f1, better)
+            return np.where(has_lift(tp, fired, held, n_rows), np.maximum(f1, better), 0)
         f1 = np.maximum(f1, better)

@@ -291,6 +291,15 @@ def test_tokens_that_do_not_fit_are_one_plain_sentence(tokens, sentence):
         subject()(tokens)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [({"return_type": "logit"}, "return_type 'logit' is unknown"), ({"stop_at_layer": 3}, "has 2 layers")],
+)
+def test_what_cannot_be_returned_is_one_plain_sentence(arguments, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        subject()(random_tokens(), **arguments)
+
+
 def test_a_loss_needs_something_to_predict():
     model, tokens = subject(), random_tokens()
     with pytest.raises(ValueError, match="at least two tokens"):

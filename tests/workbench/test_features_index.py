@@ -107,7 +107,8 @@ def test_histogram_tokens_and_documents_count_each_firing_once(made, codes, rows
         assert len(edges) == len(counts) + 1
         on = rows[fires].assign(value=codes[fires, feature]).groupby("token")["value"].agg(["size", "mean"])
         for row in record.tokens.itertuples():
-            assert (row.count, row.mean) == (on.loc[int(row.token), "size"], pytest.approx(on.loc[int(row.token), "mean"]))
+            expected = on.loc[int(row.token)]
+            assert (row.count, row.mean) == (expected["size"], pytest.approx(expected["mean"]))
         assert record.documents["firings"].sum() == fires.sum()
         assert record.row["name"] == index.table["name"][feature]
 
@@ -155,7 +156,7 @@ def test_windows_show_their_own_sequence_and_its_losses(made, codes, rows):
         row = rows.iloc[example.row]
         start = example.row - example.focus
         window = rows.iloc[start : start + len(example.tokens)]
-        assert window["seq"].nunique() == 1
+        assert (window["seq"] == example.seq).all()
         assert (example.seq, example.pos) == (row["seq"], row["pos"])
         assert example.tokens == [str(t) for t in window["token"]]
         assert example.values == codes[window.index, 5].tolist()
@@ -260,7 +261,7 @@ def test_the_shown_name_is_the_best_one_or_none(made):
         row, concepts = index.feature(feature).row, index.feature(feature).concepts
         if row["dead"]:
             assert (row["kind"], row["name"], len(concepts)) == ("none", "no concept found", 0)
-        elif concepts["f1"].iloc[0] < 0.3:
+        elif concepts["f1"].iloc[0] < 0.3 or concepts["lift"].iloc[0] < 2:
             assert (row["kind"], row["name"]) == ("none", "no concept found")
             assert row["f1"] == pytest.approx(concepts["f1"].iloc[0])
         else:

@@ -107,9 +107,9 @@ def _column_sets(found: Collected, rows: NamingRows) -> dict[str, ColumnSet]:
         name: ColumnSet(**{part: _sparse_columns(code.select(chosen)) for part, chosen in parts.items()})
         for name, code in codes.items()
     }
-    return sets | {
-        NEURONS: ColumnSet(**{part: DenseColumns(found.neurons[:, chosen]) for part, chosen in parts.items()})
-    }
+    # Held-out neurons are read thousands of times: in single precision, without conversion.
+    fit, held_out = (found.neurons[:, chosen] for chosen in parts.values())
+    return sets | {NEURONS: ColumnSet(DenseColumns(fit), DenseColumns(held_out.astype(np.float32)))}
 
 
 def _sparse_columns(codes: Codes) -> SparseColumns:

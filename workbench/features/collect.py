@@ -71,22 +71,24 @@ class NearMisses:
     """For each feature the rows where its pre-activation is highest though it does not fire, one a sequence."""
 
     def __init__(self, n_features: int, n: int = N_NEAR_MISSES) -> None:
-        self.values = torch.full((n_features, n), -torch.inf)
-        self.rows = torch.full((n_features, n), -1)
+        self.values = np.full((n_features, n), -np.inf, np.float32)
+        self.rows = np.full((n_features, n), -1)
+        self.weakest = np.full(n_features, -np.inf, np.float32)
 
-    def add(self, pre: Float[Tensor, "pos feature"], first_row: int) -> None:
-        """Look through one sequence, whose firing places hold −inf."""
-        weakest, slot = self.values.min(1)
-        better = (pre.amax(0) > weakest).nonzero()[:, 0]
-        if len(better):
-            values, place = pre[:, better].max(0)
-            self.values[better, slot[better]] = values
-            self.rows[better, slot[better]] = place + first_row
+    def add(self, pre: Float[np.ndarray, "rows feature"], starts: Int[np.ndarray, " seq"], first_row: int) -> None:
+        """Look through whole sequences that begin at `starts`; firing places hold −inf."""
+        for start, stop in zip(starts, [*starts[1:], len(pre)], strict=True):
+            best = pre[start:stop].max(0)
+            better = np.flatnonzero(best > self.weakest)
+            slot = self.values[better].argmin(1)
+            self.values[better, slot] = best[better]
+            self.rows[better, slot] = pre[start:stop, better].argmax(0) + start + first_row
+            self.weakest[better] = self.values[better].min(1)
 
-    def ranked(self) -> tuple[Int[Tensor, "feature n"], Float[Tensor, "feature n"]]:
+    def ranked(self) -> tuple[Int[np.ndarray, "feature n"], Float[np.ndarray, "feature n"]]:
         """Rows and pre-activations, highest first; row −1 where fewer were found."""
-        values, order = self.values.sort(dim=1, descending=True)
-        return self.rows.gather(1, order), values
+        order = np.argsort(-self.values, axis=1, kind="stable")
+        return np.take_along_axis(self.rows, order, 1), np.take_along_axis(self.values, order, 1)
 
 
 @dataclass(frozen=True)
@@ -158,11 +160,10 @@ def _encode(
             last += 1
         base = edges[first]
         pre = torch.addmm(sae.b_enc, centred[base : edges[last]], sae.W_enc)
-        values, features = pre.topk(sae.cfg.k, dim=1, sorted=False)
+        values, features = pre.topk(int(sae.cfg.k or 0), dim=1, sorted=False)
         writer.add(values.relu(), features)
         pre.scatter_(1, features, values.masked_fill(values > 0, -torch.inf))
-        for start, stop in zip(edges[first:last], edges[first + 1 : last + 1], strict=True):
-            near.add(pre[start - base : stop - base], batch.start + int(start))
+        near.add(pre.numpy(), edges[first:last] - base, batch.start + int(base))
         first = last
 
 

@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from models.progress import progress
 from probes.detection import (
+    MIN_LIFT,
     Choice,
     Columns,
     Confusion,
@@ -24,9 +25,20 @@ NAMED_F1 = 0.5
 NO_CONCEPT = "no concept found"
 TRAINED, PCA, RANDOM, NEURONS = "trained", "PCA", "random", "neurons"
 SCORES = ("precision", "recall", "f1", "lift", "base_rate")
-NAME_COLUMNS = ("kind", "concept", "threshold", *SCORES, "fit_f1", "neuron", "neuron_sign", "neuron_f1")
+NAME_COLUMNS = ("kind", "concept", "size", "threshold", *SCORES, "fit_f1", "neuron", "neuron_sign", "neuron_f1")
 CONCEPT_COLUMNS = (
-    *("concept", "kind", "base_rate", "feature", "feature_f1", "threshold", "neuron", "neuron_sign", "neuron_f1"),
+    *(
+        "concept",
+        "kind",
+        "positives",
+        "base_rate",
+        "feature",
+        "feature_f1",
+        "threshold",
+        "neuron",
+        "neuron_sign",
+        "neuron_f1",
+    ),
     *("pca_f1", "random_f1", "gain", "gain_low", "gain_high"),
 )
 
@@ -38,7 +50,8 @@ class Naming:
     Attributes:
         table: one row a feature of the trained dictionary: the name that is shown, its kind and scores.
         names: every concept that was chosen for a feature, best first.
-        naming: for each dictionary and kind of concept: live, named (at held-out F1 ≥ .5), share, median_f1.
+        naming: for each dictionary and kind of concept: live columns, named ones (held-out F1 ≥ .5 and lift ≥ 2),
+            their share of the live, median_f1 of the live, median_size (tokens or statements) of the named.
         concepts: for each syntax concept the best column of each dictionary, and the feature's gain over the neuron
             with its 95% interval over documents.
     """
@@ -58,11 +71,12 @@ def name_features(rows: NamingRows, sets: dict[str, ColumnSet], vocabulary: list
     for name in progress(sets, desc="naming", unit="dictionary"):
         fit, held_out = sets[name].fit, sets[name].held_out
         tokens[name] = namer.token_names(fit)
-        summary.append(_summary(name, "token", fit, tokens[name].f1, namer.score_tokens(held_out, tokens[name])))
+        scores = namer.score_tokens(held_out, tokens[name])
+        summary.append(_summary(name, "token", fit, tokens[name].f1, scores, tokens[name].sizes))
         if rows.concepts is not None:
             found = labels[name] = namer.label_names(fit)
             scores = namer.held_out(found.pairs).score(held_out, found.choice)
-            summary.append(_summary(name, "syntax", fit, found.choice.f1, scores))
+            summary.append(_summary(name, "syntax", fit, found.choice.f1, scores, found.sizes))
     concepts = _compare_concepts(namer, sets, labels) if labels else pd.DataFrame(columns=list(CONCEPT_COLUMNS))
     names = [_token_rows(namer, sets, tokens[TRAINED])]
     if labels:
@@ -72,22 +86,30 @@ def name_features(rows: NamingRows, sets: dict[str, ColumnSet], vocabulary: list
 
 
 def _summary(
-    name: str, kind: str, columns: Columns, fit_f1: Float[np.ndarray, " columns"], scores: list[Confusion]
+    name: str,
+    kind: str,
+    columns: Columns,
+    fit_f1: Float[np.ndarray, " columns"],
+    scores: list[Confusion],
+    sizes: Int[np.ndarray, " columns"],
 ) -> dict[str, Any]:
-    """How many live columns reach F1 .5 on held-out documents; a neuron counts once, with its better sign."""
-    f1 = np.array([score.f1 for score in scores])
+    """How many live columns have a name on held-out documents; a neuron counts once, with its better sign."""
     live = columns.ladder.fired[:, -1] > 0
+    kept = np.flatnonzero(live)
     if name == NEURONS:
-        better = np.where(live, fit_f1, -1).reshape(2, -1).argmax(0)
-        f1, live = f1.reshape(2, -1)[better, np.arange(len(better))], live.reshape(2, -1).any(0)
-    named = int((f1[live] >= NAMED_F1).sum())
+        d = columns.n_columns // 2
+        better = np.arange(d) + d * (fit_f1[d:] > fit_f1[:d])
+        kept = better[live[better]]
+    f1 = np.array([scores[i].f1 for i in kept])
+    named = np.array([scores[i].f1 >= NAMED_F1 and scores[i].lift >= MIN_LIFT for i in kept], bool)
     return {
         "dictionary": name,
         "kind": kind,
-        "live": int(live.sum()),
-        "named": named,
-        "share": named / max(1, int(live.sum())),
-        "median_f1": float(np.median(f1[live])) if live.any() else 0.0,
+        "live": len(kept),
+        "named": int(named.sum()),
+        "share": named.sum() / max(1, len(kept)),
+        "median_f1": float(np.median(f1)) if len(kept) else 0.0,
+        "median_size": float(np.median(sizes[kept][named])) if named.any() else 0.0,
     }
 
 
@@ -110,6 +132,7 @@ def _compare_concepts(namer: Namer, sets: dict[str, ColumnSet], labels: dict[str
     columns = {
         "concept": namer.concept_names(pairs),
         "kind": np.where(np.arange(n_single + len(pairs)) < n_single, "single", "pair"),
+        "positives": [int(score.positives.sum()) for score in scores[TRAINED]],
         "base_rate": [score.base_rate for score in scores[TRAINED]],
         "feature": best[TRAINED].column,
         "feature_f1": f1[TRAINED],
@@ -143,6 +166,7 @@ def _token_rows(namer: Namer, sets: dict[str, ColumnSet], names: TokenNames) -> 
         feature=np.arange(len(frame)),
         kind="token",
         concept=words,
+        size=names.sizes,
         threshold=names.threshold,
         fit_f1=names.f1,
         neuron=column % d,
@@ -161,6 +185,7 @@ def _label_rows(namer: Namer, trained: ColumnSet, found: LabelNames, concepts: p
             feature=choice.column,
             kind="syntax",
             concept=rivals["concept"],
+            size=np.where(choice.label < len(namer.rows.names), 1, 2),
             threshold=choice.threshold,
             fit_f1=choice.f1,
             neuron=rivals["neuron"],
@@ -182,14 +207,14 @@ def _ranked(names: pd.DataFrame) -> pd.DataFrame:
     standing = names["fit_f1"] + np.where(names["kind"] == "token", MARGIN, 0)
     names = names.assign(standing=standing).sort_values(["feature", "standing"], ascending=[True, False])
     rank = names.groupby("feature").cumcount()
-    types = {"feature": "int32", "rank": "int8", "neuron": "int32", "neuron_sign": "int8"}
+    types = {"feature": "int32", "rank": "int8", "size": "int32", "neuron": "int32", "neuron_sign": "int8"}
     return names.assign(rank=rank)[["feature", "rank", *NAME_COLUMNS]].astype(types).reset_index(drop=True)
 
 
 def _displayed(names: pd.DataFrame, n_features: int) -> pd.DataFrame:
-    """The best concept of each feature; where its held-out F1 is below the floor, only the scores."""
+    """The best concept of each feature; where it does not hold up on held-out documents, only the scores."""
     best = names[names["rank"] == 0].set_index("feature").reindex(range(n_features))
-    found = best["f1"].fillna(0) >= FLOOR_F1
+    found = (best["f1"] >= FLOOR_F1) & (best["lift"] >= MIN_LIFT)
     numbers = best[["f1", "precision", "recall", "lift", "threshold", "neuron_f1"]].fillna(0.0).astype("float32")
     return numbers.assign(
         name=best["concept"].where(found, NO_CONCEPT),

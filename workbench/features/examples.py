@@ -84,8 +84,8 @@ def _near_miss_table(near_misses: NearMisses) -> pd.DataFrame:
             "kind": "near_miss",
             "band": -1,
             "rank": np.tile(np.arange(n), n_features),
-            "row": rows.flatten().numpy(),
-            "value": values.flatten().numpy(),
+            "row": rows.ravel(),
+            "value": values.ravel(),
         }
     )
     return table[table["row"] >= 0]

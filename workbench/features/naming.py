@@ -51,6 +51,11 @@ class TokenNames:
     threshold: Float[np.ndarray, " columns"]
     f1: Float[np.ndarray, " columns"]
 
+    @property
+    def sizes(self) -> Int[np.ndarray, " columns"]:
+        """How many tokens each set has."""
+        return np.array([len(members) for members in self.members])
+
 
 @dataclass(frozen=True)
 class LabelNames:
@@ -60,6 +65,12 @@ class LabelNames:
     choice: Choice
     pairs: Int[np.ndarray, "pairs 2"]
     best_columns: Choice
+    n_labels: int
+
+    @property
+    def sizes(self) -> Int[np.ndarray, " columns"]:
+        """How many labels each statement is made of."""
+        return np.where(self.choice.label < self.n_labels, 1, 2)
 
 
 class Namer:
@@ -99,7 +110,7 @@ class Namer:
         to_beat = np.maximum(single.f1 + MARGIN, np.float32(FLOOR_F1))
         pair = best_pairs(columns.ladder, self.rows.fit_labels, counts, self.together, to_beat)
         choice, pairs = with_pairs(single, pair, len(self.rows.names))
-        return LabelNames(single, choice, pairs, counts.best_column())
+        return LabelNames(single, choice, pairs, counts.best_column(), len(self.rows.names))
 
     def score_tokens(
         self, columns: Columns, names: TokenNames, chosen: Int[np.ndarray, " columns"] | None = None

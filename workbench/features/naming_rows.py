@@ -10,7 +10,7 @@ from workbench.activations import ActivationStore
 from workbench.features.concepts import Concepts, concepts_of
 
 PLACES = {"this": 0, "previous": -1, "next": 1}
-MAX_FIT_ROWS = 250_000
+MAX_FIT_ROWS = 200_000
 NO_TOKEN = -1
 POSITION_COLUMNS = ("doc", "seq", "pos", "token", "split")
 

@@ -4,18 +4,23 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from workbench.figures.palette import RULE, TRAINED
+from workbench.figures.palette import NEURONS, RULE, TRAINED, Layers
 
 
 def activation_histogram(
-    edges: np.ndarray, counts: np.ndarray, marks: dict[str, float] | None = None, height: int = 150
-) -> alt.LayerChart:
+    edges: np.ndarray,
+    counts: np.ndarray,
+    bands: dict[str, float] | None = None,
+    threshold: float | None = None,
+    height: int = 150,
+) -> Layers:
     """A histogram of non-zero activations on a logarithmic count axis.
 
     Args:
         edges: bin edges, one more than `counts`.
         counts: tokens in each bin.
-        marks: values worth seeing on the axis (a threshold, a band's bounds), drawn as labelled rules.
+        bands: where bands of activation begin, drawn as labelled rules.
+        threshold: from where the feature counts as a detector of its name, drawn as another rule.
         height: in pixels.
 
     Raises:
@@ -30,7 +35,7 @@ def activation_histogram(
         alt.Chart(bins[bins["tokens"] > 0])
         .mark_bar(color=TRAINED, binSpacing=1)
         .encode(
-            x=alt.X("low:Q", title="activation", axis=alt.Axis(grid=False)),
+            x=alt.X("low:Q", title="activation", axis=alt.Axis(grid=False), scale=alt.Scale(nice=False)),
             x2="high:Q",
             y=alt.Y(
                 "tokens:Q",
@@ -46,11 +51,17 @@ def activation_histogram(
             ],
         )
     )
-    table = pd.DataFrame({"mark": list(marks or {}), "value": list((marks or {}).values())})
-    rule = alt.Chart(table).mark_rule(color=RULE, strokeDash=[3, 2]).encode(x="value:Q", tooltip=["mark:N", "value:Q"])
-    label = (
-        alt.Chart(table)
-        .mark_text(align="left", baseline="top", dx=3, color=RULE, fontSize=10)
-        .encode(x="value:Q", y=alt.value(0), text="mark:N")
+    rules = _rules(bands or {}, RULE, -3)
+    if threshold is not None:
+        rules += _rules({"named from here": threshold}, NEURONS, -15)  # higher, where no band's label stands
+    return alt.layer(bars, *rules).properties(height=height)
+
+
+def _rules(values: dict[str, float], colour: str, label_y: int) -> list[alt.Chart]:
+    base = alt.Chart(pd.DataFrame({"mark": list(values), "value": list(values.values())})).encode(
+        x="value:Q", tooltip=[alt.Tooltip("mark:N"), alt.Tooltip("value:Q", format=".3f")]
     )
-    return alt.layer(bars, rule, label).properties(height=height)
+    return [
+        base.mark_rule(color=colour, strokeDash=[3, 2]),
+        base.mark_text(color=colour, fontSize=10, baseline="bottom").encode(y=alt.value(label_y), text="mark:N"),
+    ]

@@ -4,12 +4,12 @@ and two controls."""
 import altair as alt
 import pandas as pd
 
-from workbench.figures.palette import DICTIONARIES, RULE, SHAPES, require_columns
+from workbench.figures.palette import DICTIONARIES, RULE, SHAPES, Layers, require_columns
 
 _SOURCES = {"feature_f1": "trained", "neuron_f1": "neurons", "pca_f1": "PCA", "random_f1": "random"}
 
 
-def concept_gain(concepts: pd.DataFrame, limit: int = 30) -> alt.LayerChart:
+def concept_gain(concepts: pd.DataFrame, limit: int = 30) -> Layers:
     """A dot plot, one line a concept: held-out F1 of the best of each dictionary, largest gain over neurons first.
 
     A grey line joins feature and neuron; the blue one is the interval of the gain, counted from the neuron's dot.

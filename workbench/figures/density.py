@@ -3,10 +3,10 @@
 import altair as alt
 import pandas as pd
 
-from workbench.figures.palette import RULE, TRAINED, require_columns
+from workbench.figures.palette import RULE, TRAINED, Layers, require_columns
 
 
-def density_histogram(features: pd.DataFrame, here: float | None = None, height: int = 170) -> alt.LayerChart:
+def density_histogram(features: pd.DataFrame, here: float | None = None, height: int = 170) -> Layers:
     """Live features by density: the share of tokens on which each fires, on a logarithmic axis.
 
     Args:

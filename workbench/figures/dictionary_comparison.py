@@ -3,10 +3,10 @@
 import altair as alt
 import pandas as pd
 
-from workbench.figures.palette import DICTIONARIES, dictionary_colour, require_columns
+from workbench.figures.palette import DICTIONARIES, Layers, dictionary_colour, require_columns
 
 
-def dictionary_comparison(metrics: pd.DataFrame) -> alt.LayerChart:
+def dictionary_comparison(metrics: pd.DataFrame) -> Layers:
     """Grouped bars: for each metric one bar a dictionary, all on one axis of shares.
 
     Args:

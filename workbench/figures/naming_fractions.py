@@ -3,10 +3,10 @@
 import altair as alt
 import pandas as pd
 
-from workbench.figures.palette import DICTIONARIES, dictionary_colour, require_columns
+from workbench.figures.palette import DICTIONARIES, Layers, dictionary_colour, require_columns
 
 
-def naming_fractions(naming: pd.DataFrame, height: int = 200) -> alt.LayerChart:
+def naming_fractions(naming: pd.DataFrame, height: int = 200) -> Layers:
     """Grouped bars: share of live features whose best concept reaches a held-out F1 of one half.
 
     Args:

@@ -4,6 +4,9 @@ Each is of middling lightness, so that it stands out from a white and from a nea
 """
 
 import altair as alt
+import pandas as pd
+
+Layers = alt.LayerChart | alt.FacetChart  # what `alt.layer` gives
 
 TRAINED = "#2f86c9"  # blue: the trained dictionary, its features, held-out data
 NEURONS = "#d9662b"  # vermilion: single neurons
@@ -23,7 +26,7 @@ def dictionary_colour(present: list[str], *, title: str | None = None) -> alt.Co
     return alt.Color("dictionary:N", scale=scale, title=title, sort=names)
 
 
-def require_columns(table, columns: list[str], figure: str) -> None:
+def require_columns(table: pd.DataFrame, columns: list[str], figure: str) -> None:
     """Raise `ValueError` if the table lacks a column that the figure reads."""
     missing = [name for name in columns if name not in table.columns]
     if missing:

@@ -3,14 +3,12 @@
 import altair as alt
 import pandas as pd
 
-from workbench.figures.palette import NEURONS, RULE, TRAINED, require_columns
+from workbench.figures.palette import NEURONS, RULE, TRAINED, Layers, require_columns
 
 _SPLITS = {"train": NEURONS, "held out": TRAINED}
 
 
-def training_curve(
-    losses: pd.DataFrame, baselines: dict[str, float] | None = None, height: int = 260
-) -> alt.LayerChart:
+def training_curve(losses: pd.DataFrame, baselines: dict[str, float] | None = None, height: int = 260) -> Layers:
     """Loss in nats a token against training step, one line a split.
 
     Args:
@@ -53,7 +51,8 @@ def training_curve(
 def losses_and_baselines(metrics: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, float]]:
     """What `training_curve` takes, from the rows that `models.train` returns and logs.
 
-    Columns `step`, `train_loss`, `heldout_loss`, and in some row `unigram_loss` and `bigram_loss`; a missing one is left out.
+    Columns `step`, `train_loss`, `heldout_loss`, and in some row `unigram_loss` and `bigram_loss`; what is missing is
+    left out.
     """
     known = {"train_loss": "train", "heldout_loss": "held out"}
     columns = [name for name in known if name in metrics.columns]
