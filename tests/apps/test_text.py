@@ -38,10 +38,15 @@ def test_what_is_visible_has_no_control_character_and_no_space(text: str) -> Non
 def test_escaping_changes_only_what_is_not_seen(text: str) -> None:
     escaped = escape_markdown(text)
     assert re.sub(r"\\(.)", r"\1", escaped).replace("\u2060", "") == text
-    # Every character that Markdown could take for its own is escaped, and no icon or arrow can be found in what is left.
+    # What Markdown could take for its own is escaped, and no icon or arrow can be found in what is left.
     assert not re.search(r"(?<!\\)[<>$`:\[\]()*_#|~]", escaped)
     left = re.sub(r"\\(.)", r"\1", escaped)
     assert not re.search(r":\w|->", left)
+
+
+def test_escaping_leaves_plain_words_as_they_are() -> None:
+    assert escape_markdown("in docstring and 1 of 3") == "in docstring and 1 of 3"
+    assert "\u2060" not in escape_markdown("this token is: ' with', a-b")
 
 
 @given(st.text())

@@ -1,4 +1,4 @@
-"""Each page, drawn without a browser: what it shows, what it says when something is missing, what it keeps in the URL."""
+"""Each page without a browser: what it shows, what it says when something is missing, what it keeps in the URL."""
 
 import json
 import shutil
@@ -78,7 +78,7 @@ class TestRuns:
 
     def test_an_unknown_run_in_the_link_is_named(self) -> None:
         app = opened(run="<b>gone</b>")
-        assert "There is no run called <b>gone</b> here: this is tiny." in words(app)
+        assert "There is no run <b>gone</b> here: this is tiny." in words(app)
 
 
 @pytest.mark.usefixtures("explorer_environment")
@@ -121,7 +121,7 @@ class TestFeatures:
             "How strongly",
             "What it says next",
             "Tokens it fires on",
-            "Other names for it",
+            "Concepts it detects",
         ):
             assert heading in said
         strips = component(app, "token_strip")["strips"]
@@ -221,7 +221,7 @@ class TestPromptLab:
         assert component(app, "pattern_grid")
 
     def test_a_feature_that_does_not_exist_is_one_sentence(self) -> None:
-        assert "There is no feature 99 in this dictionary" in words(opened("prompt_lab", prompt="return", f="99"))
+        assert "There is no feature '99' in this dictionary" in words(opened("prompt_lab", prompt="return", f="99"))
 
 
 class TestTrouble:

@@ -1,0 +1,13 @@
+// A row of facts: a small label over a number, wrapping as the width allows.
+
+export default function ({ data, parentElement }) {
+  const list = el("dl")
+  for (const fact of data.facts) {
+    const box = el("div", "fact" + (fact.hue ? " " + fact.hue : ""))
+    if (fact.help) box.title = fact.help
+    box.append(el("dt", "", fact.label), el("dd", "", fact.value))
+    if (fact.note) box.append(el("dd", "under", fact.note))
+    list.append(box)
+  }
+  parentElement.querySelector(".root").replaceChildren(list)
+}

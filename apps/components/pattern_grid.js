@@ -1,0 +1,164 @@
+// Attention patterns: every head small, one head large. Hover and arrows read a cell, a click locks its query token.
+
+const drawn = new WeakMap()
+const THUMB = 66
+
+export default function ({ data, parentElement, setTriggerValue }) {
+  const root = parentElement.querySelector(".root")
+  const content = JSON.stringify([data.tokens, data.layers])
+  let state = drawn.get(root)
+  if (!state || state.content !== content) {
+    state = build(root, data)
+    state.content = content
+    drawn.set(root, state)
+  }
+  state.data = data
+  state.choose = (layer, head) => setTriggerValue("head", [layer, head])
+  state.lock = (query) => setTriggerValue("query", query)
+  state.ink = inks(root)
+  paint(state)
+}
+
+function build(root, data) {
+  const n = data.tokens.length
+  const state = { n, heads: [], cell: null }
+  const map = el("div", "map")
+  map.append(el("span", "corner"))
+  data.layers[0].heads.forEach((_, h) => map.append(el("span", "axis", `head ${h}`)))
+  for (const layer of data.layers) {
+    map.append(el("span", "axis row", `layer ${layer.layer}`))
+    layer.heads.forEach((packed, h) => {
+      const weights = unpack(packed)
+      const button = el("button", "thumb")
+      button.type = "button"
+      button.setAttribute("aria-label", `layer ${layer.layer}, head ${h}`)
+      const canvas = el("canvas")
+      canvas.width = canvas.height = n
+      button.append(canvas)
+      button.onclick = () => state.choose(layer.layer, h)
+      state.heads.push({ layer: layer.layer, head: h, weights, canvas, button })
+      map.append(button)
+    })
+  }
+  map.style.gridTemplateColumns = `auto repeat(${data.layers[0].heads.length}, ${THUMB}px)`
+  state.large = el("canvas", "large")
+  state.large.tabIndex = 0
+  state.large.setAttribute("role", "application")
+  state.readout = el("div", "readout")
+  state.readout.setAttribute("aria-live", "polite")
+  const large = el("div", "large-box")
+  large.append(state.large, state.readout)
+  state.large.onmousemove = (event) => look(state, cellAt(state, event))
+  state.large.onmouseleave = () => look(state, null)
+  state.large.onclick = (event) => state.lock(cellAt(state, event)[0])
+  state.large.onkeydown = (event) => onKey(event, state)
+  root.replaceChildren(map, large)
+  return state
+}
+
+// A row-major n × n pattern travels as one byte a cell, 0 to 255 for 0 to 1.
+function unpack(packed) {
+  const raw = atob(packed)
+  const weights = new Uint8Array(raw.length)
+  for (let i = 0; i < raw.length; i++) weights[i] = raw.charCodeAt(i)
+  return weights
+}
+
+function inks(root) {
+  const probe = el("span", "probe")
+  root.append(probe)
+  const read = (variable) => {
+    probe.style.color = `var(${variable})`
+    return getComputedStyle(probe).color.match(/[\d.]+/g).slice(0, 3).map(Number)
+  }
+  const found = {
+    paper: read("--st-secondary-background-color"), full: read("--st-blue-color"),
+    text: read("--st-text-color"), mark: read("--st-orange-color"),
+  }
+  probe.remove()
+  return found
+}
+
+function paint(state) {
+  const { data, n, ink } = state
+  for (const head of state.heads) {
+    const chosen = head.layer === data.layer && head.head === data.head
+    head.button.setAttribute("aria-pressed", String(chosen))
+    head.canvas.getContext("2d").putImageData(image(head.weights, n, ink), 0, 0)
+    if (chosen) state.current = head
+  }
+  const scale = Math.max(2, Math.ceil(720 / n)) // drawn at twice the size it is shown, so that frames stay fine
+  state.scale = scale
+  state.large.width = state.large.height = n * scale
+  state.large.setAttribute("aria-label", `attention of layer ${data.layer}, head ${data.head}: arrows move from cell to cell`)
+  paintLarge(state)
+  look(state, null)
+}
+
+function image(weights, n, ink) {
+  const pixels = new ImageData(n, n)
+  for (let q = 0; q < n; q++) {
+    for (let k = 0; k < n; k++) {
+      const at = (q * n + k) * 4
+      // A causal pattern has nothing above its diagonal: paper there would read as "looked, and saw nothing".
+      const a = k > q ? 0 : weights[q * n + k] / 255
+      for (let c = 0; c < 3; c++) pixels.data[at + c] = ink.paper[c] + (ink.full[c] - ink.paper[c]) * Math.sqrt(a)
+      pixels.data[at + 3] = k > q ? 0 : 255
+    }
+  }
+  return pixels
+}
+
+function paintLarge(state) {
+  const { large, scale, n, ink, cell, data } = state
+  const context = large.getContext("2d")
+  context.clearRect(0, 0, large.width, large.height)
+  context.imageSmoothingEnabled = false
+  context.drawImage(state.current.canvas, 0, 0, n * scale, n * scale)
+  const colour = (rgb) => `rgb(${rgb.join(" ")})`
+  if (data.query !== null) {
+    context.strokeStyle = colour(ink.mark)
+    context.lineWidth = 3
+    context.strokeRect(1.5, data.query * scale + 1.5, (data.query + 1) * scale - 3, scale - 3)
+  }
+  if (cell) {
+    context.strokeStyle = colour(ink.text)
+    context.lineWidth = 3
+    context.strokeRect(cell[1] * scale, cell[0] * scale, scale, scale)
+  }
+}
+
+function cellAt(state, event) {
+  const box = state.large.getBoundingClientRect()
+  const inside = (x, length) => Math.max(0, Math.min(state.n - 1, Math.floor((x / length) * state.n)))
+  return [inside(event.clientY - box.top, box.height), inside(event.clientX - box.left, box.width)]
+}
+
+function look(state, cell) {
+  state.cell = cell
+  paintLarge(state)
+  const { readout, data, n } = state
+  if (!cell || cell[1] > cell[0]) {
+    const where = `Layer ${data.layer}, head ${data.head}.`
+    readout.replaceChildren(el("span", "hint", `${where} Rows are queries, columns the keys they look at. Hover a cell; click to lock its query.`))
+    return
+  }
+  const [query, key] = cell
+  const weight = (state.current.weights[query * n + key] / 255).toFixed(2)
+  readout.replaceChildren(
+    el("code", "", data.tokens[query]), el("span", "hint", ` ${query} looks at `),
+    el("code", "", data.tokens[key]), el("span", "hint", ` ${key}: `), el("strong", "", weight)
+  )
+}
+
+function onKey(event, state) {
+  const moves = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }
+  const from = state.cell ?? [state.data.query ?? state.n - 1, 0]
+  if (event.key === "Enter" || event.key === " ") state.lock(from[0])
+  else if (moves[event.key]) {
+    const query = Math.max(0, Math.min(state.n - 1, from[0] + moves[event.key][0]))
+    look(state, [query, Math.max(0, Math.min(query, from[1] + moves[event.key][1]))])
+  } else return
+  event.preventDefault()
+  event.stopPropagation()
+}

@@ -1,0 +1,59 @@
+"""The pattern grid: attention of every head in small, of one head in large."""
+
+import base64
+from collections.abc import Callable, Mapping, Sequence
+
+import streamlit as st
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from apps.components.assets import script, style
+from apps.text import visible
+
+_GRID = st.components.v2.component(
+    "pattern_grid", html='<div class="root"></div>', css=style("pattern_grid"), js=script("pattern_grid")
+)
+
+
+def pattern_grid(
+    tokens: Sequence[str],
+    patterns: Mapping[int, Float[Tensor, "head query key"]],
+    *,
+    key: str,
+    layer: int,
+    head: int,
+    query: int | None,
+    on_head: Callable[[], None],
+    on_query: Callable[[], None],
+) -> None:
+    """Show attention patterns.
+
+    Args:
+        tokens: the text, one entry a position.
+        patterns: for each layer, each head's weights in [0, 1].
+        key: the component's key; inside the callbacks `st.session_state[key].head` holds `[layer, head]` and `.query` a
+            position.
+        layer: the layer shown large.
+        head: the head shown large.
+        query: the locked position, framed.
+        on_head: called when a small head is clicked.
+        on_query: called when a cell is clicked.
+    """
+    _GRID(
+        key=key,
+        data={
+            "tokens": [visible(t) for t in tokens],
+            "layers": [{"layer": i, "heads": [pack(head_) for head_ in p]} for i, p in sorted(patterns.items())],
+            "layer": layer,
+            "head": head,
+            "query": query,
+        },
+        on_head_change=on_head,
+        on_query_change=on_query,
+    )
+
+
+def pack(pattern: Float[Tensor, "query key"]) -> str:
+    """A pattern as one byte a cell, row by row, in base64: what a 128-token head needs is 22 kB."""
+    return base64.b64encode((pattern.clamp(0, 1) * 255).round().to(torch.uint8).numpy().tobytes()).decode()

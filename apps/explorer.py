@@ -1,0 +1,82 @@
+"""The explorer's entry: shared selectors and navigation. Started by `python -m apps`."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import streamlit as st
+
+from apps import environment, place, serve
+from apps.messages import NO_INDEX_OPTION, no_runs, trouble
+from apps.place import Place
+from apps.text import escape_markdown
+from models.artifacts import ArtifactError
+from workbench.runs import Artifact, Run
+
+HERE = Path(__file__).parent
+ICON = str(HERE / "icon.svg")  # an icon by name would be fetched from the network
+PAGES = [
+    (place.RUNS, "Runs", ":material/inventory_2:", "What was trained, how well, and what was made from it."),
+    (place.FEATURES, "Features", ":material/grid_view:", "Every feature of a dictionary, and each one's own page."),
+    (place.LAB, "Prompt lab", ":material/experiment:", "Type text: losses, features, attention, token by token."),
+]
+
+
+def main() -> None:
+    """Draw one page."""
+    st.set_page_config(page_title="Explorer", page_icon=ICON, layout="wide")
+    st.html(HERE / "page.css")
+    pages = {
+        name: st.Page(
+            HERE / "views" / f"{name}.py", title=title, icon=icon, url_path=name, help=help_, default=name == place.RUNS
+        )
+        for name, title, icon, help_ in PAGES
+    }
+    chosen = st.navigation(list(pages.values()))
+    place.follow_jump(pages)
+    try:
+        here = _choose()
+        if here is not None:
+            st.session_state["_place"] = here
+            chosen.run()
+    except (ArtifactError, OSError, pa.ArrowException) as error:
+        trouble(error)
+
+
+def _choose() -> Place | None:
+    found = serve.runs()
+    if not found:
+        no_runs(environment.root())
+        return None
+    names = list(found)
+    with st.sidebar:
+        name = _select("Run", names, environment.first_run(names), "run")
+        run = Run.open(found[name].path)
+        return Place(run, name, _choose_index(run))
+
+
+def _choose_index(run: Run) -> Artifact | None:
+    indexes = {a.name: a for a in run.artifacts() if a.kind == "features"}
+    if not indexes:
+        st.selectbox("Dictionary", [NO_INDEX_OPTION], disabled=True)
+        return None
+    chosen = indexes[_select("Dictionary", list(indexes), run.find("features").name, "index")]
+    if chosen.stale:
+        st.caption(":material/history: This index is stale: something it was made from has changed since.")
+    return chosen
+
+
+def _select(label: str, options: list[str], default: str, key: str) -> str:
+    """A selector whose value always stands in the URL: a link opens the same run however the explorer was started."""
+    asked, known = st.query_params.get(key), st.session_state.get(key)
+    if asked not in options and known not in options:
+        if key not in st.session_state:  # once the selector is drawn, it writes the URL itself
+            st.query_params[key] = default
+        st.session_state[key] = default
+    # With no default of its own: Streamlit drops a default from the URL.
+    name = st.selectbox(label, options, index=None, required=True, key=key, bind="query-params") or default
+    if asked and asked not in options:
+        st.warning(f"There is no {label.lower()} {escape_markdown(asked)} here: this is {escape_markdown(name)}.")
+    return name
+
+
+main()

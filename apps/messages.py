@@ -1,0 +1,57 @@
+"""What the explorer says when there is nothing to show, or something is wrong: one plain sentence and the way on."""
+
+from pathlib import Path
+
+import streamlit as st
+
+from apps.text import escape_markdown
+from workbench.features.index import FeatureIndex
+from workbench.runs import Run
+
+NO_INDEX_OPTION = "no index yet"
+
+
+def no_runs(root: Path) -> None:
+    """There is no run below the root."""
+    st.title("Nothing to explore yet")
+    st.markdown(f"There is no run in {escape_markdown(root)}. This makes a first one in a few minutes:")
+    st.code("workbench demo", language="shell")
+    st.caption("This page shows it as soon as it is there: reload.")
+
+
+def no_index(run: Run) -> None:
+    """The run has no feature index: say which command is next."""
+    kinds = {artifact.kind for artifact in run.artifacts()}
+    verbs = [("model", "train"), ("activations", "harvest"), ("sae", "sae"), ("features", "index")]
+    missing = [verb for kind, verb in verbs if kind not in kinds]
+    st.title("No features to show yet")
+    one = len(missing) == 1
+    st.markdown(
+        f"This run has no feature index. {'One command makes it' if one else 'These commands make it, in order'}:"
+    )
+    st.code("\n".join(f"workbench {verb} --run {run.path}" for verb in missing), language="shell")
+
+
+def no_feature(asked: str, index: FeatureIndex) -> None:
+    """The URL names a feature that is not there."""
+    plain(
+        ValueError(f"there is no feature {asked!r} in this dictionary: they are numbered 0 to {index.n_features - 1}.")
+    )
+
+
+def trouble(error: Exception) -> None:
+    """An artifact is missing, damaged or foreign."""
+    sentence = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        sentence = f"{error.filename or 'A file'}: {error.strerror}."
+    st.error(escape_markdown(_capital(sentence)), icon=":material/error:")
+    st.caption("Nothing else is affected: choose another run or dictionary, or make this one anew and reload the page.")
+
+
+def plain(error: ValueError) -> None:
+    """Something that was typed cannot be used."""
+    st.warning(escape_markdown(_capital(str(error))), icon=":material/info:")
+
+
+def _capital(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]

@@ -1,0 +1,72 @@
+"""Where the reader is, and how a link or a click leads elsewhere.
+
+All of the view's state stands in the URL. Widgets bind their own parameters; `feature`, `token` and `f`, which
+components set, are read and written here. Links are true `href`s, relative to the page, so that they can be copied and
+opened in a new tab; a plain click on one stays inside the session.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+import streamlit as st
+
+from workbench.runs import Artifact, Run
+
+# Each is a file of views/ and a path of the URL.
+RUNS, FEATURES, LAB = "runs", "features", "prompt_lab"
+_PENDING = "_pending_jump"
+
+
+@dataclass(frozen=True)
+class Place:
+    """The run and the index that the selectors name.
+
+    Attributes:
+        run: the open run.
+        run_name: its path from the runs' folder, as in the URL.
+        index: the chosen feature index; None in a run that has none.
+    """
+
+    run: Run
+    run_name: str
+    index: Artifact | None
+
+    def href(self, page: str, **parameters: Any) -> str:
+        """A relative link to a page of this run and index."""
+        known = {"run": self.run_name} | ({"index": self.index.name} if self.index else {})
+        return f"{'./' if page == RUNS else page}?{urlencode(known | parameters)}"
+
+
+def follow_jump(pages: Mapping[str, Any]) -> None:
+    """Follow the jump that a callback asked for, now that this run of the script knows its pages."""
+    pending = st.session_state.pop(_PENDING, None)
+    if pending:
+        page, parameters = pending
+        st.switch_page(pages[page], query_params=parameters)
+
+
+def jump(page: str, **parameters: Any) -> None:
+    """From a callback: open another page with these parameters once the script runs; run and index stay."""
+    st.session_state[_PENDING] = (page, {name: str(value) for name, value in parameters.items()})
+
+
+def integer(name: str) -> int | None:
+    """A whole number from the URL; None where there is none or it is not one."""
+    text = st.query_params.get(name, "")
+    return int(text) if text.isascii() and text.removeprefix("-").isdigit() and len(text) < 12 else None
+
+
+def put(name: str, value: int | None) -> None:
+    """Write a number into the URL, or take it away."""
+    if value is None:
+        st.query_params.pop(name, None)
+    else:
+        st.query_params[name] = str(value)
+
+
+def show_feature(feature: int) -> None:
+    """From a callback on the features page: open another feature there, examples from the beginning."""
+    put("feature", feature)
+    st.session_state.pop("example_page", None)

@@ -1,0 +1,138 @@
+"""What the pages show, opened once and shared: runs, indexes, subjects, readings of prompts.
+
+Caches are keyed by the artifact's id, so a replaced artifact is opened anew and nothing stale is shown.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from apps.environment import root
+from models.artifacts import ArtifactError
+from models.dataset import Dataset
+from workbench.features.index import Example, FeatureIndex, FeatureRecord
+from workbench.features.prompt import PromptReading, read_prompt
+from workbench.runs import Artifact, Run, list_runs
+from workbench.sae import SAE, load_sae
+
+
+def runs() -> dict[str, Run]:
+    """Every run below the root, by its path from there."""
+    base = root()
+    return {_name(run, base): run for run in list_runs(base)} if base.is_dir() else {}
+
+
+def dataset(run: Run) -> Dataset:
+    """The run's data."""
+    return _dataset(run.find("dataset").id, run)
+
+
+def model(run: Run) -> Any:
+    """The run's subject."""
+    return _model(run.find("model").id, run)
+
+
+def dictionary_of(run: Run, index: FeatureIndex) -> SAE:
+    """The dictionary that an index was made from. Raises `ArtifactError` if it is gone or has been replaced."""
+    known = set(index.manifest.inputs.values())
+    for artifact in run.artifacts():
+        if artifact.kind == "sae" and artifact.id in known:
+            return _sae(artifact.id, artifact.path)
+    raise ArtifactError(
+        f"the dictionary that {index.path.name} was made from is no longer in this run: "
+        f"`workbench index --run {run.path}` makes the index anew."
+    )
+
+
+def index(artifact: Artifact) -> FeatureIndex:
+    """A feature index."""
+    return _index(artifact.id, artifact.path)
+
+
+def record(features: FeatureIndex, feature: int) -> FeatureRecord:
+    """All about one feature."""
+    return _record(features.id, feature, features)
+
+
+def examples(features: FeatureIndex, feature: int, kind: str) -> list[Example]:
+    """A feature's examples of one kind; bands from the strongest down."""
+    return _examples(features.id, feature, kind, features)
+
+
+def with_losses(features: FeatureIndex, shown: list[Example], subject: Any) -> list[Example]:
+    """The same examples with the subject's loss at each token. Its time goes with their number: ask for those shown."""
+    return _with_losses(features.id, tuple(example.row for example in shown), shown, features, subject)
+
+
+def reading(subject: Any, dictionary: SAE | None, text: str, key: str) -> PromptReading:
+    """A prompt as the subject and the dictionary read it; `key` names both. `ValueError` if it cannot be read."""
+    return _reading(key, text, subject, dictionary)
+
+
+def losses(artifact_id: str, path: Path) -> pd.DataFrame | None:
+    """The lines of a training's log; None where none was kept."""
+    return _log(artifact_id, path / "metrics.jsonl")
+
+
+def dictionary_metrics(artifact_id: str, path: Path) -> list[dict[str, Any]] | None:
+    """A dictionary's numbers and its controls', one row each; None where it has not been measured."""
+    return _metrics(artifact_id, path / "metrics.json")
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _log(artifact_id: str, _path: Path) -> pd.DataFrame | None:
+    return pd.read_json(_path, lines=True) if _path.exists() else None
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _metrics(artifact_id: str, _path: Path) -> list[dict[str, Any]] | None:
+    return json.loads(_path.read_text("utf8")) if _path.exists() else None
+
+
+@st.cache_resource(max_entries=8, show_spinner="Opening the data …")
+def _dataset(artifact_id: str, _run: Run) -> Dataset:
+    return _run.dataset()
+
+
+@st.cache_resource(max_entries=8, show_spinner="Loading the subject …")
+def _model(artifact_id: str, _run: Run) -> Any:
+    return _run.model()
+
+
+@st.cache_resource(max_entries=8, show_spinner="Loading the dictionary …")
+def _sae(artifact_id: str, _path: Path) -> SAE:
+    return load_sae(_path)
+
+
+@st.cache_resource(max_entries=8, show_spinner="Opening the index …")
+def _index(artifact_id: str, _path: Path) -> FeatureIndex:
+    return FeatureIndex.open(_path)
+
+
+@st.cache_resource(max_entries=256, show_spinner=False)
+def _record(index_id: str, feature: int, _index: FeatureIndex) -> FeatureRecord:
+    return _index.feature(feature)
+
+
+@st.cache_resource(max_entries=256, show_spinner=False)
+def _examples(index_id: str, feature: int, kind: str, _index: FeatureIndex) -> list[Example]:
+    return sorted(_index.examples(feature, kind), key=lambda example: (-(example.band or 0), example.rank))
+
+
+@st.cache_resource(max_entries=256, show_spinner=False)
+def _with_losses(
+    index_id: str, rows: tuple[int, ...], _shown: list[Example], _index: FeatureIndex, _subject: Any
+) -> list[Example]:
+    return _index.with_losses(_shown, _subject)
+
+
+@st.cache_resource(max_entries=64, show_spinner="Reading …")
+def _reading(key: str, text: str, _subject: Any, _dictionary: SAE | None) -> PromptReading:
+    return read_prompt(_subject, _dictionary, text)
+
+
+def _name(run: Run, base: Path) -> str:
+    return run.path.relative_to(base).as_posix() if run.path != base else run.name

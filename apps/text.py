@@ -1,0 +1,72 @@
+"""Text on its way to the screen: made visible, made harmless, made readable.
+
+A token can be anything, `<script>` and `:material/home:` included. Components get corpus text as data and show it
+through `textContent`; what goes into Markdown passes `escape_markdown`. Nothing of it goes into HTML.
+"""
+
+import math
+import re
+from datetime import UTC, datetime
+
+_GLYPHS = {" ": "·", "\t": "→", "\n": "↵", "\r": "␍", "\u00a0": "⍽"}
+_WORD_JOINER = "\u2060"  # has no width and no glyph
+_PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
+# What Streamlit looks for in the text that is left once Markdown's own escapes are undone: `:icon:`, `:red[`, `->`.
+_SHORTHAND = re.compile(r":(?=\w)|[-<>=~](?=[-<>=~])")
+
+
+def visible(token: str) -> str:
+    """A token with its white space and control characters as glyphs: `·` space, `→` tab, `↵` new line."""
+    return "".join(_GLYPHS.get(c) or (c if c.isprintable() else _control(c)) for c in token)
+
+
+def escape_markdown(text: object) -> str:
+    """Text that Streamlit's Markdown shows as it is: no HTML, link, maths, code, icon, colour or emoji comes of it."""
+    line = " ".join(str(text).splitlines()).replace("  ", "\u00a0 ").replace("  ", " \u00a0")
+    return _PUNCTUATION.sub(r"\\\1", _SHORTHAND.sub(lambda found: found[0] + _WORD_JOINER, line))
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A number with thousands separators; an en dash where there is none."""
+    if value is None or math.isnan(value):
+        return "–"
+    return f"{value:,.{digits}f}".replace("-", "−")
+
+
+def signed(value: float | None, digits: int = 2) -> str:
+    """A difference, with its sign."""
+    text = number(value, digits)
+    return text if value is None or math.isnan(value) or value < 0 else "+" + text
+
+
+def percent(share: float | None) -> str:
+    """A share of one as a percentage with two significant digits or more."""
+    if share is None or math.isnan(share):
+        return "–"
+    if share == 0:
+        return "0%"
+    digits = max(0, 1 - math.floor(math.log10(abs(share) * 100)))
+    return f"{share:.{min(digits, 6)}%}"
+
+
+def size(n_bytes: int) -> str:
+    """Bytes in the unit that a person would choose."""
+    value, unit = float(n_bytes), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if value < 1000:
+            break
+        value, unit = value / 1000, larger
+    return f"{value:.0f} {unit}" if unit == "B" or value >= 10 else f"{value:.1f} {unit}"
+
+
+def moment(stamp: str) -> str:
+    """An ISO time as date and minute, in UTC."""
+    try:
+        return datetime.fromisoformat(stamp).astimezone(UTC).strftime("%d %b %Y %H:%M")
+    except ValueError:
+        return "–"
+
+
+def _control(character: str) -> str:
+    code = ord(character)
+    return chr(0x2400 + code) if code < 0x20 else f"⟨U+{code:04X}⟩"

@@ -1,0 +1,230 @@
+"""The explorer in a real browser: what a person does first, and what only a browser can show."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from tiny_run import WICKED
+
+pytestmark = pytest.mark.browser
+
+PROMPT = "def make_1(self, value):\n    return self.total"
+PATIENCE_S = 90
+
+
+@pytest.fixture(scope="module")
+def address(runs_root: Path) -> Iterator[str]:
+    """The explorer, served as `workbench explore` serves it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-P", "-m", "apps", "--run", str(runs_root / "tiny"), "--port", str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONUNBUFFERED": "1"})
+    assert server.stdout is not None
+    said = ""
+    while not (found := re.search(r"http://\S+", said)):
+        line = server.stdout.readline()
+        assert line, f"the explorer ended before it answered: {said}"
+        said += line
+    yield found[0]
+    server.terminate()
+    server.wait(timeout=20)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if program is None:
+        pytest.fail("the browser tests need Chromium: `apt-get install chromium` brings it.")
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-quic"]
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=program, args=flags)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(params=["light"])
+def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """A page that fails its test if anything goes wrong behind it or reaches outside this machine."""
+    context = browser.new_context(viewport={"width": 1440, "height": 1000}, color_scheme=request.param)
+    tab = context.new_page()
+    wrong: list[str] = []
+    tab.on("pageerror", lambda error: wrong.append(f"error: {error}"))
+    tab.on("requestfailed", lambda r: wrong.append(f"failed: {r.url}") if "127.0.0.1" not in r.url else None)
+    tab.on("console", lambda m: wrong.append(m.text) if m.type == "error" and "404" not in m.text else None)
+    # Below a page's own path Streamlit looks for its server there first, and is told 404.
+    tab.on("response", lambda r: wrong.append(r.url) if r.status >= 400 and "/_stcore/" not in r.url else None)
+    yield tab
+    context.close()
+    assert wrong == []
+
+
+def settled(page: Page) -> Page:
+    """Wait until Streamlit has drawn everything."""
+    page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]", timeout=PATIENCE_S * 1000)
+    page.wait_for_timeout(300)
+    return page
+
+
+def visit(page: Page, url: str) -> Page:
+    page.goto(url)
+    return settled(page)
+
+
+def tokens(page: Page):
+    return page.locator(".st-key-prompt_strip .token")
+
+
+def read(page: Page, text: str) -> None:
+    """Type a prompt and have it read."""
+    box = page.locator("textarea")
+    box.fill(text)
+    box.press("Control+Enter")
+    expect(tokens(page).nth(1)).to_be_visible()
+    settled(page)
+
+
+def test_a_prompt_a_token_a_feature_and_its_link(page: Page, address: str) -> None:
+    visit(page, f"{address}/prompt_lab")
+    read(page, PROMPT)
+    expect(page.get_by_text("coloured by loss")).to_be_visible()
+    shown = "".join(tokens(page).all_inner_texts()[1:]).replace("\n", "")
+    assert shown == PROMPT.replace(" ", "·").replace("\n", "↵")
+    tokens(page).nth(3).click()
+    expect(page.get_by_role("heading", name=re.compile("^Token 3"))).to_be_visible()
+    settled(page)
+    assert "token=3" in page.url
+    lab = page.url
+    link = page.locator("td.text a").first
+    name = link.inner_text()
+    link.click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text(name.replace("…", ""))
+    settled(page)
+    feature = page.url
+    assert re.search(r"/features\?.*feature=\d+", feature)
+    before = page.locator("[data-testid=stMainBlockContainer]").inner_text()
+    visit(page, feature)
+    assert page.locator("[data-testid=stMainBlockContainer]").inner_text() == before
+    visit(page, lab)
+    expect(page.locator("textarea")).to_have_value(PROMPT)
+    expect(page.get_by_role("heading", name=re.compile("^Token 3"))).to_be_visible()
+
+
+def test_going_back_goes_back(page: Page, address: str) -> None:
+    visit(page, f"{address}/features")
+    page.locator("td.text a").first.click()
+    expect(page.get_by_role("heading", name="Where it fires")).to_be_visible()
+    first = settled(page).url
+    page.get_by_role("button", name="Next Shortcut J").click()
+    expect(page.get_by_text(re.compile("^2 of"))).to_be_visible()
+    assert settled(page).url != first
+    page.go_back()
+    expect(page.get_by_text(re.compile("^1 of"))).to_be_visible()
+    settled(page).go_back()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Features")
+
+
+def test_headings_sort_and_the_link_keeps_the_order(page: Page, address: str) -> None:
+    visit(page, f"{address}/features")
+    page.get_by_role("button", name="fires on").click()
+    expect(page.locator("th[aria-sort=descending]")).to_contain_text("fires on")
+    settled(page).get_by_role("button", name="fires on").click()
+    expect(page.locator("th[aria-sort=ascending]")).to_contain_text("fires on")
+    numbers = settled(page).locator("tbody tr td:first-child").all_inner_texts()
+    link = page.url
+    assert "sort=density" in link
+    assert "reverse=true" in link
+    visit(page, link)
+    assert page.locator("tbody tr td:first-child").all_inner_texts() == numbers
+
+
+def test_searching_narrows_the_list_as_one_types(page: Page, address: str) -> None:
+    visit(page, f"{address}/features")
+    page.get_by_label("Search").press_sequentially("self")
+    expect(page.locator("tbody tr").first).to_contain_text("self")
+    settled(page)
+    assert "q=self" in page.url
+
+
+def test_a_script_in_a_prompt_is_inert(page: Page, address: str) -> None:
+    visit(page, f"{address}/prompt_lab")
+    read(page, WICKED)
+    assert "".join(tokens(page).all_inner_texts()[1:]) == WICKED.replace(" ", "·")
+    for i in range(tokens(page).count()):
+        tokens(page).nth(i).hover()
+    assert page.evaluate("window.wicked") is None
+    tokens(page).nth(1).click()
+    expect(page.get_by_role("heading", name=re.compile("^Token 1"))).to_be_visible()
+    assert page.evaluate("window.wicked") is None
+
+
+def test_markdown_in_a_token_stays_text(page: Page, address: str) -> None:
+    visit(page, f"{address}/prompt_lab?prompt=%3Amaterial%2Fhome%3A+%24x%24&token=1")
+    heading = page.get_by_role("heading", name=re.compile("^Token 1"))
+    expect(heading).to_contain_text(":")
+    assert heading.locator("[data-testid=stIconMaterial], .katex, a[target]").count() == 0
+
+
+def test_hover_and_arrows_read_tokens_without_a_rerun(page: Page, address: str) -> None:
+    visit(page, f"{address}/prompt_lab?prompt=return+self.total")
+    page.evaluate(
+        """() => {
+          window.runs = 0
+          const app = document.querySelector('[data-testid=stApp]')
+          new MutationObserver(() => { window.runs += 1 }).observe(app, {attributeFilter: ['data-test-script-state']})
+        }"""
+    )
+    note = page.locator(".note:visible")
+    tokens(page).nth(1).hover()
+    expect(note).to_contain_text("nats")
+    expect(note).to_contain_text("expected next")
+    page.mouse.move(0, 0)
+    expect(note).to_have_count(0)
+    tokens(page).first.focus()
+    for i in (1, 2):
+        page.keyboard.press("ArrowRight")
+        expect(tokens(page).nth(i)).to_be_focused()
+    expect(note).to_contain_text(tokens(page).nth(2).inner_text())
+    page.keyboard.press("End")
+    expect(tokens(page).last).to_be_focused()
+    page.keyboard.press("Home")
+    expect(tokens(page).first).to_be_focused()
+    assert page.evaluate("window.runs") == 0
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name=re.compile("^Token 1:"))).to_be_visible()
+    expect(tokens(page).nth(1)).to_have_attribute("aria-pressed", "true")
+    expect(tokens(page).nth(1)).to_be_focused()
+
+
+def test_heads_are_chosen_and_read(page: Page, address: str) -> None:
+    visit(page, f"{address}/prompt_lab?prompt=return+self.total")
+    page.get_by_role("button", name="layer 1, head 1").click()
+    expect(page.get_by_role("heading", name="Where head 1.1 looks")).to_be_visible()
+    settled(page)
+    assert "layer=1" in page.url
+    assert "head=1" in page.url
+    page.locator("canvas.large").focus()
+    page.keyboard.press("ArrowUp")
+    expect(page.locator(".readout")).to_contain_text("looks at")
+
+
+@pytest.mark.parametrize("page", ["light", "dark"], indirect=True)
+@pytest.mark.parametrize("path", ["", "features", "features?feature=3", "prompt_lab"])
+@pytest.mark.parametrize("width", [768, 1440])
+def test_every_page_in_both_themes_and_widths(page: Page, address: str, path: str, width: int, request) -> None:
+    page.set_viewport_size({"width": width, "height": 1000})
+    visit(page, f"{address}/{path}")
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    background = page.locator("[data-testid=stApp]").evaluate("node => getComputedStyle(node).backgroundColor")
+    dark = sum(map(int, re.findall(r"\d+", background)[:3])) < 300
+    assert dark == ("dark" in request.node.callspec.id)
+    overflow = page.locator("[data-testid=stMain]").evaluate("node => node.scrollWidth - node.clientWidth")
+    assert overflow <= 1, "the page itself never scrolls sideways"
