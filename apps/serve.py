@@ -109,7 +109,11 @@ def _sae(artifact_id: str, _path: Path) -> SAE:
 
 @st.cache_resource(max_entries=8, show_spinner="Opening the index …")
 def _index(artifact_id: str, _path: Path) -> FeatureIndex:
-    return FeatureIndex.open(_path)
+    opened = FeatureIndex.open(_path)
+    # What every feature's page reads is read now, so that the first click waits no longer than the next.
+    for shared in (opened.table, opened.rows, opened.vocabulary, opened.documents):
+        len(shared)
+    return opened
 
 
 @st.cache_resource(max_entries=256, show_spinner=False)

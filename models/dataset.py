@@ -35,10 +35,10 @@ class Dataset:
     """
 
     tokens: Int[Tensor, "seq time"]
-    mask: Bool[Tensor, "seq time"] | None = None
-    docs: Int[Tensor, " seq"] | None = None
+    mask: Bool[Tensor, "seq time"] = None  # type: ignore[assignment]  # all real where left out
+    docs: Int[Tensor, " seq"] = None  # type: ignore[assignment]  # each sequence its own where left out
     labels: pa.Table | None = None
-    doc_table: pa.Table | None = None
+    doc_table: pa.Table = None  # named by number, all for training, where left out
     tokenizer: Tokenizer | None = None
     bos: int = 0
     id: str | None = field(default=None, compare=False)
@@ -80,10 +80,10 @@ class Dataset:
         chosen = torch.as_tensor(sequences).sort().values
         labels = None
         if self.labels is not None:
-            lengths = self.mask.sum(1)
-            starts = lengths.cumsum(0) - lengths
-            rows = torch.cat([torch.arange(starts[i], starts[i] + lengths[i]) for i in chosen.tolist()] or [chosen])
-            labels = self.labels.take(pa.array(rows.numpy()))
+            is_chosen = torch.zeros(len(self), dtype=torch.bool)
+            is_chosen[chosen] = True
+            of_row = is_chosen[:, None].expand_as(self.mask)[self.mask]
+            labels = self.labels.filter(pa.array(of_row.numpy()))
         return replace(self, tokens=self.tokens[chosen], mask=self.mask[chosen], docs=self.docs[chosen], labels=labels)
 
     def sequences(self, split: str | None = None) -> Int[Tensor, " chosen"]:

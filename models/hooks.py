@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor
 from transformer_lens import ActivationCache, HookedRootModule
 from transformer_lens.hook_points import HookPoint, LensHandle
@@ -27,7 +28,16 @@ class HookedModel(HookedRootModule):
     removes exactly the hooks it added (whatever anybody else attached stays), and `run_with_cache` returns an
     `ActivationCache`. Call `setup()` last in `__init__`. A hook point's `pos_dim` names the axis that counts
     positions, where it is not axis 1.
+
+    Attributes:
+        cfg: what the subject is; it has `to_dict()`, `d_vocab` and `n_ctx`.
+        tokenizer: what makes its tokens of text, where there is one.
+        artifact_id: the id of the artifact it was saved as or loaded from.
     """
+
+    cfg: Any
+    tokenizer: Tokenizer | None = None
+    artifact_id: str | None = None
 
     def gated_hooks(self) -> set[str]:
         """Hook points that a full cache leaves out; they fire only when something is attached to them by name."""

@@ -7,9 +7,9 @@ from typing import Any, Protocol
 
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
-from torch import nn
 
 from models.artifacts import ArtifactError, Manifest, publishing, write_json
+from models.hooks import HookedModel
 from models.transformer import Transformer, TransformerConfig
 
 
@@ -19,19 +19,20 @@ class _Config(Protocol):
 
 
 # An architecture is known by the name that its config.json carries.
-ARCHITECTURES: dict[str, tuple[type[nn.Module], type[_Config]]] = {"transformer": (Transformer, TransformerConfig)}
+ARCHITECTURES: dict[str, tuple[type[HookedModel], type[_Config]]] = {"transformer": (Transformer, TransformerConfig)}
 
 
-def save_model(model: nn.Module, run: str | Path, inputs: dict[str, str] | None = None) -> str:
+def save_model(model: HookedModel, run: str | Path, inputs: dict[str, str] | None = None) -> str:
     """Publish `model` as the run's `model/` and return the artifact's id."""
     path = Path(run) / "model"
     with publishing(path, "model", inputs=inputs, config=model_config(model)) as draft:
         write_model(model, draft.path)
-    model.artifact_id = Manifest.read(path).id
-    return model.artifact_id
+    saved_as = Manifest.read(path).id
+    model.artifact_id = saved_as
+    return saved_as
 
 
-def load_model(run: str | Path, step: int | None = None) -> nn.Module:
+def load_model(run: str | Path, step: int | None = None) -> HookedModel:
     """The run's subject, in evaluation mode, with its tokenizer where the run has one.
 
     Args:
@@ -55,13 +56,13 @@ def load_model(run: str | Path, step: int | None = None) -> nn.Module:
     return model.eval()
 
 
-def write_model(model: nn.Module, folder: Path) -> None:
+def write_model(model: HookedModel, folder: Path) -> None:
     """Write `config.json` and `weights.safetensors` into a folder."""
     write_json(folder / "config.json", model_config(model))
     save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / "weights.safetensors")
 
 
-def model_config(model: nn.Module) -> dict[str, Any]:
+def model_config(model: HookedModel) -> dict[str, Any]:
     """The subject's config as plain JSON, with the name of its architecture."""
     for name, (kind, _) in ARCHITECTURES.items():
         if type(model) is kind:
@@ -69,7 +70,7 @@ def model_config(model: nn.Module) -> dict[str, Any]:
     raise ValueError(f"{type(model).__name__} is no architecture of models: there are {', '.join(ARCHITECTURES)}.")
 
 
-def build_model(config: dict[str, Any]) -> nn.Module:
+def build_model(config: dict[str, Any]) -> HookedModel:
     """A fresh subject of the given config."""
     values = dict(config)
     name = values.pop("architecture", None)
@@ -79,9 +80,9 @@ def build_model(config: dict[str, Any]) -> nn.Module:
     return kind(config_type.from_dict(values))
 
 
-def fingerprint(model: nn.Module) -> str:
+def fingerprint(model: HookedModel) -> str:
     """What an artifact names as its model: the saved id, or a digest of the weights of one never saved."""
-    if getattr(model, "artifact_id", None):
+    if model.artifact_id is not None:
         return model.artifact_id
     digest = hashlib.sha256()
     for name, value in model.state_dict().items():

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from models.artifacts import Draft, Manifest, publishing
 from models.baselines import ngram_losses
 from models.dataset import Dataset
+from models.hooks import HookedModel
 from models.progress import progress
 from models.saving import model_config, write_model
 
@@ -69,7 +70,7 @@ class TrainConfig:
         return self.lr * (0.55 + 0.45 * math.cos(math.pi * done))
 
 
-def train(model: nn.Module, dataset: Dataset, config: TrainConfig, run: str | Path | None = None) -> pd.DataFrame:
+def train(model: HookedModel, dataset: Dataset, config: TrainConfig, run: str | Path | None = None) -> pd.DataFrame:
     """Train `model` in place on the dataset's `train` documents and return its metrics.
 
     Args:
@@ -91,11 +92,10 @@ def train(model: nn.Module, dataset: Dataset, config: TrainConfig, run: str | Pa
     loop = _Loop(model, dataset, config)
     if run is None:
         return loop.run(None)
-    if dataset.id is None:
-        dataset.save(run)
+    data_id = dataset.id or dataset.save(run)
     path = Path(run) / "model"
     settings = model_config(model) | {"training": asdict(config)}
-    with publishing(path, "model", inputs={"data": dataset.id}, config=settings, seed=config.seed) as draft:
+    with publishing(path, "model", inputs={"data": data_id}, config=settings, seed=config.seed) as draft:
         metrics = loop.run(draft)
         write_model(model, draft.path)
         last = metrics.iloc[-1]
@@ -105,7 +105,7 @@ def train(model: nn.Module, dataset: Dataset, config: TrainConfig, run: str | Pa
     return metrics
 
 
-def heldout_loss(model: nn.Module, batch: Batch, batch_size: int = 64) -> float:
+def heldout_loss(model: HookedModel, batch: Batch, batch_size: int = 64) -> float:
     """Mean cross-entropy, in nats a real token, over sequences the model was not trained on."""
     tokens, mask = batch
     was_training = model.training
@@ -124,7 +124,7 @@ def heldout_loss(model: nn.Module, batch: Batch, batch_size: int = 64) -> float:
 class _Loop:
     """One training: what changes from step to step, and how it is put away and taken up again."""
 
-    def __init__(self, model: nn.Module, dataset: Dataset, config: TrainConfig) -> None:
+    def __init__(self, model: HookedModel, dataset: Dataset, config: TrainConfig) -> None:
         self.model, self.config = model, config
         train_rows, test_rows = dataset.sequences("train"), dataset.sequences("test")
         if not len(train_rows):
@@ -281,7 +281,7 @@ class _Loop:
             log.flush()
 
 
-def _decay_groups(model: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
+def _decay_groups(model: HookedModel, config: TrainConfig) -> list[dict[str, Any]]:
     named = [(name.split(".")[-1], p) for name, p in model.named_parameters() if p.requires_grad]
     # TransformerLens's biases have a head axis, so the number of axes alone does not tell a bias.
     is_matrix = {id(p): p.ndim >= 2 and not name.startswith("b") for name, p in named}

@@ -29,6 +29,7 @@ def show() -> None:
         no_index(here.run)
         return
     index = serve.index(here.index)
+    serve.model(here.run)  # a feature's page needs it: the first click shall not wait for it
     table = with_gain(index.table)
     filters = _filters()
     listed = choose(table, filters)

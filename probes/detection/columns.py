@@ -4,6 +4,8 @@ A column becomes a detector by a threshold. Here the candidates are few and chos
 fires, so that a column is described at every one of them by a prefix of its rows, sorted strongest first.
 """
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -106,15 +108,17 @@ class DenseColumns:
         least = self._quantiles((min(1.0, 1.1 * self.narrow[-1]),))[:, 0]
         fired = np.zeros((self.n_columns, len(ranks)), np.int64)
         thresholds = np.zeros(fired.shape, np.float32)
-        found: list[np.ndarray] = [np.empty(0, np.int32)] * self.n_columns
-        for j in range(self.d):
-            values = self.column(j)
-            for column, signed in ((j, values), (self.d + j, -values)):
-                rows = np.flatnonzero(signed >= least[column]).astype(np.int32)
-                order = np.argsort(-signed[rows], kind="stable")
-                falling = -signed[rows[order]]
-                thresholds[column], fired[column] = _steps(falling, ranks)
-                found[column] = rows[order[: fired[column, -1]]]
+
+        def strongest(column: int) -> Int[np.ndarray, " firings"]:
+            values = self.column(column)
+            rows = np.flatnonzero(values >= least[column]).astype(np.int32)
+            falling = -values[rows]
+            order = np.argsort(falling, kind="stable")
+            thresholds[column], fired[column] = _steps(falling[order], ranks)
+            return rows[order[: fired[column, -1]]]
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            found = list(pool.map(strongest, range(self.n_columns)))
         starts = np.cumsum([0, *(len(rows) for rows in found)])[:-1]
         return Ladder(np.concatenate(found), starts, fired, thresholds, self.n_rows)
 

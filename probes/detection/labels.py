@@ -3,6 +3,7 @@
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -18,6 +19,8 @@ LABEL_BLOCK = 128
 ROW_BLOCK = 4096
 # A detector that fires b times as often as its label holds has F1 of at most 2/(1 + b): below .23 here.
 TOO_WIDE = 8
+# A conjunction that is worth a name of its own is rarer than this.
+PAIR_FRACTION = 0.05
 
 
 @dataclass(frozen=True)
@@ -126,49 +129,53 @@ def best_pairs(
 ) -> PairChoice:
     """For each column the conjunction of two labels, at any level, with lift and the highest F1 above `to_beat`.
 
-    The search is exact. No conjunction has more true positives than either of its labels, and how often both hold is
-    known, so F1 is bounded for all pairs before any is counted; labels in no pair that could beat the best so far are
-    left out of the product, which are nearly all of them.
+    Levels at which a column fires on more than `PAIR_FRACTION` of the rows are left out. The search is exact: no
+    conjunction has more true positives than either of its labels, and how often both hold is known, so F1 is bounded
+    for all pairs before any is counted; labels in no pair that could beat the bar are left out of the product.
     """
-    by_label = np.ascontiguousarray(labels.T)
 
     def search(column: int) -> tuple[int, int, float, float]:
-        best = (0, 0, 0.0, 0.0)
-        bar = float(to_beat[column])
-        for level, fired in enumerate(ladder.fired[column].tolist()):
-            able = _able(counts.tp[column, level], fired, together, bar)
-            if len(able) < 2:
-                continue
-            rows = ladder.rows[ladder.starts[column] : ladder.starts[column] + fired]
-            hit = np.stack([by_label[label][rows] for label in able]).astype(np.float32)
-            tp, positives = hit @ hit.T, _square(together, able)
-            f1 = np.where(has_lift(tp, fired, positives, ladder.n_rows), 2 * tp / (fired + positives), 0)
-            np.fill_diagonal(f1, 0.0)
-            place = int(f1.argmax())
-            if f1.flat[place] > bar:
-                bar = float(f1.flat[place])
-                first, second = sorted(able[list(divmod(place, len(able)))].tolist())
-                best = (first, second, float(ladder.thresholds[column, level]), bar)
-        return best
+        fired = ladder.fired[column]
+        fired = fired[fired <= PAIR_FRACTION * ladder.n_rows]
+        able = _able(counts.tp[column, : len(fired)], fired, together, float(to_beat[column]))
+        if len(able) < 2:
+            return 0, 0, 0.0, 0.0
+        rows = ladder.rows[ladder.starts[column] : ladder.starts[column] + fired[-1]]
+        hit = labels[rows].take(able, axis=1).astype(np.float32)
+        tp = np.cumsum([hit[a:b].T @ hit[a:b] for a, b in pairwise([0, *fired])], axis=0)
+        positives, fired = _square(together, able), fired[:, None, None]
+        f1 = np.where(has_lift(tp, fired, positives, ladder.n_rows), 2 * tp / np.maximum(1, fired + positives), 0)
+        f1[:, np.arange(len(able)), np.arange(len(able))] = 0
+        level, first, second = np.unravel_index(f1.argmax(), f1.shape)
+        best = float(f1[level, first, second])
+        if best <= to_beat[column]:
+            return 0, 0, 0.0, 0.0
+        return *sorted(able[[first, second]].tolist()), float(ladder.thresholds[column, level]), best
 
     # Thousands of small products: threads over columns, one thread a product.
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = list(pool.map(search, range(len(ladder.fired)), chunksize=64))
+        found = list(pool.map(search, range(len(ladder.fired))))
     first, second, threshold, best = np.array(found, dtype=np.float64).reshape(-1, 4).T
     return PairChoice(
         first.astype(np.int64), second.astype(np.int64), threshold.astype(np.float32), best.astype(np.float32)
     )
 
 
-def _able(tp: np.ndarray, fired: int, together: np.ndarray, bar: float) -> Int[np.ndarray, " able"]:
-    """The labels that are in some pair whose F1 could exceed the bar."""
+def _able(
+    tp: Int[np.ndarray, "levels labels"],
+    fired: Int[np.ndarray, " levels"],
+    together: Int[np.ndarray, "labels labels"],
+    bar: float,
+) -> Int[np.ndarray, " able"]:
+    """The labels that are in some pair whose F1 could exceed the bar at some level."""
     # A pair holds at least as often as it is hit: F1 ≤ 2 TP / (fired + TP), so TP > fired · bar / (2 − bar).
-    able = np.flatnonzero(tp > fired * bar / (2 - bar))
+    able = np.flatnonzero((tp > fired[:, None] * bar / (2 - bar)).any(0))
     if len(able) < 2:
         return able
-    bound = 2 * np.minimum.outer(tp[able], tp[able]) / (fired + _square(together, able))
-    np.fill_diagonal(bound, 0.0)
-    return able[(bound > bar).any(axis=0)]
+    hits, positives = tp[:, able], _square(together, able)
+    bound = 2 * np.minimum(hits[:, :, None], hits[:, None, :]) / np.maximum(1, fired[:, None, None] + positives)
+    bound[:, np.arange(len(able)), np.arange(len(able))] = 0
+    return able[(bound > bar).any(axis=(0, 1))]
 
 
 def _square(matrix: np.ndarray, chosen: np.ndarray) -> np.ndarray:

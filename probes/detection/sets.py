@@ -15,8 +15,8 @@ from jaxtyping import Float, Int
 from probes.detection.columns import Ladder
 from probes.detection.scores import f1_from_counts, has_lift
 
-# Counts are made for as many columns at once as fill this many cells.
-CELLS = 1 << 23
+# Counts are made for as many columns at once as fill this many cells, so that they stay in the cache.
+CELLS = 1 << 20
 TOLERANCE = 1e-6
 
 

@@ -36,14 +36,14 @@ def activation_histogram(
         .mark_bar(color=TRAINED, binSpacing=1)
         .encode(
             x=alt.X("low:Q", title="activation", axis=alt.Axis(grid=False), scale=alt.Scale(nice=False)),
-            x2="high:Q",
+            x2=alt.X2("high:Q"),
             y=alt.Y(
                 "tokens:Q",
                 title="tokens (log)",
                 scale=alt.Scale(type="log", domainMin=0.7),
                 axis=alt.Axis(tickCount=3, format="~s", grid=False),
             ),
-            y2="base:Q",
+            y2=alt.Y2("base:Q"),
             tooltip=[
                 alt.Tooltip("low:Q", format=".3f", title="from"),
                 alt.Tooltip("high:Q", format=".3f", title="to"),
@@ -59,9 +59,11 @@ def activation_histogram(
 
 def _rules(values: dict[str, float], colour: str, label_y: int) -> list[alt.Chart]:
     base = alt.Chart(pd.DataFrame({"mark": list(values), "value": list(values.values())})).encode(
-        x="value:Q", tooltip=[alt.Tooltip("mark:N"), alt.Tooltip("value:Q", format=".3f")]
+        x=alt.X("value:Q"), tooltip=[alt.Tooltip("mark:N"), alt.Tooltip("value:Q", format=".3f")]
     )
     return [
         base.mark_rule(color=colour, strokeDash=[3, 2]),
-        base.mark_text(color=colour, fontSize=10, baseline="bottom").encode(y=alt.value(label_y), text="mark:N"),
+        base.mark_text(color=colour, fontSize=10, baseline="bottom").encode(
+            y=alt.value(label_y), text=alt.Text("mark:N")
+        ),
     ]

@@ -31,9 +31,15 @@ def concept_gain(concepts: pd.DataFrame, limit: int = 30) -> Layers:
         title=None,
         axis=alt.Axis(labelLimit=260, grid=True, gridOpacity=0.35, ticks=False, domain=False),
     )
-    span = alt.Chart(shown).mark_rule(color=RULE, opacity=0.6).encode(y=y, x="neuron_f1:Q", x2="feature_f1:Q")
+    span = (
+        alt.Chart(shown)
+        .mark_rule(color=RULE, opacity=0.6)
+        .encode(y=y, x=alt.X("neuron_f1:Q"), x2=alt.X2("feature_f1:Q"))
+    )
     interval = (
-        alt.Chart(shown).mark_rule(color=DICTIONARIES["trained"], strokeWidth=2.5).encode(y=y, x="low:Q", x2="high:Q")
+        alt.Chart(shown)
+        .mark_rule(color=DICTIONARIES["trained"], strokeWidth=2.5)
+        .encode(y=y, x=alt.X("low:Q"), x2=alt.X2("high:Q"))
     )
     return alt.layer(span, interval, _dots(shown, y)).properties(height=20 * len(shown))
 

@@ -25,7 +25,7 @@ def density_histogram(features: pd.DataFrame, here: float | None = None, height:
         .mark_bar(color=TRAINED, binSpacing=1)
         .encode(
             x=alt.X("low:Q", title="share of tokens on which a feature fires", axis=_percent_axis()),
-            x2="high:Q",
+            x2=alt.X2("high:Q"),
             y=alt.Y("features:Q", title="features", axis=alt.Axis(tickCount=4)),
             tooltip=[
                 alt.Tooltip("from_:Q", format=".3%", title="from"),
@@ -39,7 +39,7 @@ def density_histogram(features: pd.DataFrame, here: float | None = None, height:
         alt.Chart(marked)
         .transform_calculate(log_density="log(datum.density) / LN10")
         .mark_rule(color=RULE, strokeWidth=2)
-        .encode(x="log_density:Q", tooltip=[alt.Tooltip("density:Q", format=".3%", title="this feature")])
+        .encode(x=alt.X("log_density:Q"), tooltip=[alt.Tooltip("density:Q", format=".3%", title="this feature")])
     )
     return alt.layer(bars, rule).properties(height=height)
 

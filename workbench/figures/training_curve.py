@@ -38,12 +38,12 @@ def training_curve(losses: pd.DataFrame, baselines: dict[str, float] | None = No
         )
     )
     rules = pd.DataFrame({"model": list(baselines or {}), "loss": list((baselines or {}).values())})
-    rule = alt.Chart(rules).mark_rule(color=RULE, strokeDash=[2, 3]).encode(y="loss:Q", tooltip=_rule_tooltip())
+    rule = alt.Chart(rules).mark_rule(color=RULE, strokeDash=[2, 3]).encode(y=alt.Y("loss:Q"), tooltip=_rule_tooltip())
     label = (
         alt.Chart(rules)
         .transform_calculate(label="datum.model + '  ' + format(datum.loss, '.2f')")
         .mark_text(align="right", dx=-4, dy=-6, color=RULE, fontSize=11)
-        .encode(y="loss:Q", x=alt.value("width"), text="label:N", tooltip=_rule_tooltip())
+        .encode(y=alt.Y("loss:Q"), x=alt.value("width"), text=alt.Text("label:N"), tooltip=_rule_tooltip())
     )
     return alt.layer(lines, rule, label).properties(height=height)
 
