@@ -57,7 +57,8 @@ def _choose() -> Place | None:
 def _choose_index(run: Run) -> Artifact | None:
     indexes = {a.name: a for a in run.artifacts() if a.kind == "features"}
     if not indexes:
-        st.selectbox("Dictionary", [NO_INDEX_OPTION], disabled=True)
+        st.caption("Dictionary")
+        st.selectbox("Dictionary", [NO_INDEX_OPTION], disabled=True, label_visibility="collapsed")
         return None
     chosen = indexes[_select("Dictionary", list(indexes), run.find("features").name, "index")]
     if chosen.stale:
@@ -72,11 +73,16 @@ def _select(label: str, options: list[str], default: str, key: str) -> str:
         if key not in st.session_state:  # once the selector is drawn, it writes the URL itself
             st.query_params[key] = default
         st.session_state[key] = default
-    # With no default of its own: Streamlit drops a default from the URL.
-    name = st.selectbox(label, options, index=None, required=True, key=key, bind="query-params") or default
+    # With no default of its own: Streamlit drops a default from the URL. Its label would end in "(required)".
+    st.caption(label)
+    name = st.selectbox(
+        label, options, index=None, required=True, key=key, bind="query-params", label_visibility="collapsed"
+    )
     if asked and asked not in options:
-        st.warning(f"There is no {label.lower()} {escape_markdown(asked)} here: this is {escape_markdown(name)}.")
-    return name
+        st.warning(
+            f"There is no {label.lower()} {escape_markdown(asked)} here: this is {escape_markdown(name or default)}."
+        )
+    return name or default
 
 
 main()

@@ -135,8 +135,8 @@ class Dataset:
         return self.id
 
     @classmethod
-    def load(cls, run: str | Path) -> "Dataset":
-        """The run's `data/`."""
+    def load(cls, run: str | Path, *, with_labels: bool = True) -> "Dataset":
+        """The run's `data/`; without its labels, which are the larger part, where they are not wanted."""
         path = Path(run) / "data"
         manifest = Manifest.read(path)
         if manifest.kind != "dataset":
@@ -147,7 +147,7 @@ class Dataset:
             tokens=arrays["tokens"],
             mask=arrays["mask"],
             docs=arrays["docs"],
-            labels=pq.read_table(labels) if labels.exists() else None,
+            labels=pq.read_table(labels) if with_labels and labels.exists() else None,
             doc_table=pq.read_table(path / "docs.parquet"),
             tokenizer=Tokenizer.from_file(str(tokenizer)) if tokenizer.exists() else None,
             bos=manifest.config["bos"],

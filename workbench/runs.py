@@ -125,11 +125,11 @@ class Run:
         """The `inputs` of a manifest: path from the run's folder, and id."""
         return {a.path.relative_to(self.path).as_posix(): a.id for a in artifacts}
 
-    def dataset(self) -> Any:
-        """The run's `Dataset`."""
+    def dataset(self, *, with_labels: bool = True) -> Any:
+        """The run's `Dataset`, without its labels where they are not wanted."""
         from models.dataset import Dataset
 
-        return Dataset.load(self.path)
+        return Dataset.load(self.path, with_labels=with_labels)
 
     def model(self, step: int | None = None) -> Any:
         """The run's subject, at a step of its training if one is named."""

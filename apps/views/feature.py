@@ -26,7 +26,7 @@ _SHOWN = {"Strongest": "top", "From every band": "band", "Near misses": "near_mi
 def show(here: Place, index: FeatureIndex, feature: int, listed: pd.DataFrame) -> None:
     """Draw the page of a feature, between those before and after it in the filtered list."""
     record = serve.record(index, feature)
-    _head(here, record, feature, listed)
+    _head(here, index, record, feature, listed)
     _measures(record)
     left, right = halves()
     with left:
@@ -36,7 +36,7 @@ def show(here: Place, index: FeatureIndex, feature: int, listed: pd.DataFrame) -
         _evidence(here, record)
 
 
-def _head(here: Place, record: FeatureRecord, feature: int, listed: pd.DataFrame) -> None:
+def _head(here: Place, index: FeatureIndex, record: FeatureRecord, feature: int, listed: pd.DataFrame) -> None:
     before, after, at = neighbours_in(listed, feature)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.button(
@@ -62,12 +62,15 @@ def _head(here: Place, record: FeatureRecord, feature: int, listed: pd.DataFrame
             args=(after,),
             shortcut="J",
         )
-        session_link(
-            "Try in the prompt lab →",
-            here.href(place.LAB, f=feature),
-            partial(place.jump, place.LAB, f=feature),
-            key="to_lab",
-        )
+        strongest = serve.examples(index, feature, "top")[:1]
+        if strongest:
+            there = {"f": feature, "prompt": "".join(strongest[0].tokens)}
+            session_link(
+                "Try in the prompt lab →",
+                here.href(place.LAB, **there),
+                partial(place.jump, place.LAB, **there),
+                key="to_lab",
+            )
     st.title(escape_markdown(record.row["name"]), anchor=False)
     kind = KIND_WORDS[record.row["kind"]]
     st.caption(f"Feature {feature:,} · named by {kind}" if record.row["kind"] != "none" else f"Feature {feature:,}")

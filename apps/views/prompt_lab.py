@@ -134,18 +134,18 @@ def _text(here: Place, reading: PromptReading, index: FeatureIndex | None, featu
     mean = float(np.nanmean(reading.loss)) if len(reading.loss) > 1 else math.nan
     n = len(reading.tokens) - 1
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        facts = f"{n:,} tokens · mean loss {number(mean)} nats · coloured by"
         if feature is None or index is None:
-            st.caption(f"{n:,} tokens · mean loss {number(mean)} nats · coloured by loss", width="content")
+            st.caption(f"{facts} loss", width="content")
         else:
-            name = escape_markdown(index.table["name"].iloc[feature])
-            st.caption(f"{n:,} tokens · mean loss {number(mean)} nats · coloured by feature {feature}: {name}")
+            st.caption(facts, width="content")
             session_link(
-                "Its page →",
+                f"feature {feature}: {index.table['name'].iloc[feature]}",
                 here.href(place.FEATURES, feature=feature),
                 partial(place.jump, place.FEATURES, feature=feature),
                 key="to_page",
             )
-            st.button("Colour by loss", icon=":material/close:", type="tertiary", on_click=place.put, args=("f", None))
+            st.button("loss instead", icon=":material/close:", type="tertiary", on_click=place.put, args=("f", None))
     hue: Hue = "loss"
     if feature is None or index is None:
         shown, label = reading.loss, "loss, nats"

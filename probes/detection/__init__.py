@@ -2,6 +2,7 @@
 
 from probes.detection.columns import Columns, DenseColumns, Ladder, SparseColumns
 from probes.detection.detect import Detection, HeldOut, conjunctions, detect, with_pairs
+from probes.detection.identity import f1_of_values
 from probes.detection.labels import Choice, LabelCounts, PairChoice, best_pairs, count_labels, count_together
 from probes.detection.scores import MIN_LIFT, Confusion, bootstrap_f1_gain, confusion, f1_from_counts
 from probes.detection.sets import SetChoice, best_column_for_sets, best_sets
@@ -29,5 +30,6 @@ __all__ = [
     "count_together",
     "detect",
     "f1_from_counts",
+    "f1_of_values",
     "with_pairs",
 ]

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Int, Shaped, UInt8
 
 from probes.detection.columns import Columns, DenseColumns, SparseColumns
-from probes.detection.labels import Choice, PairChoice, best_pairs, count_labels, count_together
+from probes.detection.labels import LABEL_BLOCK, Choice, PairChoice, best_pairs, count_labels, count_together
 from probes.detection.scores import Confusion, confusion
 
 PAIR_MARGIN = 0.02
@@ -46,7 +46,11 @@ class HeldOut:
         """Count each label in each group; groups are numbered from 0."""
         group_rows = np.bincount(groups)
         sums = torch.zeros(len(group_rows), labels.shape[1])
-        sums.index_add_(0, torch.from_numpy(groups.astype(np.int64)), torch.from_numpy(labels).float())
+        group = torch.from_numpy(groups.astype(np.int64))
+        for start in range(0, labels.shape[1], LABEL_BLOCK):  # all labels as floats at once would fill the memory
+            block = slice(start, start + LABEL_BLOCK)
+            part = torch.zeros(len(group_rows), len(range(*block.indices(labels.shape[1]))))
+            sums[:, block] = part.index_add_(0, group, torch.from_numpy(labels[:, block]).float())
         return cls(labels, groups, group_rows, sums.long().numpy())
 
     def score(self, columns: Columns, choice: Choice) -> list[Confusion]:

@@ -19,8 +19,6 @@ LABEL_BLOCK = 128
 ROW_BLOCK = 4096
 # A detector that fires b times as often as its label holds has F1 of at most 2/(1 + b): below .23 here.
 TOO_WIDE = 8
-# A conjunction that is worth a name of its own is rarer than this.
-PAIR_FRACTION = 0.05
 
 
 @dataclass(frozen=True)
@@ -126,17 +124,18 @@ def best_pairs(
     counts: LabelCounts,
     together: Int[np.ndarray, "labels labels"],
     to_beat: Float[np.ndarray, " columns"],
+    max_fraction: float = 1.0,
 ) -> PairChoice:
     """For each column the conjunction of two labels, at any level, with lift and the highest F1 above `to_beat`.
 
-    Levels at which a column fires on more than `PAIR_FRACTION` of the rows are left out. The search is exact: no
+    Levels at which a column fires on more than `max_fraction` of the rows are left out. The search is exact: no
     conjunction has more true positives than either of its labels, and how often both hold is known, so F1 is bounded
     for all pairs before any is counted; labels in no pair that could beat the bar are left out of the product.
     """
 
     def search(column: int) -> tuple[int, int, float, float]:
         fired = ladder.fired[column]
-        fired = fired[fired <= PAIR_FRACTION * ladder.n_rows]
+        fired = fired[fired <= max_fraction * ladder.n_rows]
         able = _able(counts.tp[column, : len(fired)], fired, together, float(to_beat[column]))
         if len(able) < 2:
             return 0, 0, 0.0, 0.0
@@ -197,23 +196,26 @@ def _count_wide(
     columns: DenseColumns, labels: np.ndarray, positives: np.ndarray
 ) -> tuple[Int[np.ndarray, "columns wide labels"], Int[np.ndarray, "columns wide"]]:
     """True positives and firings at the wide levels, by matrix products over blocks of rows."""
-    thresholds = torch.from_numpy(columns.wide_thresholds)
-    n_columns, n_wide = thresholds.shape
-    frequent = [positives * TOO_WIDE >= fraction * columns.n_rows for fraction in WIDE_FRACTIONS]
-    tp = np.zeros((n_columns, n_wide, labels.shape[1]), np.float32)
-    fired = np.zeros((n_columns, n_wide), np.int64)
-    for start in range(0, columns.n_rows, ROW_BLOCK):
-        x = torch.from_numpy(columns.matrix[:, start : start + ROW_BLOCK]).float()
-        block = torch.from_numpy(labels[start : start + ROW_BLOCK]).float()
-        for level in range(n_wide):
-            able = frequent[level]
-            if not able.any():
-                continue
-            able_block = torch.cat([block[:, torch.from_numpy(able)], torch.ones(len(block), 1)], dim=1)
-            above = x >= thresholds[: columns.d, level, None]
-            below = x <= -thresholds[columns.d :, level, None]
-            for sign, fires in ((slice(None, columns.d), above), (slice(columns.d, None), below)):
-                counts = (fires.float() @ able_block).numpy()
-                tp[sign, level, able] += counts[:, :-1]
-                fired[sign, level] += counts[:, -1].astype(np.int64)
-    return tp.astype(np.int32), fired
+    d, thresholds = columns.d, columns.wide_thresholds
+    frequent = [np.flatnonzero(positives * TOO_WIDE >= fraction * columns.n_rows) for fraction in WIDE_FRACTIONS]
+    tp = np.zeros((*thresholds.shape, labels.shape[1]), np.int32)
+    fired = np.zeros(thresholds.shape, np.int64)
+
+    def count(start: int) -> list[Float[np.ndarray, "columns frequent"]]:
+        """At each level the hits of the frequent labels, and in the last column all firings."""
+        rows = slice(start, start + ROW_BLOCK)
+        x = columns.matrix[:, rows].astype(np.float32, copy=False)
+        found = []
+        for level, able in enumerate(frequent):
+            block = np.column_stack([labels[rows][:, able], np.ones(x.shape[1], np.uint8)]).astype(np.float32)
+            above = (x >= thresholds[:d, level, None]).astype(np.float32)
+            below = (x <= -thresholds[d:, level, None]).astype(np.float32)
+            found.append(np.concatenate([above @ block, below @ block]))
+        return found
+
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
+        for found in pool.map(count, range(0, columns.n_rows, ROW_BLOCK) if any(map(len, frequent)) else ()):
+            for level, counts in enumerate(found):
+                tp[:, level, frequent[level]] += counts[:, :-1].astype(np.int32)
+                fired[:, level] += counts[:, -1].astype(np.int64)
+    return tp, fired

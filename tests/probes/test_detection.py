@@ -18,6 +18,7 @@ from probes.detection import (
     count_labels,
     count_together,
     detect,
+    f1_of_values,
 )
 from probes.detection.labels import Choice
 
@@ -258,3 +259,26 @@ def test_detect_refuses_what_it_cannot_score(change, message):
     arguments = {"labels": np.zeros((5, 1)), "fit": np.array([0, 1]), "held_out": np.array([3, 4])} | change
     with pytest.raises(ValueError, match=message):
         detect(np.zeros((5, 2)), **arguments)
+
+
+def test_the_best_set_of_values_for_a_label_is_found_as_by_trying_all():
+    rng = np.random.default_rng(5)
+    values, labels = rng.integers(0, 8, 4000), np.zeros((4000, 3), np.uint8)
+    for j, chance in enumerate(rng.random((3, 8))):
+        labels[:, j] = rng.random(4000) < chance[values]
+    fit, held_out = slice(0, 3000), slice(3000, None)
+    found = f1_of_values(values[fit], labels[fit], values[held_out], labels[held_out], 8)
+    for j in range(3):
+        subsets = [s for size in range(9) for s in combinations(range(8), size)]
+        best = max(subsets, key=lambda s: f1_score(labels[fit, j], np.isin(values[fit], s), zero_division=0))
+        expected = f1_score(labels[held_out, j], np.isin(values[held_out], best))
+        assert found[j] == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_label_that_is_a_set_of_values_is_told_by_them_alone():
+    rng = np.random.default_rng(6)
+    values = rng.integers(0, 50, 5000)
+    labels = np.stack([values < 7, rng.random(5000) < 0.2], axis=1).astype(np.uint8)
+    found = f1_of_values(values[:4000], labels[:4000], values[4000:], labels[4000:], 50)
+    assert found[0] == 1
+    assert found[1] < 0.4

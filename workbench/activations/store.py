@@ -145,8 +145,11 @@ class ActivationStore:
             here = np.flatnonzero(shards == shard)
             local = rows[here] - self._starts[shard]
             mapped = self._mapped(hook, int(shard))
-            if len(local) and local[-1] - local[0] == len(local) - 1 and np.all(np.diff(local) == 1):
-                block = np.array(mapped[local[0] : local[-1] + 1])  # a slice needs no gather
+            if local[-1] - local[0] == len(local) - 1 and np.all(np.diff(local) == 1):
+                # Read, not mapped: pages that are passed over once need not stay in memory.
+                start = mapped.offset + int(local[0]) * mapped.strides[0]
+                block = np.fromfile(str(mapped.filename), mapped.dtype, len(local) * mapped.shape[1], offset=start)
+                block = block.reshape(len(local), -1)
             else:
                 block = mapped[local]
             values = torch.from_numpy(block)
@@ -179,7 +182,7 @@ class ActivationStore:
         self.shape(hook)
         return Batches(self, hook, batch_size, seed, self.rows_of(split), epochs)
 
-    def _mapped(self, hook: str, shard: int) -> np.ndarray:
+    def _mapped(self, hook: str, shard: int) -> np.memmap:
         cache = self.__dict__.setdefault("_maps", {})
         if (hook, shard) not in cache:
             path = self.path / f"shard-{shard:05d}.safetensors"
@@ -190,7 +193,7 @@ class ActivationStore:
 ROW_COLUMNS = ("doc", "seq", "pos", "token", "split")
 
 
-def _map_tensor(path: Path, name: str, dtype: type) -> np.ndarray:
+def _map_tensor(path: Path, name: str, dtype: type) -> np.memmap:
     """A memory map of one tensor of a safetensors file, checked against the file's true length."""
     try:
         with path.open("rb") as file:

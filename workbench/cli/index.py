@@ -45,7 +45,8 @@ def make_index(
     if standing(run, "features", name, inputs, {"seed": seed}, replace=replace) is None:
         store = ActivationStore.open(recording.path)
         path = run.path_of("features", name)
-        build_index(load_sae(source.path), store, run.model(), path, run.dataset(), inputs=inputs, seed=seed)
+        dataset = run.dataset(with_labels=False)
+        build_index(load_sae(source.path), store, run.model(), path, dataset, inputs=inputs, seed=seed)
         run = run.refresh()
     return run.find("features", name)
 

@@ -112,7 +112,7 @@ def _measure(run: Run, store: Any, sae: Any, folder: Path) -> None:
         return store.batches(sae.cfg.hook_name, size, split=split, epochs=1)
 
     controls = control_dictionaries(sae, lambda: reading("train"))
-    documents = run.dataset().sample(N_LOSS_TOKENS, test_share=1.0)
+    documents = run.dataset(with_labels=False).sample(N_LOSS_TOKENS, test_share=1.0)
     metrics = compare_dictionaries(
         {"trained": sae, **controls},
         lambda: reading("test"),

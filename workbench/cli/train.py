@@ -80,7 +80,7 @@ def make_model(run: Run, recipe: Any, *, replace: bool = False) -> Artifact:
     from models.saving import model_config
     from models.training import train
 
-    dataset = run.dataset()
+    dataset = run.dataset(with_labels=False)
     subject = recipe.build(dataset)
     config = model_config(subject) | {"training": asdict(recipe.training)}
     inputs = run.inputs(run.find("dataset"))

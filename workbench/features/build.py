@@ -68,7 +68,8 @@ def build_index(
     vocabulary = token_strings(dataset.tokenizer, range(d_vocab))
     config = {"seed": seed, "hook_name": hook, "bos": dataset.bos, "max_fit_rows": max_fit_rows}
     with publishing(out, KIND, inputs=inputs or {"activations": store.id}, config=config, seed=seed) as draft:
-        found = collect(store, hook, sae, positions["seq"], _controls(sae, store, hook, rows, seed), rows.mask)
+        controls = _controls(sae, store, hook, rows, seed)
+        found = collect(store, hook, sae, positions["seq"], controls, rows.fit, rows.held_out)
         naming = name_features(rows, _column_sets(found, rows), vocabulary)
         _write_codes(draft.path, found.codes, positions)
         _write_tables(draft.path, found, naming, positions, vocabulary, seed)
@@ -100,16 +101,14 @@ def _controls(sae: TopK, store: ActivationStore, hook: str, rows: NamingRows, se
 
 def _column_sets(found: Collected, rows: NamingRows) -> dict[str, ColumnSet]:
     """Every dictionary's columns on the fitting and on the held-out rows."""
-    used = np.flatnonzero(rows.mask)
+    used = np.sort(np.concatenate([rows.fit, rows.held_out]))
     parts = {"fit": np.searchsorted(used, rows.fit), "held_out": np.searchsorted(used, rows.held_out)}
     codes = {TRAINED: found.codes.select(used), **found.controls}
     sets = {
         name: ColumnSet(**{part: _sparse_columns(code.select(chosen)) for part, chosen in parts.items()})
         for name, code in codes.items()
     }
-    # Held-out neurons are read thousands of times: in single precision, without conversion.
-    fit, held_out = (found.neurons[:, chosen] for chosen in parts.values())
-    return sets | {NEURONS: ColumnSet(DenseColumns(fit), DenseColumns(held_out.astype(np.float32)))}
+    return sets | {NEURONS: ColumnSet(DenseColumns(found.fit_neurons), DenseColumns(found.held_out_neurons))}
 
 
 def _sparse_columns(codes: Codes) -> SparseColumns:

@@ -1,12 +1,12 @@
 """The one pass over a recording: every feature's codes and near misses, and what naming compares them with."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from models.progress import progress
@@ -43,28 +43,30 @@ class Codes:
         return Codes(indptr, found[kept], self.values[kept], len(rows))
 
 
-@dataclass
 class CodesWriter:
     """Takes codes row by row and turns them round."""
 
-    n_features: int
-    values: list[np.ndarray] = field(default_factory=list)
-    features: list[np.ndarray] = field(default_factory=list)
+    def __init__(self, n_rows: int, n_features: int, k: int) -> None:
+        self.n_features, self.filled = n_features, 0
+        self.values = np.zeros((n_rows, k), np.float16)
+        self.features = np.zeros((n_rows, k), np.int32)
 
     def add(self, values: Float[Tensor, "n k"], features: Int[Tensor, "n k"]) -> None:
-        """Append the codes of the next rows. Values are kept in half precision, as they are published."""
-        self.values.append(values.clamp(max=torch.finfo(torch.half).max).half().numpy())
-        self.features.append(features.numpy().astype(np.int32))
+        """Set the codes of the next rows. Values are kept in half precision, as they are published."""
+        rows = slice(self.filled, self.filled + len(values))
+        self.values[rows] = values.clamp(max=torch.finfo(torch.half).max).half().numpy()
+        self.features[rows] = features.numpy()
+        self.filled = rows.stop
 
     def finish(self) -> Codes:
         """All codes, feature by feature."""
-        values, features = np.concatenate(self.values), np.concatenate(self.features)
-        self.values, self.features = [], []
-        fires = values > 0
+        fires = self.values > 0
         indptr = np.concatenate([[0], np.cumsum(fires.sum(1))])
-        shape = (len(values), self.n_features)
-        turned = sp.csr_array((values[fires].astype(np.float32), features[fires], indptr), shape=shape).tocsc()
-        return Codes(turned.indptr.astype(np.int64), turned.indices.astype(np.int32), turned.data, len(values))
+        shape = (len(self.values), self.n_features)
+        turned = sp.csr_array(
+            (self.values[fires].astype(np.float32), self.features[fires], indptr), shape=shape
+        ).tocsc()
+        return Codes(turned.indptr.astype(np.int64), turned.indices.astype(np.int32), turned.data, len(self.values))
 
 
 class NearMisses:
@@ -98,14 +100,16 @@ class Collected:
     Attributes:
         codes: of the dictionary, on all rows.
         near_misses: rows and pre-activations.
-        controls: codes of the controls on the rows that naming uses.
-        neurons: the activations themselves on those rows, one column of the hook after the other.
+        controls: codes of the controls on the rows that naming uses, numbered in reading order.
+        fit_neurons: the activations themselves on the fitting rows, one column of the hook after the other.
+        held_out_neurons: the same on the held-out rows.
     """
 
     codes: Codes
     near_misses: NearMisses
     controls: dict[str, Codes]
-    neurons: Float[np.ndarray, "d rows"]
+    fit_neurons: Float[np.ndarray, "d fit"]
+    held_out_neurons: Float[np.ndarray, "d held_out"]
 
 
 @torch.inference_mode()
@@ -115,56 +119,64 @@ def collect(
     sae: TopK,
     seq: Int[np.ndarray, " rows"],
     controls: dict[str, TopK],
-    naming: Bool[np.ndarray, " rows"],
+    fit: Int[np.ndarray, " fit"],
+    held_out: Int[np.ndarray, " held_out"],
 ) -> Collected:
-    """Read the recording once. Memory holds the codes, and the rows `naming` in half precision."""
-    writer, near = CodesWriter(sae.cfg.d_sae), NearMisses(sae.cfg.d_sae)
-    writers = {name: CodesWriter(control.cfg.d_sae) for name, control in controls.items()}
-    neurons = np.empty((store.width(hook), int(naming.sum())), np.float16)
-    filled = 0
-    starts = np.flatnonzero(np.diff(seq, prepend=-1))
+    """Read the recording once. Memory holds the codes, and the rows that naming uses in half precision."""
+    used = np.concatenate([fit, held_out])
+    place = np.full(len(store), -1)
+    place[used] = np.arange(len(used))
+    neurons = np.empty((store.width(hook), len(used)), np.float16)
+    writer, near = _writer(sae, len(store)), NearMisses(sae.cfg.d_sae)
+    writers = {name: _writer(control, len(used)) for name, control in controls.items()}
+    edges = np.append(np.flatnonzero(np.diff(seq, prepend=-1)), len(seq))
+    room = torch.empty(max(CHUNK_ROWS, int(np.diff(edges).max())), sae.cfg.d_sae, dtype=sae.W_enc.dtype)
     with progress(desc="reading the recording", total=len(store), unit="tok") as bar:
-        for batch in _batches(starts, len(store)):
-            x = store[hook][batch.start : batch.stop]
-            _encode(sae, x, starts, batch, writer, near)
-            kept = x[torch.from_numpy(naming[batch])]
+        for chosen in _runs(edges, BATCH_ROWS):
+            batch = slice(edges[chosen.start], edges[chosen.stop])
+            x = store[hook][batch]
+            _encode(sae, x, edges[chosen.start : chosen.stop + 1] - batch.start, int(batch.start), room, writer, near)
+            here = place[batch]
+            kept = x[torch.from_numpy(here >= 0)]
             for name, control in controls.items():
                 writers[name].add(*control.encode_sparse(kept))
-            neurons[:, filled : filled + len(kept)] = kept.half().numpy().T
-            filled += len(kept)
+            neurons[:, here[here >= 0]] = kept.half().numpy().T
             bar.update(len(x))
-    return Collected(writer.finish(), near, {name: w.finish() for name, w in writers.items()}, neurons)
+    codes = {name: control.finish() for name, control in writers.items()}
+    return Collected(writer.finish(), near, codes, neurons[:, : len(fit)], neurons[:, len(fit) :])
 
 
-def _batches(starts: Int[np.ndarray, " seq"], n_rows: int) -> Iterator[slice]:
-    """Whole sequences, of about as many rows as a batch has."""
+def _writer(sae: TopK, n_rows: int) -> CodesWriter:
+    return CodesWriter(n_rows, sae.cfg.d_sae, int(sae.cfg.k or 0))
+
+
+def _runs(edges: Int[np.ndarray, " edges"], n_rows: int) -> Iterator[slice]:
+    """Sequences, by number, that together have at most `n_rows` rows, or a single longer one."""
     first = 0
-    while first < n_rows:
-        after = starts[starts > first + BATCH_ROWS - 1]
-        stop = int(after[0]) if len(after) else n_rows
-        yield slice(first, stop)
-        first = stop
+    while first < len(edges) - 1:
+        last = max(first + 1, int(np.searchsorted(edges, edges[first] + n_rows, side="right")) - 1)
+        yield slice(first, last)
+        first = last
 
 
 def _encode(
-    sae: TopK, x: Float[Tensor, "n d"], starts: np.ndarray, batch: slice, writer: CodesWriter, near: NearMisses
+    sae: TopK,
+    x: Float[Tensor, "n d"],
+    edges: Int[np.ndarray, " edges"],
+    first_row: int,
+    room: Float[Tensor, "chunk feature"],
+    writer: CodesWriter,
+    near: NearMisses,
 ) -> None:
-    """Codes and near misses of whole sequences from one product with the encoder."""
-    inside = starts[(starts >= batch.start) & (starts < batch.stop)] - batch.start
-    edges = np.append(inside, batch.stop - batch.start)
-    centred = x - sae.b_dec
-    first = 0
-    while first < len(edges) - 1:
-        last = first + 1
-        while last < len(edges) - 1 and edges[last] - edges[first] < CHUNK_ROWS:
-            last += 1
-        base = edges[first]
-        pre = torch.addmm(sae.b_enc, centred[base : edges[last]], sae.W_enc)
+    """Codes and near misses of whole sequences, whose edges are given, from one product with the encoder."""
+    centred = x.to(sae.W_enc.dtype) - sae.b_dec
+    for chunk in _runs(edges, CHUNK_ROWS):
+        base, end = int(edges[chunk.start]), int(edges[chunk.stop])
+        pre = torch.addmm(sae.b_enc, centred[base:end], sae.W_enc, out=room[: end - base])
         values, features = pre.topk(int(sae.cfg.k or 0), dim=1, sorted=False)
         writer.add(values.relu(), features)
         pre.scatter_(1, features, values.masked_fill(values > 0, -torch.inf))
-        near.add(pre.numpy(), edges[first:last] - base, batch.start + int(base))
-        first = last
+        near.add(pre.numpy(), edges[chunk] - base, first_row + base)
 
 
 def check_sae(sae: SAE, store: ActivationStore, hook: str) -> TopK:

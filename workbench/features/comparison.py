@@ -39,7 +39,7 @@ CONCEPT_COLUMNS = (
         "neuron_sign",
         "neuron_f1",
     ),
-    *("pca_f1", "random_f1", "gain", "gain_low", "gain_high"),
+    *("pca_f1", "random_f1", "gain", "gain_low", "gain_high", "token_f1"),
 )
 
 
@@ -53,7 +53,8 @@ class Naming:
         naming: for each dictionary and kind of concept: live columns, named ones (held-out F1 ≥ .5 and lift ≥ 2),
             their share of the live, median_f1 of the live, median_size (tokens or statements) of the named.
         concepts: for each syntax concept the best column of each dictionary, and the feature's gain over the neuron
-            with its 95% interval over documents.
+            with its 95% interval over documents. `token_f1` is what knowing the token alone gives: where it is near
+            1, the concept is no more than a set of tokens.
     """
 
     table: pd.DataFrame
@@ -145,6 +146,7 @@ def _compare_concepts(namer: Namer, sets: dict[str, ColumnSet], labels: dict[str
         "gain": f1[TRAINED] - f1[NEURONS],
         "gain_low": interval[:, 0],
         "gain_high": interval[:, 1],
+        "token_f1": namer.token_f1(pairs),
     }
     return pd.DataFrame(columns)
 

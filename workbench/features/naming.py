@@ -22,6 +22,7 @@ from probes.detection import (
     conjunctions,
     count_labels,
     count_together,
+    f1_of_values,
     with_pairs,
 )
 from workbench.features.concepts import conjunction_name
@@ -31,6 +32,8 @@ from workbench.features.naming_rows import PLACES, NamingRows
 FLOOR_F1 = 0.3
 # By this much two statements must beat one, and a statement of the labels a set of tokens: the simpler comes first.
 MARGIN = np.float32(0.02)
+# Two statements at once are tried where a column fires on at most this share of the rows.
+PAIR_FRACTION = 0.05
 SHOWN_TOKENS = 4
 
 
@@ -108,7 +111,9 @@ class Namer:
         counts = count_labels(columns, self.rows.fit_labels)
         single = counts.best_label()
         to_beat = np.maximum(single.f1 + MARGIN, np.float32(FLOOR_F1))
-        pair = best_pairs(columns.ladder, self.rows.fit_labels, counts, self.together, to_beat)
+        pair = best_pairs(
+            columns.ladder, self.rows.fit_labels, counts, self.together, to_beat, max_fraction=PAIR_FRACTION
+        )
         choice, pairs = with_pairs(single, pair, len(self.rows.names))
         return LabelNames(single, choice, pairs, counts.best_column(), len(self.rows.names))
 
@@ -132,6 +137,15 @@ class Namer:
         """The held-out rows with the conjunctions `pairs` behind the single concepts."""
         labels = self.rows.held_out_labels
         return HeldOut.of(np.concatenate([labels, conjunctions(labels, pairs)], axis=1), self.rows.doc)
+
+    def token_f1(self, pairs: Int[np.ndarray, "pairs 2"]) -> Float[np.ndarray, " concepts"]:
+        """Held-out F1 of the best set of tokens for each single concept and each of the conjunctions `pairs`."""
+        rows, here = self.rows, self.rows.tokens["this"]
+        fit, held_out = (
+            np.concatenate([labels, conjunctions(labels, pairs)], axis=1)
+            for labels in (rows.fit_labels, rows.held_out_labels)
+        )
+        return f1_of_values(here[rows.fit], fit, here[rows.held_out], held_out, rows.d_vocab)
 
     def concept_names(self, pairs: Int[np.ndarray, "pairs 2"]) -> list[str]:
         """The names of the single concepts and of the conjunctions behind them."""

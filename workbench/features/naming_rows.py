@@ -51,13 +51,6 @@ class NamingRows:
         return self.concepts.names if self.concepts else []
 
     @property
-    def mask(self) -> Bool[np.ndarray, " rows"]:
-        """Which rows of the recording are used."""
-        mask = np.zeros(len(self.tokens["this"]), bool)
-        mask[self.fit] = mask[self.held_out] = True
-        return mask
-
-    @property
     def _matrix(self) -> UInt8[np.ndarray, "fit_and_held_out concepts"]:
         if self.concepts is None:
             return np.zeros((len(self.fit) + len(self.held_out), 0), np.uint8)

@@ -1,5 +1,4 @@
-"""Which ideas have a direction of their own: the best feature for a concept beside the best neuron
-and two controls."""
+"""Which concepts have a direction of their own: the best feature for each beside the best neuron and two controls."""
 
 import altair as alt
 import pandas as pd
@@ -9,27 +8,25 @@ from workbench.figures.palette import DICTIONARIES, RULE, SHAPES, Layers, requir
 _SOURCES = {"feature_f1": "trained", "neuron_f1": "neurons", "pca_f1": "PCA", "random_f1": "random"}
 
 
-def concept_gain(concepts: pd.DataFrame, limit: int = 30) -> Layers:
-    """A dot plot, one line a concept: held-out F1 of the best of each dictionary, largest gain over neurons first.
+def concept_gain(concepts: pd.DataFrame) -> Layers:
+    """A dot plot, one line a concept in the order they come: held-out F1 of the best of each dictionary.
 
     A grey line joins feature and neuron; the blue one is the interval of the gain, counted from the neuron's dot.
 
     Args:
         concepts: columns `concept`, `feature_f1`, `neuron_f1`, `pca_f1`, `random_f1`, and `gain` (feature less neuron)
             with its interval `gain_low`, `gain_high`.
-        limit: how many concepts to draw.
     """
     require_columns(concepts, ["concept", "gain", "gain_low", "gain_high", *_SOURCES], "concept_gain")
-    shown = concepts.nlargest(limit, "gain")
-    shown = shown.assign(
-        low=(shown["neuron_f1"] + shown["gain_low"]).clip(0, 1),
-        high=(shown["neuron_f1"] + shown["gain_high"]).clip(0, 1),
+    shown = concepts.assign(
+        low=(concepts["neuron_f1"] + concepts["gain_low"]).clip(0, 1),
+        high=(concepts["neuron_f1"] + concepts["gain_high"]).clip(0, 1),
     )
     y = alt.Y(
         "concept:N",
         sort=shown["concept"].tolist(),
         title=None,
-        axis=alt.Axis(labelLimit=260, grid=True, gridOpacity=0.35, ticks=False, domain=False),
+        axis=alt.Axis(labelLimit=300, grid=True, gridOpacity=0.35, ticks=False, domain=False),
     )
     span = (
         alt.Chart(shown)
@@ -41,7 +38,7 @@ def concept_gain(concepts: pd.DataFrame, limit: int = 30) -> Layers:
         .mark_rule(color=DICTIONARIES["trained"], strokeWidth=2.5)
         .encode(y=y, x=alt.X("low:Q"), x2=alt.X2("high:Q"))
     )
-    return alt.layer(span, interval, _dots(shown, y)).properties(height=20 * len(shown))
+    return alt.layer(span, interval, _dots(shown, y)).properties(height=alt.Step(20))
 
 
 def _dots(shown: pd.DataFrame, y: alt.Y) -> alt.Chart:
@@ -57,7 +54,7 @@ def _dots(shown: pd.DataFrame, y: alt.Y) -> alt.Chart:
                 "f1:Q",
                 title="F1 on held-out documents",
                 scale=alt.Scale(domain=[0, 1]),
-                axis=alt.Axis(grid=False, format=".1f"),
+                axis=alt.Axis(grid=False, format=".1f", values=[i / 10 for i in range(11)]),
             ),
             color=alt.Color(
                 "dictionary:N",

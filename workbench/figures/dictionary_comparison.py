@@ -30,4 +30,4 @@ def dictionary_comparison(metrics: pd.DataFrame) -> Layers:
         color=dictionary_colour(present).legend(orient="top", direction="horizontal"),
         tooltip=[alt.Tooltip("metric:N"), alt.Tooltip("dictionary:N"), alt.Tooltip("value:Q", format=".2%")],
     )
-    return alt.layer(bars).properties(height=13 * len(metrics))
+    return alt.layer(bars).properties(height=alt.Step(11))

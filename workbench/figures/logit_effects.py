@@ -31,5 +31,5 @@ def logit_effects(up: pd.DataFrame, down: pd.DataFrame, limit: int = 10) -> alt.
             color=alt.condition(alt.datum.logit > 0, alt.value(TRAINED), alt.value(NEURONS)),
             tooltip=[alt.Tooltip("token:N"), alt.Tooltip("logit:Q", format="+.3f")],
         )
-        .properties(height=17 * len(both))
+        .properties(height=alt.Step(17))
     )

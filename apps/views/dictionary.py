@@ -1,0 +1,198 @@
+"""The part of the runs page that is about a dictionary: its health, how many features have a name, and for what."""
+
+import math
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from apps import place, serve
+from apps.components.link_table import Cell, Column, link_table, opened
+from apps.layout import halves
+from apps.place import Place
+from apps.text import escape_markdown, number, percent, signed
+from workbench.features.index import FeatureIndex
+from workbench.figures import concept_gain, dictionary_comparison, naming_fractions
+from workbench.runs import Artifact
+
+_CONCEPTS = "concept_table"
+_CONCEPT_KINDS = {"single statements": "single", "pairs of statements": "pair"}
+_PER_PAGE = 20
+_WIDE_PANE = 640  # a concept's row has eight cells
+
+
+def show(here: Place) -> None:
+    """Draw the part."""
+    artifact = _dictionary_artifact(here)
+    if artifact is not None:
+        _health(artifact)
+    if here.index is None:
+        st.caption("No dictionary of this run has been indexed, so there are no features to browse yet.")
+        return
+    index = serve.index(here.index)
+    _naming(index)
+    _concepts(here, index)
+
+
+def _dictionary_artifact(here: Place) -> Artifact | None:
+    """The dictionary behind the chosen index; without an index, the newest one."""
+    found = [a for a in here.run.artifacts() if a.kind == "sae"]
+    if here.index is not None:
+        found = [a for a in found if a.id in here.index.manifest.inputs.values()]
+    return found[-1] if found else None
+
+
+def _health(dictionary: Artifact) -> None:
+    metrics = serve.dictionary_metrics(dictionary.id, dictionary.path)
+    st.subheader("The dictionary beside its controls", anchor=False)
+    if metrics is None:
+        st.caption("It has not been measured: `workbench sae` measures the dictionaries it trains.")
+        return
+    st.caption(escape_markdown(dictionary.name) + " · on documents it was not trained on, at equal sparsity")
+    left, right = halves()
+    with left:
+        st.altair_chart(dictionary_comparison(_tidy(metrics)), width="stretch")
+    with right:
+        columns = [Column("dictionary", "word"), *(Column(title, help=help_) for _, title, help_, _ in _METRICS)]
+        rows = [
+            [Cell(row["dictionary"]), *(Cell(form(row.get(key))) for key, _, _, form in _METRICS)] for row in metrics
+        ]
+        link_table(columns, rows, key="dictionary_metrics")
+
+
+def _percent_or_dash(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1%}"
+
+
+_METRICS = [
+    ("l0", "L0", "Latents active at once.", lambda v: number(v, 1)),
+    (
+        "explained_variance",
+        "explained variance",
+        "Share of the activations' variance that it rebuilds.",
+        _percent_or_dash,
+    ),
+    ("dead_fraction", "dead", "Latents that never fire on the held-out rows.", _percent_or_dash),
+    (
+        "loss_recovered_zero",
+        "loss recovered, zero",
+        "Against putting zeros in place of the activations.",
+        _percent_or_dash,
+    ),
+    ("loss_recovered_mean", "loss recovered, mean", "Against putting their mean in place.", _percent_or_dash),
+]
+
+
+def _tidy(metrics: list[dict[str, Any]]) -> pd.DataFrame:
+    shown = [
+        ("explained_variance", "explained variance"),
+        ("loss_recovered_zero", "loss recovered (zero)"),
+        ("loss_recovered_mean", "loss recovered (mean)"),
+    ]
+    return pd.DataFrame(
+        [
+            {"dictionary": row["dictionary"], "metric": title, "value": row[key]}
+            for key, title in shown
+            for row in metrics
+            if row.get(key) is not None
+        ],
+        columns=["dictionary", "metric", "value"],
+    )
+
+
+def _naming(index: FeatureIndex) -> None:
+    st.subheader("How many features have a name", anchor=False)
+    left, right = halves()
+    naming = index.naming
+    with left:
+        st.altair_chart(naming_fractions(naming), width="stretch")
+    with right:
+        columns = [
+            Column("dictionary", "word"),
+            Column("named by", "word"),
+            Column("live"),
+            Column("F1 ≥ ½"),
+            Column("share", "bar-number"),
+            Column("median F1", "bar-number"),
+            Column("size", help="Median number of tokens, or of statements, in a name that holds."),
+        ]
+        rows = [
+            [
+                Cell(row.dictionary),
+                Cell("token set" if row.kind == "token" else row.kind),
+                Cell(f"{row.live:,}"),
+                Cell(f"{row.named:,}"),
+                Cell(percent(row.share), bar=row.share),
+                Cell(number(row.median_f1), bar=row.median_f1),
+                Cell(number(row.median_size, 0)),
+            ]
+            for row in naming.itertuples()
+        ]
+        link_table(columns, rows, key="naming_table")
+        st.caption(
+            "Names and thresholds are chosen on some documents and scored on others. Sets of tokens are counted apart: "
+            "only what token identity does not explain is news."
+        )
+
+
+def _concepts(here: Place, index: FeatureIndex) -> None:
+    st.subheader("Concepts that have a feature of their own", anchor=False)
+    kind = st.segmented_control(
+        "Concepts",
+        list(_CONCEPT_KINDS),
+        default="single statements",
+        required=True,
+        key="concepts",
+        bind="query-params",
+        label_visibility="collapsed",
+    )
+    concepts = index.concepts[index.concepts["kind"] == _CONCEPT_KINDS[kind]].sort_values("gain_low", ascending=False)
+    if concepts.empty:
+        st.caption("There are none of this kind.")
+        return
+    better, much = int((concepts["gain"] >= 0.1).sum()), int((concepts["gain"] >= 0.2).sum())
+    st.caption(
+        f"{len(concepts):,} syntax concepts, those whose gain is surest first. The best feature beats the best single "
+        f"neuron by an F1 of 0.1 or more for {better:,} of them, by 0.2 or more for {much:,}."
+    )
+    pages = math.ceil(len(concepts) / _PER_PAGE)
+    n = min(st.session_state.get("concept_page", 1), pages)
+    part = concepts.iloc[(n - 1) * _PER_PAGE : n * _PER_PAGE]
+    left, right = halves(_WIDE_PANE)
+    with left:
+        st.altair_chart(concept_gain(part), width="stretch")
+    with right:
+        rows = [_concept_row(here, row) for row in part.itertuples()]
+        link_table(_CONCEPT_COLUMNS, rows, key=_CONCEPTS, ids=part["feature"].tolist(), on_open=_follow)
+    if pages > 1:
+        st.pagination(pages, key="concept_page")
+
+
+_CONCEPT_COLUMNS = [
+    Column("concept", "text"),
+    Column("feature"),
+    Column("F1", "bar-number"),
+    Column("best neuron", "bar-number"),
+    Column("PCA"),
+    Column("random"),
+    Column("gain"),
+    Column("95% interval", help="Of the gain, by bootstrap over held-out documents."),
+]
+
+
+def _concept_row(here: Place, row: Any) -> list[Cell]:
+    href = here.href(place.FEATURES, feature=row.feature)
+    return [
+        Cell(row.concept, href=href),
+        Cell(f"{row.feature}", href=href),
+        Cell(number(row.feature_f1), bar=row.feature_f1),
+        Cell(number(row.neuron_f1), bar=row.neuron_f1, hue="neurons"),
+        Cell(number(row.pca_f1)),
+        Cell(number(row.random_f1)),
+        Cell(signed(row.gain)),
+        Cell(f"{signed(row.gain_low)} … {signed(row.gain_high)}"),
+    ]
+
+
+def _follow() -> None:
+    place.jump(place.FEATURES, feature=opened(_CONCEPTS)[0])
