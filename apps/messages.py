@@ -5,6 +5,7 @@ from pathlib import Path
 import streamlit as st
 
 from apps.text import escape_markdown
+from models.artifacts import ArtifactError
 from workbench.features.index import FeatureIndex
 from workbench.runs import Run
 
@@ -13,7 +14,7 @@ NO_INDEX_OPTION = "no index yet"
 
 def no_runs(root: Path) -> None:
     """There is no run below the root."""
-    st.title("Nothing to explore yet")
+    st.title("Nothing to explore yet", anchor=False)
     st.markdown(f"There is no run in {escape_markdown(root)}. This makes a first one in a few minutes:")
     st.code("workbench demo", language="shell")
     st.caption("This page shows it as soon as it is there: reload.")
@@ -21,10 +22,12 @@ def no_runs(root: Path) -> None:
 
 def no_index(run: Run) -> None:
     """The run has no feature index: say which command is next."""
+    for why in run.damaged().values():
+        trouble(ArtifactError(why))
     kinds = {artifact.kind for artifact in run.artifacts()}
     verbs = [("model", "train"), ("activations", "harvest"), ("sae", "sae"), ("features", "index")]
     missing = [verb for kind, verb in verbs if kind not in kinds]
-    st.title("No features to show yet")
+    st.title("No features to show yet", anchor=False)
     one = len(missing) == 1
     st.markdown(
         f"This run has no feature index. {'One command makes it' if one else 'These commands make it, in order'}:"

@@ -9,13 +9,14 @@ import argparse
 import importlib
 import json
 import sys
+import traceback
 from pathlib import Path
 
 import torch
 
 from workbench.cli.console import table
 
-BENCHMARKS = ("startup", "training", "harvest", "sae", "saelens_roundtrip", "explorer", "demo")
+BENCHMARKS = ("startup", "training", "harvest", "sae", "saelens_roundtrip", "demo", "explorer")
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -32,7 +33,13 @@ def main() -> int:
     rows = []
     for name in args.names or BENCHMARKS:
         print(f"── {name}", flush=True)
-        found = importlib.import_module(f"benchmarks.{name}").main(quick=args.quick)
+        try:
+            found = importlib.import_module(f"benchmarks.{name}").main(quick=args.quick)
+        except Exception as error:  # the others' figures are not lost by it, and the table says so
+            traceback.print_exc()
+            found = [
+                {"name": f"{name}: {error}", "value": None, "unit": "", "ratio": None, "bar": None, "passed": False}
+            ]
         (RESULTS / f"{name}.json").write_text(json.dumps(found, indent=2))
         rows += found
     print()

@@ -14,7 +14,7 @@ import shutil
 import struct
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from urllib.parse import quote, unquote
 
 MANIFEST = "manifest.json"
 WORK = ".work"
+RUN_MARK = "run"  # an empty file in the `.work` of a run: other folders may have a `.work` too
 REPLACED = "replaced--"
 FORMAT_VERSION = 1
 
@@ -93,12 +94,14 @@ class Draft:
         resumed: whether a killed job with the same inputs and config left files there.
         results: facts known only at the end; they join the manifest's config under `results`.
         checksums: what the writer has hashed while writing, so that it is not read again.
+        scratch: names of files that only a resumed job needs; they go when the artifact is whole, and not before.
     """
 
     path: Path
     resumed: bool
     results: dict[str, Any] = field(default_factory=dict)
     checksums: dict[str, str] = field(default_factory=dict)
+    scratch: set[str] = field(default_factory=set)
 
 
 @contextmanager
@@ -118,10 +121,10 @@ def publishing(
     path = Path(path)
     work = work_folder(path)
     work.mkdir(parents=True, exist_ok=True)
-    repair(work)
     draft_path = work / _flat_name(path, work)
     intent = json.loads(canonical({"kind": kind, "inputs": inputs or {}, "config": config or {}, "seed": seed}))
     with _lock(work / (draft_path.name + ".lock"), path):
+        _repair(work / (REPLACED + draft_path.name), path)
         resumed = _read_json(draft_path / "intent.json") == intent
         if not resumed:
             shutil.rmtree(draft_path, ignore_errors=True)
@@ -141,25 +144,34 @@ def publishing(
                 "python": platform.python_version(),
             },
         )
-        (draft_path / "intent.json").unlink()
         write_json(draft_path / MANIFEST, manifest.to_dict())
+        for name in draft.scratch:
+            (draft_path / name).unlink(missing_ok=True)
         _rename_into_place(draft_path, path, work)
+        (path / "intent.json").unlink()
 
 
 def repair(work: Path) -> None:
-    """Close the gap that a kill can leave between the two renames of a replacement."""
+    """Close the gap that a kill can leave between the two renames of a replacement; leave alone what is in work."""
     for old in work.glob(REPLACED + "*"):
-        home = work.parent / unquote(old.name.removeprefix(REPLACED))
-        if home.exists():
-            shutil.rmtree(old)
-        else:
-            old.rename(home)
+        name = old.name.removeprefix(REPLACED)
+        with suppress(ArtifactError), _lock(work / (name + ".lock"), old):
+            _repair(old, work.parent / unquote(name))
+
+
+def _repair(old: Path, home: Path) -> None:
+    if not old.exists():
+        return
+    if home.exists():
+        shutil.rmtree(old)
+    else:
+        old.rename(home)
 
 
 def work_folder(path: Path) -> Path:
     """The `.work` of the run that `path` lies in; outside a run, one beside `path`."""
     for parent in path.absolute().parents:
-        if (parent / WORK).is_dir():
+        if (parent / WORK / RUN_MARK).exists():
             return parent / WORK
     return path.absolute().parent / WORK
 
@@ -207,7 +219,7 @@ def _checksums(draft: Draft) -> dict[str, str]:
     hashed_files = {key.split("#")[0] for key in sums}
     for file in sorted(p for p in draft.path.rglob("*") if p.is_file()):
         name = file.relative_to(draft.path).as_posix()
-        if file.name in NOT_PART_OF_THE_ID or name in hashed_files:
+        if file.name in NOT_PART_OF_THE_ID or name in draft.scratch or name in hashed_files:
             continue
         if file.suffix == ".safetensors":
             sums |= {f"{name}#{tensor}": value for tensor, value in tensor_checksums(file).items()}

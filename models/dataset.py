@@ -32,6 +32,7 @@ class Dataset:
         tokenizer: what turned text into these ids, where there was text.
         bos: the id of BOS.
         id: the artifact's id once it is saved or loaded.
+        whole: False where it was loaded without its labels, and so must not be saved as if it had none.
     """
 
     tokens: Int[Tensor, "seq time"]
@@ -42,6 +43,7 @@ class Dataset:
     tokenizer: Tokenizer | None = None
     bos: int = 0
     id: str | None = field(default=None, compare=False)
+    whole: bool = True
 
     def __post_init__(self) -> None:
         n_seq = self.tokens.shape[0]
@@ -115,7 +117,9 @@ class Dataset:
         return self.select(np.concatenate(chosen))
 
     def save(self, run: str | Path, config: dict | None = None) -> str:
-        """Publish as the run's `data/` and return the artifact's id."""
+        """Publish as the run's `data/` and return the artifact's id. `ValueError` if its labels were left unread."""
+        if not self.whole:
+            raise ValueError("this dataset was loaded without its labels: load it with them to save it.")
         path = Path(run) / "data"
         facts = {
             "n_seq": len(self),
@@ -141,6 +145,13 @@ class Dataset:
         manifest = Manifest.read(path)
         if manifest.kind != "dataset":
             raise ArtifactError(f"{path} holds {manifest.kind}, not a dataset.")
+        try:
+            return cls._read(path, manifest, with_labels)
+        except Exception as error:  # each library has its own; none says which artifact it was
+            raise ArtifactError(f"{path} is damaged: {str(error).splitlines()[0]}") from error
+
+    @classmethod
+    def _read(cls, path: Path, manifest: Manifest, with_labels: bool) -> "Dataset":
         arrays = load_file(path / "tokens.safetensors")
         labels, tokenizer = path / "labels.parquet", path / "tokenizer.json"
         return cls(
@@ -152,4 +163,5 @@ class Dataset:
             tokenizer=Tokenizer.from_file(str(tokenizer)) if tokenizer.exists() else None,
             bos=manifest.config["bos"],
             id=manifest.id,
+            whole=with_labels,
         )

@@ -138,7 +138,7 @@ class WeightMethods:
 
     def accumulated_bias(
         self, layer: int, mlp_input: bool = False, include_mlp_biases: bool = True
-    ) -> Float[Tensor, "d_model"]:
+    ) -> Float[Tensor, " d_model"]:
         """The sum of the biases written to the residual stream before `layer`.
 
         Args:

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any, Protocol
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
@@ -47,7 +48,7 @@ def load_model(run: str | Path, step: int | None = None) -> HookedModel:
     model = build_model(json.loads((path / "config.json").read_text("utf8")))
     try:
         model.load_state_dict(load_file(weights))
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         raise ArtifactError(f"{weights} does not hold this model's weights: {str(error).splitlines()[0]}") from error
     tokenizer = Path(run) / "data" / "tokenizer.json"
     if tokenizer.exists():

@@ -1,11 +1,10 @@
 """The one training loop: schedule, checkpoints, exact resume, metrics, progress."""
 
-import json
 import math
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,14 +13,16 @@ from jaxtyping import Bool, Int
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from models.artifacts import Draft, Manifest, publishing
+from models.artifacts import MANIFEST, Draft, Manifest, publishing
 from models.baselines import ngram_losses
 from models.dataset import Dataset
 from models.hooks import HookedModel
+from models.metrics_log import MetricsLog
 from models.progress import progress
 from models.saving import model_config, write_model
 
 RESUME = "resume.safetensors"
+LOG = "metrics.jsonl"
 Batch = tuple[Int[Tensor, "batch time"], Bool[Tensor, "batch time"]]
 
 
@@ -92,15 +93,16 @@ def train(model: HookedModel, dataset: Dataset, config: TrainConfig, run: str | 
     loop = _Loop(model, dataset, config)
     if run is None:
         return loop.run(None)
-    data_id = dataset.id or dataset.save(run)
-    path = Path(run) / "model"
+    path, data = Path(run) / "model", Path(run) / "data"
+    saved_here = (data / MANIFEST).exists() and Manifest.read(data).id == dataset.id
+    data_id = dataset.id if saved_here and dataset.id else dataset.save(run)
     settings = model_config(model) | {"training": asdict(config)}
     with publishing(path, "model", inputs={"data": data_id}, config=settings, seed=config.seed) as draft:
         metrics = loop.run(draft)
         write_model(model, draft.path)
         last = metrics.iloc[-1]
         draft.results = {"heldout_loss": None if math.isnan(last["heldout_loss"]) else last["heldout_loss"]}
-        (draft.path / RESUME).unlink(missing_ok=True)
+        draft.scratch = {RESUME}
     model.artifact_id = Manifest.read(path).id
     return metrics
 
@@ -146,11 +148,10 @@ class _Loop:
 
     def run(self, draft: Draft | None) -> pd.DataFrame:
         config, model = self.config, self.model
-        lines: list[dict[str, Any]] = []
-        first = self._resume(draft, lines) if draft and draft.resumed else 0
-        log = self._open_log(draft, lines)
+        first = self._resume(draft) if draft and draft.resumed else 0
+        log = MetricsLog(draft.path / LOG if draft else None, first if first else -1)
         if first == 0:
-            self._write(log, lines, self._step_zero())
+            log.add(self._step_zero())
             self._checkpoint(draft, 0)
         model.train()
         window: list[float] = []
@@ -171,7 +172,7 @@ class _Loop:
                 }
                 if done % config.eval_every == 0 or done == config.n_steps:
                     line["heldout_loss"] = self._heldout(everything=done == config.n_steps)
-                self._write(log, lines, line)
+                log.add(line)
                 bar.set_postfix(loss=f"{line['train_loss']:.3f}")
                 window, window_tokens, since = [], 0, time.perf_counter()
                 # Only here, where the log is whole, so that log and weights are always of one step.
@@ -183,9 +184,7 @@ class _Loop:
             bar.update()
         bar.close()
         model.eval()
-        if log:
-            log.close()
-        return pd.DataFrame(lines)
+        return pd.DataFrame(log.lines)
 
     def _step(self, step: int) -> float:
         for group in self.optimizer.param_groups:
@@ -248,7 +247,7 @@ class _Loop:
         save_file(state, part)
         part.rename(draft.path / RESUME)
 
-    def _resume(self, draft: Draft, lines: list[dict[str, Any]]) -> int:
+    def _resume(self, draft: Draft) -> int:
         if not (draft.path / RESUME).exists():
             return 0
         state = load_file(draft.path / RESUME)
@@ -261,24 +260,7 @@ class _Loop:
                 _, i, name = key.split(".")
                 moments.setdefault(int(i), {})[name] = value
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": moments})
-        with (draft.path / "metrics.jsonl").open(encoding="utf8") as file:
-            lines += [line for line in map(json.loads, file) if line["step"] <= step]
         return step
-
-    def _open_log(self, draft: Draft | None, lines: list[dict[str, Any]]) -> TextIO | None:
-        if draft is None:
-            return None
-        log = (draft.path / "metrics.jsonl").open("w", encoding="utf8")
-        for line in lines:
-            log.write(json.dumps(line) + "\n")
-        return log
-
-    def _write(self, log: TextIO | None, lines: list[dict[str, Any]], line: dict[str, Any]) -> None:
-        line = {k: v for k, v in line.items() if not (isinstance(v, float) and math.isnan(v))}
-        lines.append(line)
-        if log:
-            log.write(json.dumps(line) + "\n")
-            log.flush()
 
 
 def _decay_groups(model: HookedModel, config: TrainConfig) -> list[dict[str, Any]]:

@@ -1,23 +1,19 @@
 """The run: one folder with one trained subject and everything derived from it."""
 
-import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from models.artifacts import MANIFEST, WORK, ArtifactError, Manifest, repair
+from models.artifacts import MANIFEST, RUN_MARK, WORK, ArtifactError, Manifest, repair
 
 # Where each kind of artifact stands in a run: alone in its folder, or one folder for each name.
 SINGLE = {"dataset": "data", "model": "model"}
-NAMED = {
-    "activations": "activations",
-    "sae": "saes",
-    "features": "features",
-    "probe": "probes",
-    "analysis": "analyses",
-}
+NAMED = {"activations": "activations", "sae": "saes", "features": "features"}
+VERB = {"dataset": "train", "model": "train", "activations": "harvest", "sae": "sae", "features": "index"}
+MAX_DEPTH = 4
 
 
 @dataclass(frozen=True)
@@ -76,6 +72,7 @@ class Run:
         if path.is_dir() and any(path.iterdir()) and not is_run(path):
             raise ArtifactError(f"{path} holds other things and is not a run: choose an empty or a new folder.")
         (path / WORK).mkdir(parents=True, exist_ok=True)
+        (path / WORK / RUN_MARK).touch()
         repair(path / WORK)
         return cls(path)
 
@@ -86,7 +83,22 @@ class Run:
 
     @cached_property
     def _manifests(self) -> dict[str, Manifest]:
-        return {key: Manifest.read(self.path / key) for key in self._keys()}
+        found = {}
+        for key in self._keys():
+            with suppress(ArtifactError):
+                found[key] = Manifest.read(self.path / key)
+        return found
+
+    def damaged(self) -> dict[str, str]:
+        """What cannot be read, by its path in the run, and why."""
+        reasons = {}
+        for key in self._keys():
+            if key not in self._manifests:
+                try:
+                    Manifest.read(self.path / key)
+                except ArtifactError as error:
+                    reasons[key] = str(error)
+        return reasons
 
     def refresh(self) -> "Run":
         """The same run, read anew."""
@@ -112,6 +124,16 @@ class Run:
             wanted = f"{kind} {name!r}" if name else kind
             raise ArtifactError(f"run {self.path} has no {wanted}: {there}.")
         return max(chosen, key=lambda a: a.manifest.made.get("time", ""))
+
+    def current(self, kind: str, name: str | None = None) -> Artifact:
+        """`find`, but what has gone stale is refused: what is made of it would not fit the rest of the run."""
+        found = self.find(kind, name)
+        if found.stale:
+            raise ArtifactError(
+                f"{found.path} is stale, because what it was made from has been replaced: "
+                f"make it again first (`workbench {VERB[kind]}`)."
+            )
+        return found
 
     def path_of(self, kind: str, name: str | None = None) -> Path:
         """Where an artifact of this kind and name stands or would stand."""
@@ -143,11 +165,6 @@ class Run:
 
         return sorted(unquote(p.parent.name) for p in (self.path / WORK).glob("*/intent.json"))
 
-    def remove(self, artifact: Artifact) -> None:
-        """Take an artifact away."""
-        shutil.rmtree(artifact.path)
-        self.__dict__.pop("_manifests", None)
-
     def _keys(self) -> Iterator[str]:
         for folder in SINGLE.values():
             if (self.path / folder / MANIFEST).exists():
@@ -172,15 +189,16 @@ class Run:
 def is_run(path: str | Path) -> bool:
     """Whether a folder is a run, finished or not."""
     path = Path(path)
-    return (path / WORK).is_dir() or any((path / f / MANIFEST).exists() for f in SINGLE.values())
+    return (path / WORK / RUN_MARK).exists() or any((path / f / MANIFEST).exists() for f in SINGLE.values())
 
 
-def list_runs(root: str | Path = "runs") -> list[Run]:
-    """Every run below a folder, nested ones too, by path."""
+def list_runs(root: str | Path = "runs", depth: int = MAX_DEPTH) -> list[Run]:
+    """Every run in and below a folder, nested ones too, by path; links are not followed."""
     root = Path(root)
-    if is_run(root):
-        return [Run(root)]
-    found: list[Run] = []
-    for path in sorted(p for p in root.glob("*") if p.is_dir() and not p.name.startswith(".")):
-        found += list_runs(path)
+    found = [Run(root)] if is_run(root) else []
+    if depth:
+        own = {*SINGLE.values(), *NAMED.values()} if found else set()
+        below = (p for p in root.iterdir() if p.is_dir() and not p.is_symlink() and not p.name.startswith("."))
+        for path in sorted(p for p in below if p.name not in own):
+            found += list_runs(path, depth - 1)
     return found

@@ -18,7 +18,8 @@ from workbench.runs import Artifact
 _CONCEPTS = "concept_table"
 _CONCEPT_KINDS = {"single statements": "single", "pairs of statements": "pair"}
 _PER_PAGE = 20
-_WIDE_PANE = 640  # a concept's row has eight cells
+_WIDE_PANE = 640  # a concept's row has nine cells
+_TOKEN_ALONE = "F1 of knowing which token it is and nothing else: near 1, the concept is no more than a set of tokens."
 
 
 def show(here: Place) -> None:
@@ -111,7 +112,7 @@ def _naming(index: FeatureIndex) -> None:
             Column("dictionary", "word"),
             Column("named by", "word"),
             Column("live"),
-            Column("F1 ≥ ½"),
+            Column("named", help="With F1 of one half or more and a lift of two or more, on held-out documents."),
             Column("share", "bar-number"),
             Column("median F1", "bar-number"),
             Column("size", help="Median number of tokens, or of statements, in a name that holds."),
@@ -147,13 +148,18 @@ def _concepts(here: Place, index: FeatureIndex) -> None:
         label_visibility="collapsed",
     )
     concepts = index.concepts[index.concepts["kind"] == _CONCEPT_KINDS[kind]].sort_values("gain_low", ascending=False)
+    if st.toggle(
+        "Only where the feature knows more than the token", key="news", bind="query-params", help=_TOKEN_ALONE
+    ):
+        concepts = concepts[concepts["feature_f1"] > concepts["token_f1"]]
     if concepts.empty:
         st.caption("There are none of this kind.")
         return
     better, much = int((concepts["gain"] >= 0.1).sum()), int((concepts["gain"] >= 0.2).sum())
     st.caption(
         f"{len(concepts):,} syntax concepts, those whose gain is surest first. The best feature beats the best single "
-        f"neuron by an F1 of 0.1 or more for {better:,} of them, by 0.2 or more for {much:,}."
+        f"neuron by an F1 of 0.1 or more for {better:,} of them, by 0.2 or more for {much:,}. Upright strokes: what "
+        "knowing the token alone gives."
     )
     pages = math.ceil(len(concepts) / _PER_PAGE)
     n = min(st.session_state.get("concept_page", 1), pages)
@@ -175,6 +181,7 @@ _CONCEPT_COLUMNS = [
     Column("best neuron", "bar-number"),
     Column("PCA"),
     Column("random"),
+    Column("token alone", help=_TOKEN_ALONE),
     Column("gain"),
     Column("95% interval", help="Of the gain, by bootstrap over held-out documents."),
 ]
@@ -189,6 +196,7 @@ def _concept_row(here: Place, row: Any) -> list[Cell]:
         Cell(number(row.neuron_f1), bar=row.neuron_f1, hue="neurons"),
         Cell(number(row.pca_f1)),
         Cell(number(row.random_f1)),
+        Cell(number(row.token_f1)),
         Cell(signed(row.gain)),
         Cell(f"{signed(row.gain_low)} … {signed(row.gain_high)}"),
     ]

@@ -34,7 +34,7 @@ def show() -> None:
     subject = serve.model(here.run)
     index = serve.index(here.index) if here.index else None
     dictionary = serve.dictionary_of(here.run, index) if index else None
-    st.title("Prompt lab")
+    st.title("Prompt lab", anchor=False)
     text = _prompt(here)
     key = f"{here.run.find('model').id} {index.id if index else ''}"
     try:

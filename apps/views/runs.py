@@ -10,9 +10,11 @@ from apps import serve
 from apps.components.facts import Fact, facts
 from apps.components.link_table import Cell, Column, link_table
 from apps.layout import halves
+from apps.messages import trouble
 from apps.place import Place
 from apps.text import escape_markdown, moment, number, size
 from apps.views import dictionary
+from models.artifacts import ArtifactError
 from workbench.figures import training_curve
 from workbench.figures.training_curve import losses_and_baselines
 from workbench.runs import Run
@@ -26,6 +28,8 @@ def show() -> None:
     st.title(escape_markdown(here.run_name), anchor=False)
     if "model" in kinds:
         _subject(run)
+    for why in run.damaged().values():
+        trouble(ArtifactError(why))
     for name in run.unfinished():
         st.info(
             f"{escape_markdown(name)} was begun and is unfinished: the verb that began it goes on with it.",

@@ -23,7 +23,7 @@ PARQUET_SUFFIXES = (".parquet", ".pq")
 PYTHON_SUFFIXES = (".py", ".pyi")
 FEW_DOCUMENTS = 10
 MIN_CHARACTERS = 20_000
-MAX_LINE = 1_000_000
+MAX_LINE = 100_000
 
 
 def read_text(path: Path) -> Documents:

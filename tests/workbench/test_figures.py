@@ -80,6 +80,7 @@ def concepts(n: int) -> pd.DataFrame:
             "gain": gain,
             "gain_low": gain - 0.1,
             "gain_high": gain + 0.1,
+            "token_f1": rng.random(n),
         }
     )
 

@@ -1,5 +1,7 @@
 """A run knows what it holds, what that was made from, and what has gone stale."""
 
+import shutil
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -43,7 +45,7 @@ def test_the_same_content_again_is_not_stale(run):
 
 
 def test_what_lost_its_input_is_stale(run):
-    run.remove(run.find("activations"))
+    shutil.rmtree(run.find("activations").path)
     assert states(run) == {"data": False, "model": False, "topk": True}
 
 
@@ -72,6 +74,41 @@ def test_runs_may_nest(run, tmp_path):
         "grokking/seed-0",
         "grokking/seed-1",
     ]
+
+
+def test_a_run_inside_a_run_is_listed_too(run):
+    Run.create(run.path / "seed-1")
+    assert [r.path for r in list_runs(run.path)] == [run.path, run.path / "seed-1"]
+
+
+def test_a_foreign_work_folder_makes_no_run(tmp_path):
+    (tmp_path / "x" / ".work").mkdir(parents=True)
+    assert list_runs(tmp_path) == []
+
+
+def test_what_is_stale_is_not_built_upon(run):
+    make(run, "model", "model", ["dataset"], value=1.0)
+    with pytest.raises(ArtifactError, match=r"activations/mlp is stale.*make it again first \(`workbench harvest`\)"):
+        run.refresh().current("activations")
+
+
+def test_a_damaged_artifact_does_not_hide_the_others(run):
+    (run.find("sae").path / "manifest.json").write_text("{")
+    again = run.refresh()
+    assert [a.name for a in again.artifacts()] == ["data", "model", "mlp"]
+    assert list(again.damaged()) == ["saes/topk"]
+    assert "not JSON" in again.damaged()["saes/topk"]
+
+
+def test_opening_a_run_leaves_a_writer_alone_between_its_two_renames(run):
+    """The old artifact is already in .work and the new one not yet in place: a reader must not move it back."""
+    path = run.find("sae").path
+    with publishing(path, "sae"):
+        old = run.path / ".work" / "replaced--saes%2Ftopk"
+        path.rename(old)
+        Run.open(run.path)
+        assert old.exists()
+        old.rename(path)
 
 
 def test_an_interrupted_jobs_draft_is_named(run):

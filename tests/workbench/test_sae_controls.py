@@ -9,6 +9,7 @@ from sklearn.decomposition import PCA
 from workbench.sae import (
     Moments,
     SAEConfig,
+    TopK,
     build_sae,
     compare_dictionaries,
     control_dictionaries,
@@ -91,7 +92,12 @@ def test_the_scale_of_the_random_dictionary_is_the_best_one(x):
 
     assert error(1.0) < min(error(0.97), error(1.03))
     torch.testing.assert_close(sae.W_dec.norm(dim=1), torch.ones(40))
-    assert sae.cfg == CFG
+    assert (sae.cfg.k, sae.cfg.d_sae) == (CFG.k, CFG.d_sae)
+
+
+def test_the_random_dictionary_is_not_where_a_trained_one_of_the_same_seed_set_out(x):
+    control = random_dictionary(CFG, Moments.of([x]), [x])
+    assert not torch.allclose(control.W_dec, TopK(CFG).W_dec)
 
 
 def test_the_random_dictionary_follows_its_seed(x):

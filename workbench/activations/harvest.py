@@ -110,7 +110,7 @@ class _Recorder:
         bar.close()
         self.draft.results = {"shards": state["shards"], "hooks": state["hooks"]}
         self.draft.checksums = state["checksums"]
-        (self.draft.path / STATE).unlink(missing_ok=True)
+        self.draft.scratch = {STATE}
 
     def _record(
         self, batch: slice, buffers: dict[str, Tensor], filled: int, n_rows: int, shapes: dict[str, list[int]]
@@ -161,8 +161,9 @@ class _Writer:
 
     def put(self, tensors: dict[str, Tensor], rows: pa.Table) -> None:
         """Hand over a shard; waits while one is still being written."""
-        if self.error is None:
-            self.queue.put((tensors, rows))
+        if self.error is not None:
+            raise self.error
+        self.queue.put((tensors, rows))
 
     def __exit__(self, *exception: object) -> None:
         self.queue.put(None)

@@ -149,7 +149,9 @@ class ActivationStore:
                 # Read, not mapped: pages that are passed over once need not stay in memory.
                 start = mapped.offset + int(local[0]) * mapped.strides[0]
                 block = np.fromfile(str(mapped.filename), mapped.dtype, len(local) * mapped.shape[1], offset=start)
-                block = block.reshape(len(local), -1)
+                if block.size != len(local) * mapped.shape[1]:
+                    raise ArtifactError(f"shard {mapped.filename} has been cut short while it was read.")
+                block = block.reshape(len(local), mapped.shape[1])
             else:
                 block = mapped[local]
             values = torch.from_numpy(block)

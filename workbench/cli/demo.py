@@ -1,7 +1,6 @@
 """`workbench demo`: every verb in order, with a time budget a stage, ending at the explorer's address."""
 
 import argparse
-import os
 import subprocess
 import sys
 import time
@@ -24,7 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
     parser.add_argument("--corpus", type=Path, metavar="PATH", help="your own text instead of the standard library")
     parser.add_argument("--steps", type=int, metavar="N", help="training steps, instead of the recipe's")
-    parser.add_argument("--port", type=int, help="the explorer's (default: the first free one from 8501 on)")
+    explore.add_port(parser)
+    parser.add_argument("--replace", action="store_true", help="make anew what was made with other settings")
     parser.add_argument("--no-explore", action="store_true", help="stop before the explorer")
 
 
@@ -34,12 +34,12 @@ def run(args: argparse.Namespace) -> None:
     recipe = recipes.get(train.DEFAULT_RECIPE).with_changes(n_steps=args.steps)
     target = Run.create(run_path(args.run))
     stages = _Stages(args)
-    with stages("corpus", "Text becomes tokens, each with exact labels from Python's own tokenizer and parser."):
-        train.make_data(target, recipe, args.corpus, tell=stages.tell)
+    with stages("corpus", "Text becomes tokens, each with exact labels."):
+        train.make_data(target, recipe, args.corpus, replace=args.replace, tell=stages.tell)
     with stages("training", "A transformer of two layers learns to predict the next token."):
-        train.make_model(target.refresh(), recipe)
+        train.make_model(target.refresh(), recipe, replace=args.replace)
         stages.tell(_about_training(target.path))
-    with stages("recording", "It reads documents again, and its first MLP's 512 neurons are written down."):
+    with stages("recording", "It reads documents again, and the neurons of its first MLP are written down."):
         recording = harvest.make_recording(target.refresh(), [harvest.DEFAULT_HOOK])
         stages.tell(f"{sum(recording.manifest.config['results']['shards']):,} tokens recorded")
     with stages("dictionary", "A sparse autoencoder explains each recording by 12 of 2,048 features."):
@@ -50,10 +50,8 @@ def run(args: argparse.Namespace) -> None:
         story = _about_features(features.path)
         stages.tell(story["text"])
     say(args, f"\nEverything together took {stages.total:.0f} s, of {sum(BUDGET.values())} s budgeted.")
-    address = None
-    if not args.no_explore:
-        address = _explorer(args, target)
-    result = {"run": str(target.path), "seconds": stages.seconds, "budget": BUDGET, "explorer": address}
+    explorer = None if args.no_explore else _explorer(args, target)
+    result = {"run": str(target.path), "seconds": stages.seconds, "budget": BUDGET, "explorer": explorer}
     finish(args, result | train.last_metrics(target.path) | {"concepts": story["counts"]})
 
 
@@ -94,6 +92,7 @@ def _about_features(path: Path) -> dict[str, Any]:
 
     features = FeatureIndex.open(path)
     concepts = features.concepts.sort_values("gain", ascending=False)
+    concepts = concepts[(concepts["kind"] == "single") & (concepts["gain_low"] > 0)]  # pairs were chosen by features
     beyond = concepts[concepts["token_f1"] < TOLD_BY_TOKEN]
     counts = {
         which: {f"gain ≥ {gain}": int((chosen["gain"] >= gain).sum()) for gain in GAINS}
@@ -105,7 +104,7 @@ def _about_features(path: Path) -> dict[str, Any]:
         [
             index.naming_table(features.naming),
             "",
-            "Syntax concepts that one feature detects better than the best of 512 neurons, held-out F1 higher by",
+            "Labels that one feature detects better than the best single neuron: held-out F1 higher by",
             *(f"    {_by(found)} ({which})" for which, found in counts.items()),
             "",
             f"The first of those where knowing the token gives F1 < {TOLD_BY_TOKEN}:",
@@ -119,22 +118,14 @@ def _by(counts: dict[str, int]) -> str:
     return ", ".join(f"{gain.removeprefix('gain ≥ ')}: {n:,}" for gain, n in counts.items())
 
 
-def _explorer(args: argparse.Namespace, target: Run) -> str | None:
+def _explorer(args: argparse.Namespace, target: Run) -> dict[str, Any] | None:
     """In a terminal the explorer stays until Ctrl-C. A script gets it in the background, and the command ends."""
-    command = explore.command(target.path, args.port)
     if sys.stdin.isatty() and not args.json:
-        subprocess.call(command)
+        subprocess.call(explore.command(target.path, args.port))
         return None
-    log = target.path / ".work" / "explorer.log"
-    with log.open("w") as out:
-        server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
-    while server.poll() is None and "http://" not in log.read_text():
-        time.sleep(0.2)
-    words = [word for word in log.read_text().split() if word.startswith("http://")]
-    if not words:
-        raise OSError(f"the explorer did not start: {log.read_text().strip()}")
-    say(args, f"\nThe explorer is at {words[0]}; `kill {os.getpgid(server.pid)}` stops it.")
-    return words[0]
+    address, process = explore.start_in_background(target.path, args.port)
+    say(args, f"\nThe explorer is at {address}; `kill {process}` stops it.")
+    return {"address": address, "process": process}
 
 
 def _indent(text: str) -> str:

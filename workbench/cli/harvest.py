@@ -67,7 +67,7 @@ def make_recording(
     from workbench.activations import harvest
 
     name = name or default_name(hooks)
-    inputs = run.inputs(run.find("dataset"), run.find("model"))
+    inputs = run.inputs(run.current("dataset"), run.current("model"))
     sample: dict[str, Any] = {"n_tokens": n_tokens, "test_share": TEST_SHARE, "seed": seed}
     wanted = {"hooks": hooks, "dtype": dtype, "sample": sample}
     if standing(run, "activations", name, inputs, wanted, replace=replace) is None:

@@ -38,10 +38,10 @@ def make_index(
     from workbench.features import build_index
     from workbench.sae import load_sae
 
-    source = run.find("sae", dictionary)
-    recording = next(a for a in run.artifacts() if a.id in source.manifest.inputs.values() and a.kind == "activations")
+    source = run.current("sae", dictionary)  # and so the recording it was trained on is there
+    recording = next(a for a in run.artifacts() if a.kind == "activations" and a.id in source.manifest.inputs.values())
     name = name or source.name
-    inputs = run.inputs(recording, source, run.find("model"), run.find("dataset"))
+    inputs = run.inputs(recording, source, run.current("model"), run.current("dataset"))
     if standing(run, "features", name, inputs, {"seed": seed}, replace=replace) is None:
         store = ActivationStore.open(recording.path)
         path = run.path_of("features", name)

@@ -20,14 +20,16 @@ def run(args: argparse.Namespace) -> None:
         say(args, f"{args.folder} holds no run yet: `workbench demo` makes one.")
     result = []
     for found in runs:
-        rows, unfinished = _rows(found), found.unfinished()
-        result.append({"run": str(found.path), "artifacts": rows, "unfinished": unfinished})
+        rows, unfinished, damaged = _rows(found), found.unfinished(), found.damaged()
+        result.append({"run": str(found.path), "artifacts": rows, "unfinished": unfinished, "damaged": damaged})
         say(args, f"{found.path}")
         lines = [[r["kind"], r["name"], size(r["bytes"]), r["id"][:10], r["made"], r["state"]] for r in rows]
         if lines:
             say(args, _indent(table(["kind", "name", "size", "id", "made", "state"], lines)))
         for name in unfinished:
             say(args, f"  {name} is unfinished: the verb that began it goes on with it.")
+        for name, reason in damaged.items():
+            say(args, f"  {name} is damaged: {reason}")
         say(args)
     finish(args, {"runs": result})
 

@@ -42,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     try:
         args.run_verb(args)
+    except BrokenPipeError:  # the reader of our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ValueError, OSError, FloatingPointError) as error:
         if not _is_about_the_input(error):
             raise
@@ -50,8 +52,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"\nworkbench {args.verb}: stopped; the same command goes on from here.", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
@@ -59,8 +59,9 @@ def _is_about_the_input(error: Exception) -> bool:
     """What our own code raises is a sentence for the user; a library's ValueError is a bug and keeps its trace."""
     if isinstance(error, OSError):
         return True
-    last = traceback.extract_tb(error.__traceback__)[-1].filename
-    return Path(last).resolve().is_relative_to(HOUSE) and "site-packages" not in last
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    ours = Path(last.filename).resolve().is_relative_to(HOUSE) and "site-packages" not in last.filename
+    return ours and (last.line or "").startswith("raise")  # int("x") fails in our line too, but we did not say so
 
 
 def _sentence(error: Exception) -> str:

@@ -66,7 +66,7 @@ def make_dictionary(
     from workbench.activations import ActivationStore
     from workbench.sae import SAEConfig, SAETrainConfig, train_sae
 
-    recording = run.find("activations", activations)
+    recording = run.current("activations", activations)
     store = ActivationStore.open(recording.path)
     hook = hook or store.hooks[0]
     cfg = SAEConfig(
@@ -80,7 +80,7 @@ def make_dictionary(
     )
     train_cfg = SAETrainConfig(n_tokens=n_tokens)
     name = name or f"{hook.replace('hook_', '')}-{architecture}-{d_sae}-k{k}"
-    inputs = run.inputs(recording, run.find("model"))
+    inputs = run.inputs(recording, run.current("model"))
     config = {"sae": cfg.to_dict(), "training": asdict(train_cfg)}
     if standing(run, "sae", name, inputs, config, replace=replace) is None:
         with publishing(run.path_of("sae", name), "sae", inputs=inputs, config=config, seed=seed) as draft:

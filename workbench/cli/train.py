@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from models.metrics_log import read_log
 from workbench.cli.console import add_run, finish, run_path, say, table
 from workbench.cli.standing import standing
 from workbench.runs import Artifact, Run
@@ -92,8 +93,6 @@ def make_model(run: Run, recipe: Any, *, replace: bool = False) -> Artifact:
 
 def last_metrics(run: Path) -> dict[str, Any]:
     """The last line of a run's metrics, with the baselines of the first."""
-    import json
-
-    lines = [json.loads(line) for line in (run / "model" / "metrics.jsonl").read_text("utf8").splitlines()]
+    lines = read_log(run / "model" / "metrics.jsonl")
     baselines = {k: lines[0].get(k) for k in ("unigram_loss", "bigram_loss")}
     return {k: lines[-1].get(k) for k in ("step", "tokens", "train_loss", "heldout_loss")} | baselines

@@ -54,7 +54,7 @@ def build_index(
         dataset: what was recorded: document names and the tokenizer.
         inputs: the manifest's inputs, where `out` lies in a run; the recording's id otherwise.
         max_fit_rows: see above.
-        seed: of the examples, the drawn documents and the random control.
+        seed: of the examples and the drawn documents.
 
     Raises:
         ValueError: the hook is not in the recording, the dictionary's width does not fit, there are no test
@@ -68,7 +68,7 @@ def build_index(
     vocabulary = token_strings(dataset.tokenizer, range(d_vocab))
     config = {"seed": seed, "hook_name": hook, "bos": dataset.bos, "max_fit_rows": max_fit_rows}
     with publishing(out, KIND, inputs=inputs or {"activations": store.id}, config=config, seed=seed) as draft:
-        controls = _controls(sae, store, hook, rows, seed)
+        controls = _controls(sae, store, hook, rows)
         found = collect(store, hook, sae, positions["seq"], controls, rows.fit, rows.held_out)
         naming = name_features(rows, _column_sets(found, rows), vocabulary)
         _write_codes(draft.path, found.codes, positions)
@@ -87,15 +87,14 @@ def build_index(
     return FeatureIndex.open(out)
 
 
-def _controls(sae: TopK, store: ActivationStore, hook: str, rows: NamingRows, seed: int) -> dict[str, TopK]:
+def _controls(sae: TopK, store: ActivationStore, hook: str, rows: NamingRows) -> dict[str, TopK]:
     """PCA and a random dictionary of the same k, from a spread of the fitting rows."""
     sample = store.read(hook, rows.fit[:: -(-len(rows.fit) // MOMENT_ROWS)])
     moments = Moments.of([sample])
-    random_cfg = type(sae.cfg)(**(sae.cfg.to_dict() | {"seed": seed + 1}))
     with torch.inference_mode():
         return {
             PCA: pca_dictionary(sae.cfg, moments),
-            RANDOM: random_dictionary(random_cfg, moments, [sample[:4096]]),
+            RANDOM: random_dictionary(sae.cfg, moments, [sample[:4096]]),
         }
 
 

@@ -11,13 +11,14 @@ _SOURCES = {"feature_f1": "trained", "neuron_f1": "neurons", "pca_f1": "PCA", "r
 def concept_gain(concepts: pd.DataFrame) -> Layers:
     """A dot plot, one line a concept in the order they come: held-out F1 of the best of each dictionary.
 
-    A grey line joins feature and neuron; the blue one is the interval of the gain, counted from the neuron's dot.
+    A grey line joins feature and neuron; the blue one is the interval of the gain, counted from the neuron's dot; the
+    upright stroke is what knowing the token alone gives.
 
     Args:
         concepts: columns `concept`, `feature_f1`, `neuron_f1`, `pca_f1`, `random_f1`, and `gain` (feature less neuron)
-            with its interval `gain_low`, `gain_high`.
+            with its interval `gain_low`, `gain_high`, and `token_f1`.
     """
-    require_columns(concepts, ["concept", "gain", "gain_low", "gain_high", *_SOURCES], "concept_gain")
+    require_columns(concepts, ["concept", "gain", "gain_low", "gain_high", "token_f1", *_SOURCES], "concept_gain")
     shown = concepts.assign(
         low=(concepts["neuron_f1"] + concepts["gain_low"]).clip(0, 1),
         high=(concepts["neuron_f1"] + concepts["gain_high"]).clip(0, 1),
@@ -38,7 +39,16 @@ def concept_gain(concepts: pd.DataFrame) -> Layers:
         .mark_rule(color=DICTIONARIES["trained"], strokeWidth=2.5)
         .encode(y=y, x=alt.X("low:Q"), x2=alt.X2("high:Q"))
     )
-    return alt.layer(span, interval, _dots(shown, y)).properties(height=alt.Step(20))
+    token = (
+        alt.Chart(shown)
+        .mark_tick(color=RULE, thickness=2.5, size=13)
+        .encode(
+            y=y,
+            x=alt.X("token_f1:Q"),
+            tooltip=[alt.Tooltip("concept:N"), alt.Tooltip("token_f1:Q", format=".3f", title="token alone")],
+        )
+    )
+    return alt.layer(span, interval, token, _dots(shown, y)).properties(height=alt.Step(20))
 
 
 def _dots(shown: pd.DataFrame, y: alt.Y) -> alt.Chart:

@@ -15,6 +15,9 @@ from torch import Tensor
 from workbench.sae.config import SAEConfig
 from workbench.sae.topk import TopK
 
+# Added to a dictionary's seed for its random control.
+SEED_APART = 1_000_003
+
 
 @dataclass(frozen=True)
 class Moments:
@@ -72,12 +75,14 @@ def neuron_dictionary(cfg: SAEConfig, moments: Moments) -> TopK:
 
 
 def random_dictionary(cfg: SAEConfig, moments: Moments, batches: Iterable[Float[Tensor, "_ d"]]) -> TopK:
-    """`cfg.d_sae` random unit directions with the encoder their transpose, seeded by `cfg.seed`.
+    """`cfg.d_sae` random unit directions with the encoder their transpose, from a seed that follows from `cfg.seed`.
+
+    It is not `cfg.seed` itself: the directions from which a dictionary of that seed set out are no control for it.
 
     Neighbouring directions overlap, so the k largest projections add up to too much or too little: one factor
     for all, `E[(x − μ)·(x̂ − μ)] / E‖x̂ − μ‖²`, is fitted on the batches by least squares.
     """
-    sae = TopK(replace(cfg, architecture="topk")).requires_grad_(False).eval()
+    sae = TopK(replace(cfg, architecture="topk", seed=cfg.seed + SEED_APART)).requires_grad_(False).eval()
     sae.b_dec.copy_(moments.mean)
     product = square = 0.0
     for batch in batches:

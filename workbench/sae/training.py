@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from models.artifacts import write_json
+from models.metrics_log import MetricsLog
 from models.progress import progress
 from workbench.sae.base import SAE, build_sae
 from workbench.sae.checkpoint import CHECKPOINT, TrainingState, read_checkpoint, write_checkpoint
@@ -175,11 +176,7 @@ class _Log:
     def __post_init__(self) -> None:
         self._since = time.monotonic()
         self._tokens = self.state.tokens
-        if self.path is not None and self.path.exists():
-            # A killed training logged steps that will be taken again.
-            lines = self.path.read_text("utf8").splitlines()
-            kept = [line for line in lines if _step_of(line) <= self.state.step]
-            self.path.write_text("".join(line + "\n" for line in kept), "utf8")
+        self._log = MetricsLog(self.path, self.state.step)
 
     def add(self, terms: dict[str, Tensor]) -> None:
         self._pending.append(terms)
@@ -199,20 +196,10 @@ class _Log:
             "tokens_per_s": (state.tokens - self._tokens) / seconds,
         } | means
         self._pending, self._since, self._tokens = [], now, state.tokens
-        if self.path is not None:
-            with self.path.open("a", encoding="utf8") as file:
-                file.write(json.dumps(record) + "\n")
+        self._log.add(record)
         if self.on_log is not None:
             self.on_log(record)
         return record
-
-
-def _step_of(line: str) -> float:
-    try:
-        return json.loads(line)["step"]
-    except ValueError:
-        # The last line of a killed process may be half of one.
-        return math.inf
 
 
 def _numeric_settings(train_cfg: SAETrainConfig) -> dict[str, Any]:
