@@ -45,26 +45,26 @@ class HeldOut:
     def of(cls, labels: UInt8[np.ndarray, "rows labels"], groups: Int[np.ndarray, " rows"]) -> "HeldOut":
         """Count each label in each group; groups are numbered from 0."""
         group_rows = np.bincount(groups)
-        sums = torch.zeros(len(group_rows), labels.shape[1])
-        group = torch.from_numpy(groups.astype(np.int64))
-        for start in range(0, labels.shape[1], LABEL_BLOCK):  # all labels as floats at once would fill the memory
-            block = slice(start, start + LABEL_BLOCK)
-            part = torch.zeros(len(group_rows), len(range(*block.indices(labels.shape[1]))))
-            sums[:, block] = part.index_add_(0, group, torch.from_numpy(labels[:, block]).float())
-        return cls(labels, groups, group_rows, sums.long().numpy())
+        return cls(labels, groups, group_rows, _count_in_groups(labels, groups, len(group_rows)))
+
+    def extended(self, labels: UInt8[np.ndarray, "rows more"]) -> "HeldOut":
+        """The same rows with more labels behind those there are."""
+        more = _count_in_groups(labels, self.groups, len(self.group_rows))
+        return HeldOut(
+            np.concatenate([self.labels, labels], axis=1),
+            self.groups,
+            self.group_rows,
+            np.concatenate([self.positives, more], axis=1),
+        )
 
     def score(self, columns: Columns, choice: Choice) -> list[Confusion]:
         """How the chosen detectors do here. `columns` are the same columns on these rows."""
-        return [
-            confusion(
-                columns.firings(int(column), float(threshold)),
-                self.labels[:, label],
-                self.groups,
-                self.positives[:, label],
-                self.group_rows,
-            )
-            for column, threshold, label in zip(choice.column, choice.threshold, choice.label, strict=True)
-        ]
+        results = []
+        for column, threshold, label in zip(choice.column, choice.threshold, choice.label, strict=True):
+            fired = columns.firings(int(column), float(threshold))
+            hits = self.labels[fired, label]
+            results.append(confusion(hits, self.groups[fired], self.positives[:, label], self.group_rows))
+        return results
 
 
 def detect(
@@ -132,6 +132,19 @@ def conjunctions(
 ) -> UInt8[np.ndarray, "rows pairs"]:
     """Where both labels of each pair hold."""
     return np.ascontiguousarray(labels[:, pairs[:, 0]] & labels[:, pairs[:, 1]])
+
+
+def _count_in_groups(
+    labels: UInt8[np.ndarray, "rows labels"], groups: Int[np.ndarray, " rows"], n_groups: int
+) -> Int[np.ndarray, "groups labels"]:
+    """On how many rows of each group each label holds."""
+    counts = np.empty((n_groups, labels.shape[1]), np.int64)
+    group = torch.from_numpy(groups.astype(np.int64))
+    for start in range(0, labels.shape[1], LABEL_BLOCK):  # all labels as floats at once would fill the memory
+        part = torch.from_numpy(labels[:, start : start + LABEL_BLOCK]).float()
+        sums = torch.zeros(n_groups, part.shape[1]).index_add_(0, group, part)
+        counts[:, start : start + LABEL_BLOCK] = sums.long().numpy()
+    return counts
 
 
 def _better_sign(choice: Choice, d: int) -> Choice:

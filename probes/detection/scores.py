@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 
 # A label that holds on most rows is hit by whatever fires often: what names a column must be at least this many
 # times as frequent where it fires as on all rows.
@@ -63,17 +63,15 @@ def has_lift(tp: np.ndarray, fired: np.ndarray | int, positives: np.ndarray, n_r
 
 
 def confusion(
-    fired: Int[np.ndarray, " firings"],
-    label: np.ndarray,
-    groups: Int[np.ndarray, " rows"],
+    hits: Shaped[np.ndarray, " firings"],
+    groups: Int[np.ndarray, " firings"],
     positives: Int[np.ndarray, " groups"],
     rows: Int[np.ndarray, " groups"],
 ) -> Confusion:
-    """The confusion of a detector that fires on the rows `fired` with a Boolean label, group by group."""
-    hits = groups[fired]
+    """The confusion of a detector, from its firings alone: whether the label holds at each, and the group of each."""
     return Confusion(
-        tp=np.bincount(hits[label[fired] != 0], minlength=len(rows)),
-        fired=np.bincount(hits, minlength=len(rows)),
+        tp=np.bincount(groups[hits != 0], minlength=len(rows)),
+        fired=np.bincount(groups, minlength=len(rows)),
         positives=positives,
         rows=rows,
     )

@@ -2,12 +2,16 @@
 
 import json
 import random
+import re
+import shutil
 import subprocess
 import sys
 
 import pytest
 
+from workbench.cli import demo
 from workbench.cli import main as cli
+from workbench.cli import sae as sae_verb
 
 VERBS = ["demo", "train", "harvest", "sae", "index", "explore", "ls"]
 
@@ -128,7 +132,8 @@ BAD_ON_A_RUN = {
     "unknown dtype": (["harvest", "--dtype", "int4", "--name", "x"], "dtype is 'int4'"),
     "unknown recording": (["sae", "--activations", "nothing"], "no activations 'nothing': there are mlp"),
     "hook not recorded": (["sae", "--hook", "blocks.1.mlp.hook_post"], "no recording of 'blocks.1.mlp.hook_post'"),
-    "k beyond the width": (["sae", "--width", "8", "--k", "9", "--name", "x"], "k"),
+    "k beyond the width": (["sae", "--width", "8", "--k", "9", "--name", "x"], "9"),
+    "a recording that is too short": (["sae", "--name", "x", "--tokens", "0"], "n_tokens"),
     "unknown architecture": (["sae", "--architecture", "magic", "--name", "x"], "topk"),
     "unknown dictionary": (["index", "--sae", "nothing"], "no sae 'nothing': there are small"),
     "name with a slash": (["harvest", "--name", "../x"], "cannot be the name of an artifact"),
@@ -144,6 +149,100 @@ def test_bad_input_on_a_run_loses_nothing(case, run, capsys):
     assert sentence in err
     assert err.count("\n") == 1
     assert sorted(p for p in run.rglob("*") if ".work" not in p.parts) == before
+
+
+def write(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return str(path)
+
+
+BAD_CORPORA = {
+    "empty": (b"", "empty"),
+    "binary": (b"\x00\x01\x02" * 1000, "binary|text"),
+    "one long line": (b"a b " * 75_000, "one endless line"),
+    "too little": (b"three short words\n", "too few|too little|sequences"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_CORPORA)
+def test_an_unfit_corpus_is_refused_before_any_work(case, tmp_path, monkeypatch, capsys):
+    content, sentence = BAD_CORPORA[case]
+    monkeypatch.setattr("models.training.train", lambda *args, **kwargs: pytest.fail("training began"))
+    corpus = write(tmp_path / "corpus.txt", content)
+    code, _, err = type_in("train", "--run", str(tmp_path / "run"), "--corpus", corpus, capsys=capsys)
+    assert code == 2
+    assert re.search(sentence, err)
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("verb", ["harvest", "sae", "index"])
+def test_a_foreign_or_missing_run_is_refused_by_every_verb(verb, tmp_path, capsys):
+    write(tmp_path / "foreign" / "photo.jpg", b"x")
+    for name, sentence in [("foreign", "is not a run of this workbench"), ("missing", "there is no run at")]:
+        code, _, err = type_in(verb, "--run", str(tmp_path / name), capsys=capsys)
+        assert code == 2
+        assert sentence in err
+
+
+@pytest.mark.parametrize("name", ["model/weights.safetensors", "data/tokens.safetensors", "data/labels.parquet"])
+def test_a_damaged_file_is_named(name, run, tmp_path, capsys):
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    damaged = copy / name
+    damaged.write_bytes(damaged.read_bytes()[: damaged.stat().st_size // 2])
+    code, _, err = type_in("harvest", "--run", str(copy), "--name", "again", "--tokens", "500", capsys=capsys)
+    assert code == 2
+    assert str(copy / name.split("/")[0]) in err
+
+
+def test_stale_inputs_are_refused(run, tmp_path, text, capsys):
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    where = ["--run", str(copy)]
+    assert cli.main(["train", *where, "--corpus", str(text), "--steps", "3", "--replace"]) == 0
+    for verb in ("sae", "index"):
+        code, _, err = type_in(verb, *where, capsys=capsys)
+        assert code == 2
+        assert "is stale" in err
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(run):
+    command = f"{sys.executable} -m workbench ls {run} | head -1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "0"
+    assert "Broken pipe" not in done.stderr
+
+
+@pytest.fixture
+def small_demo(monkeypatch):
+    for name, value in {"N_ROWS": 6000, "N_TRAIN_ROWS": 16_384, "D_SAE": 64, "K": 4}.items():
+        monkeypatch.setattr(demo, name, value)
+
+
+@pytest.mark.usefixtures("small_demo")
+def test_the_demo_finishes_what_a_kill_left_and_then_has_nothing_to_do(tmp_path, text, monkeypatch, capsys):
+    words = ["demo", "--run", str(tmp_path / "run"), "--corpus", str(text), "--steps", "8", "--no-explore"]
+    measure = sae_verb._measure
+    monkeypatch.setattr(sae_verb, "_measure", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert type_in(*words, capsys=capsys)[0] == 130
+    model = (tmp_path / "run/model/manifest.json").stat().st_mtime_ns
+
+    monkeypatch.setattr(sae_verb, "_measure", measure)
+    code, out, _ = type_in(*words, capsys=capsys)
+    assert code == 0
+    for stage in demo.BUDGET:
+        assert f"] {stage}:" in out
+        assert f"{stage} took" in out
+    assert "trained" in out
+    assert "random" in out
+    made = {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("manifest.json")}
+    assert made[tmp_path / "run/model/manifest.json"] == model
+
+    code, out, _ = type_in(*words, "--json", capsys=capsys)
+    assert code == 0
+    assert json.loads(out)["explorer"] is None
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("manifest.json")} == made
 
 
 def test_a_foreign_folder_is_not_taken_for_a_run(tmp_path, capsys):

@@ -15,6 +15,8 @@ from workbench.runs import Run
 
 # Seconds on two cores without an accelerator; set-up (100 s) comes before, by `make`.
 BUDGET = {"corpus": 25, "training": 150, "recording": 20, "dictionary": 60, "index": 45}
+# Rows that are recorded, rows that the dictionary is trained on, and its latents.
+N_ROWS, N_TRAIN_ROWS, D_SAE, K = 600_000, 2_000_000, 2048, 12
 GAINS = (0.1, 0.2)
 TOLD_BY_TOKEN = 0.8
 
@@ -40,10 +42,10 @@ def run(args: argparse.Namespace) -> None:
         train.make_model(target.refresh(), recipe, replace=args.replace)
         stages.tell(_about_training(target.path))
     with stages("recording", "It reads documents again, and the neurons of its first MLP are written down."):
-        recording = harvest.make_recording(target.refresh(), [harvest.DEFAULT_HOOK])
+        recording = harvest.make_recording(target.refresh(), [harvest.DEFAULT_HOOK], n_tokens=N_ROWS)
         stages.tell(f"{sum(recording.manifest.config['results']['shards']):,} tokens recorded")
-    with stages("dictionary", "A sparse autoencoder explains each recording by 12 of 2,048 features."):
-        dictionary = sae.make_dictionary(target.refresh(), recording.name)
+    with stages("dictionary", f"A sparse autoencoder explains each recording by {K} of {D_SAE:,} features."):
+        dictionary = sae.make_dictionary(target.refresh(), recording.name, d_sae=D_SAE, k=K, n_tokens=N_TRAIN_ROWS)
         stages.tell(sae.metrics_table(sae.read_metrics(dictionary)))
     with stages("index", "Each feature gets its examples, and the name of what it detects on held-out documents."):
         features = index.make_index(target.refresh(), dictionary.name)

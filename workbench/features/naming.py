@@ -121,22 +121,35 @@ class Namer:
         self, columns: Columns, names: TokenNames, chosen: Int[np.ndarray, " columns"] | None = None
     ) -> list[Confusion]:
         """Held-out scores of token sets; `chosen` names other columns for the same sets."""
-        held_out = [self.rows.tokens[place][self.rows.held_out] for place in self.places]
         results = []
         for i, (place, members) in enumerate(zip(names.place, names.members, strict=True)):
+            tokens, in_documents = self._held_out_tokens[place]
             inside = np.zeros(self.rows.d_vocab + 1, bool)  # the last is for no token
             inside[members] = True
-            label = inside[held_out[place]]
-            column = i if chosen is None else int(chosen[i])
-            fired = columns.firings(column, float(names.threshold[i]))
-            positives = np.bincount(self.rows.doc[label], minlength=len(self.group_rows))
-            results.append(confusion(fired, label, self.rows.doc, positives, self.group_rows))
+            fired = columns.firings(i if chosen is None else int(chosen[i]), float(names.threshold[i]))
+            positives = in_documents[members].sum(0)
+            results.append(confusion(inside[tokens[fired]], self.rows.doc[fired], positives, self.group_rows))
         return results
+
+    @cached_property
+    def _held_out_tokens(self) -> list[tuple[Int[np.ndarray, " held_out"], Int[np.ndarray, "token doc"]]]:
+        """At each place the held-out rows' tokens, and how often each token stands there in each document."""
+        found = []
+        for place in self.places:
+            tokens = self.rows.tokens[place][self.rows.held_out].astype(np.int64)
+            known = tokens >= 0
+            keys = tokens[known] * len(self.group_rows) + self.rows.doc[known]
+            counts = np.bincount(keys, minlength=self.rows.d_vocab * len(self.group_rows))
+            found.append((tokens, counts.reshape(self.rows.d_vocab, -1)))
+        return found
+
+    @cached_property
+    def _held_out(self) -> HeldOut:
+        return HeldOut.of(self.rows.held_out_labels, self.rows.doc)
 
     def held_out(self, pairs: Int[np.ndarray, "pairs 2"]) -> HeldOut:
         """The held-out rows with the conjunctions `pairs` behind the single concepts."""
-        labels = self.rows.held_out_labels
-        return HeldOut.of(np.concatenate([labels, conjunctions(labels, pairs)], axis=1), self.rows.doc)
+        return self._held_out.extended(conjunctions(self.rows.held_out_labels, pairs))
 
     def token_f1(self, pairs: Int[np.ndarray, "pairs 2"]) -> Float[np.ndarray, " concepts"]:
         """Held-out F1 of the best set of tokens for each single concept and each of the conjunctions `pairs`."""
