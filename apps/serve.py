@@ -4,6 +4,7 @@ Caches are keyed by the artifact's id, so a replaced artifact is opened anew and
 """
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from workbench.features.index import Example, FeatureIndex, FeatureRecord
 from workbench.features.prompt import PromptReading, read_prompt
 from workbench.runs import Artifact, Run, list_runs
 from workbench.sae import SAE, load_sae
+
+# Sessions share one subject, and hooks that one session attaches fire in whatever forward pass comes by.
+_ONE_READER = threading.Lock()
 
 
 def runs() -> dict[str, Run]:
@@ -130,12 +134,14 @@ def _examples(index_id: str, feature: int, kind: str, _index: FeatureIndex) -> l
 def _with_losses(
     index_id: str, rows: tuple[int, ...], _shown: list[Example], _index: FeatureIndex, _subject: Any
 ) -> list[Example]:
-    return _index.with_losses(_shown, _subject)
+    with _ONE_READER:
+        return _index.with_losses(_shown, _subject)
 
 
 @st.cache_resource(max_entries=64, show_spinner="Reading …")
 def _reading(key: str, text: str, _subject: Any, _dictionary: SAE | None) -> PromptReading:
-    return read_prompt(_subject, _dictionary, text)
+    with _ONE_READER:
+        return read_prompt(_subject, _dictionary, text)
 
 
 def _name(run: Run, base: Path) -> str:

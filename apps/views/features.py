@@ -109,7 +109,7 @@ def _browse(here: Place, index: FeatureIndex, table: pd.DataFrame, listed: pd.Da
         st.info("No feature passes these filters: loosen one of them.", icon=":material/filter_alt_off:")
         return
     pages = math.ceil(len(listed) / _PER_PAGE)
-    page = min(st.session_state.get("page") or place.integer("page") or 1, pages)
+    page = max(1, min(st.session_state.get("page") or place.integer("page") or 1, pages))
     _list(here, listed.iloc[(page - 1) * _PER_PAGE : page * _PER_PAGE], filters)
     with st.container(horizontal=True, vertical_alignment="center"):
         if pages > 1:
