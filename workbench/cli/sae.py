@@ -11,7 +11,7 @@ from workbench.cli.standing import standing
 from workbench.runs import Artifact, Run
 
 # Held-out tokens through the subject, four times for each dictionary.
-N_LOSS_TOKENS = 50_000
+N_LOSS_TOKENS = 30_000
 SHOWN = ("l0", "explained_variance", "dead_fraction", "loss_recovered_zero", "loss_recovered_mean")
 
 
