@@ -1,1 +1,1 @@
-"""."""
+"""The instruments: functions and estimators that read anybody's arrays."""

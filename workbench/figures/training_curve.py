@@ -24,7 +24,7 @@ def training_curve(losses: pd.DataFrame, baselines: dict[str, float] | None = No
         alt.Chart(losses)
         .mark_line(strokeWidth=2, interpolate="monotone")
         .encode(
-            x=alt.X("step:Q", title="step", axis=alt.Axis(format=",", grid=False)),
+            x=alt.X("step:Q", title="step", axis=alt.Axis(format=",d", grid=False)),
             y=alt.Y("loss:Q", title="loss (nats a token)", scale=alt.Scale(zero=False)),
             color=alt.Color("split:N", title=None, scale=alt.Scale(domain=splits, range=colours), legend=legend),
             strokeDash=alt.StrokeDash(
