@@ -65,7 +65,7 @@ def _page_through(page: Page, run: str, n: int) -> list[float]:
         before = page.url
         page.wait_for_timeout(300)
         start = time.perf_counter()
-        page.get_by_role("button", name="Next").click()
+        page.get_by_role("button", name="Next Shortcut J").click()
         page.wait_for_function("url => location.href != url", arg=before)
         number = int(page.url.split("feature=")[1].split("&")[0])
         page.get_by_text(f"Feature {number:,}", exact=False).first.wait_for()

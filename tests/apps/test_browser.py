@@ -17,6 +17,7 @@ pytestmark = pytest.mark.browser
 
 PROMPT = "def make_1(self, value):\n    return self.total"
 PATIENCE_S = 90
+expect.set_options(timeout=30_000)
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +55,8 @@ def browser() -> Iterator[Browser]:
 def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
     """A page that fails its test if anything goes wrong behind it or reaches outside this machine."""
     context = browser.new_context(viewport={"width": 1440, "height": 1000}, color_scheme=request.param)
+    # A machine that is busy with something else is slow, not wrong.
+    context.set_default_timeout(PATIENCE_S * 1000)
     tab = context.new_page()
     wrong: list[str] = []
     tab.on("pageerror", lambda error: wrong.append(f"error: {error}"))

@@ -10,7 +10,6 @@ from workbench.figures import (
     concept_gain,
     density_histogram,
     dictionary_comparison,
-    logit_effects,
     naming_fractions,
     training_curve,
 )
@@ -109,14 +108,6 @@ def test_naming_and_comparison_colour_a_dictionary_alike() -> None:
     assert len(set(DICTIONARIES.values())) == len(DICTIONARIES)
 
 
-def test_logit_effects_run_from_most_raised_to_most_lowered() -> None:
-    up = pd.DataFrame({"token": ["a", "b"], "logit": [2.0, 1.0]})
-    down = pd.DataFrame({"token": ["y", "z"], "logit": [-2.0, -1.0]})
-    (table,) = datasets(logit_effects(up, down))
-    assert table["token"].tolist() == ["a", "b", "z", "y"]
-    assert table["logit"].is_monotonic_decreasing
-
-
 @pytest.mark.parametrize(
     "draw",
     [
@@ -125,7 +116,6 @@ def test_logit_effects_run_from_most_raised_to_most_lowered() -> None:
         lambda t: concept_gain(t),
         lambda t: naming_fractions(t),
         lambda t: dictionary_comparison(t),
-        lambda t: logit_effects(t, t),
     ],
 )
 def test_a_table_of_something_else_is_refused_in_one_sentence(draw) -> None:

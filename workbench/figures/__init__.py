@@ -4,7 +4,6 @@ from workbench.figures.activation_histogram import activation_histogram
 from workbench.figures.concept_gain import concept_gain
 from workbench.figures.density import density_histogram
 from workbench.figures.dictionary_comparison import dictionary_comparison
-from workbench.figures.logit_effects import logit_effects
 from workbench.figures.naming_fractions import naming_fractions
 from workbench.figures.training_curve import training_curve
 
@@ -13,7 +12,6 @@ __all__ = [
     "concept_gain",
     "density_histogram",
     "dictionary_comparison",
-    "logit_effects",
     "naming_fractions",
     "training_curve",
 ]
