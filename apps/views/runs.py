@@ -62,11 +62,13 @@ def _subject(run: Run) -> None:
     splits = cast(pa.Table, data.doc_table)["split"].to_pylist()
     held_out = data.sequences("test")
     n_held_out = int(cast(Tensor, data.mask)[held_out].sum()) - len(held_out)
+    columns = data.labels.column_names if data.labels is not None else []
+    labels = [name for name in columns if name != "line"]  # where a token is, not what it is
     corpus = [
         Fact("Documents", f"{len(splits):,}", f"{splits.count('test'):,} held out"),
         Fact("Tokens", f"{data.n_tokens:,}", f"{n_held_out:,} held out"),
         Fact("Sequences", f"{len(data):,}", f"{len(held_out):,} held out"),
-        Fact("Labels", f"{data.labels.num_columns if data.labels is not None else 0:,}", "of each token"),
+        Fact("Labels", f"{len(labels):,}", "of each token"),
     ]
     facts(corpus, key="corpus_facts")
 

@@ -22,6 +22,7 @@ TOLD_BY_TOKEN = 0.8
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb's options."""
     add_run(parser)
     parser.add_argument("--corpus", type=Path, metavar="PATH", help="your own text instead of the standard library")
     parser.add_argument("--steps", type=int, metavar="N", help="training steps, instead of the recipe's")
@@ -31,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    """What `workbench demo` does and prints."""
     from models import recipes
 
     recipe = recipes.get(train.DEFAULT_RECIPE).with_changes(n_steps=args.steps)

@@ -14,6 +14,7 @@ PATIENCE_S = 60
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb's options."""
     parser.add_argument("--run", metavar="RUN", help="a run's folder or name, or a folder of runs (default: runs)")
     add_port(parser)
 
@@ -24,6 +25,7 @@ def add_port(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    """What `workbench explore` does and prints."""
     path = RUNS if args.run is None else run_path(args.run)
     if not path.is_dir():
         raise ArtifactError(f"there is no run at {path}: `workbench demo` makes a first one.")

@@ -13,6 +13,7 @@ TEST_SHARE = 0.25
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb's options."""
     add_run(parser)
     parser.add_argument("--hooks", nargs="+", default=[DEFAULT_HOOK], metavar="HOOK", help=f"default: {DEFAULT_HOOK}")
     parser.add_argument("--name", help="the recording's name (default: the hooks' names joined)")
@@ -29,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    """What `workbench harvest` does and prints."""
     source = Run.open(run_path(args.run))
     made = make_recording(
         source,

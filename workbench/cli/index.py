@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb's options."""
     add_run(parser)
     parser.add_argument("--sae", metavar="NAME", help="the dictionary to index (default: the newest)")
     parser.add_argument("--name", help="the index's name (default: the dictionary's)")
@@ -20,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    """What `workbench index` does and prints."""
     from workbench.features import FeatureIndex
 
     made = make_index(Run.open(run_path(args.run)), args.sae, args.name, seed=args.seed, replace=args.replace)

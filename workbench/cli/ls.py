@@ -9,10 +9,12 @@ from workbench.runs import Run, list_runs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb's options."""
     parser.add_argument("folder", nargs="?", default=RUNS, type=Path, help="a run, or a folder of runs (default: runs)")
 
 
 def run(args: argparse.Namespace) -> None:
+    """What `workbench ls` does and prints."""
     if not args.folder.is_dir():
         raise ArtifactError(f"there is no folder {args.folder}: `workbench demo` makes a first run in runs/.")
     runs = list_runs(args.folder)

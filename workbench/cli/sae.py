@@ -16,6 +16,7 @@ SHOWN = ("l0", "explained_variance", "dead_fraction", "loss_recovered_zero", "lo
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb's options."""
     add_run(parser)
     parser.add_argument("--activations", metavar="NAME", help="the recording to read (default: the newest)")
     parser.add_argument("--hook", help="the hook to read, where the recording has several")
@@ -29,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    """What `workbench sae` does and prints."""
     made = make_dictionary(
         Run.open(run_path(args.run)),
         args.activations,

@@ -15,6 +15,7 @@ DEFAULT_RECIPE = "python-transformer"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb's options."""
     add_run(parser)
     parser.add_argument("--recipe", default=DEFAULT_RECIPE, help=f"what to train (default: {DEFAULT_RECIPE})")
     parser.add_argument(
@@ -30,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    """What `workbench train` does and prints."""
     from models import recipes
 
     recipe = recipes.get(args.recipe).with_changes(n_steps=args.steps, seed=args.seed)
