@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -17,76 +17,119 @@ from models.artifacts import ArtifactError, Manifest, publishing
 SPLITS = ("train", "test")
 
 
+# Tensors of a dataset that only some datasets have, each with one row a sequence.
+_OPTIONAL = ("targets", "source", "source_mask")
+_LABELS = ("labels", "source_labels")
+
+
 @dataclass
 class Dataset:
-    """Token sequences with the truth about each position.
+    """Sequences with the truth about each position: of tokens, or of vectors (`bos` is then None).
 
-    Every sequence starts with BOS and never crosses a document; padding stands only at the end of a row.
+    Every token sequence starts with BOS and never crosses a document; padding stands only at the end of a row.
 
     Attributes:
-        tokens: token ids; 0 where there is padding.
-        mask: True where a token is real (BOS included).
+        tokens: token ids, 0 where there is padding; or the vectors that a continuous subject is given.
+        mask: True where a position is real (BOS included).
         docs: for each sequence, the row of `doc_table` it comes from.
-        labels: one row per real position in reading order (all null for BOS); Boolean, categorical or integer columns.
+        labels: one row per real position in reading order (all null for BOS); Boolean, categorical, integer or, for
+            what is continuous, floating-point columns.
         doc_table: one row per document: `name`, `split` (`train` or `test`), and whatever else is known of it.
         tokenizer: what turned text into these ids, where there was text.
-        bos: the id of BOS.
+        targets: what each position should give, where that is not simply the next token: ids, −100 where nothing is
+            asked; or vectors.
+        source: the sequences that an encoder reads; `tokens` are then what the decoder should say.
+        source_mask: True where a source position is real.
+        source_labels: as `labels`, for the positions of `source`.
+        bos: the id of BOS; None where sequences are not of tokens.
         id: the artifact's id once it is saved or loaded.
         whole: False where it was loaded without its labels, and so must not be saved as if it had none.
     """
 
-    tokens: Int[Tensor, "seq time"]
+    tokens: Int[Tensor, "seq time"] | Float[Tensor, "seq time d_in"]
     mask: Bool[Tensor, "seq time"] = None  # type: ignore[assignment]  # all real where left out
     docs: Int[Tensor, " seq"] = None  # type: ignore[assignment]  # each sequence its own where left out
     labels: pa.Table | None = None
     doc_table: pa.Table = None  # named by number, all for training, where left out
     tokenizer: Tokenizer | None = None
-    bos: int = 0
+    targets: Int[Tensor, "seq time"] | Float[Tensor, "seq time d_out"] | None = None
+    source: Int[Tensor, "seq source_time"] | None = None
+    source_mask: Bool[Tensor, "seq source_time"] | None = None  # all real where left out
+    source_labels: pa.Table | None = None
+    bos: int | None = 0
     id: str | None = field(default=None, compare=False)
     whole: bool = True
 
     def __post_init__(self) -> None:
         n_seq = self.tokens.shape[0]
+        if self.tokens.is_floating_point():
+            self.bos = None
+            if not torch.isfinite(self.tokens).all():
+                raise ValueError("the sequences hold NaN or infinite values: leave them out, or fill them in.")
         if self.mask is None:
-            self.mask = torch.ones_like(self.tokens, dtype=torch.bool)
+            self.mask = torch.ones(self.tokens.shape[:2], dtype=torch.bool)
         if self.docs is None:
             self.docs = torch.arange(n_seq)
+        if self.source is not None and self.source_mask is None:
+            self.source_mask = torch.ones_like(self.source, dtype=torch.bool)
         if self.doc_table is None:
             names = [str(i) for i in range(int(self.docs.max()) + 1 if n_seq else 0)]
             self.doc_table = pa.table({"name": names, "split": ["train"] * len(names)})
-        if self.mask.shape != self.tokens.shape or self.docs.shape != (n_seq,):
+        if self.mask.shape != self.tokens.shape[:2] or self.docs.shape != (n_seq,):
             raise ValueError(
                 f"mask {tuple(self.mask.shape)} and docs {tuple(self.docs.shape)} do not fit "
                 f"tokens {tuple(self.tokens.shape)}: they want one entry per position and one per sequence."
             )
-        if self.labels is not None and self.labels.num_rows != (n_real := int(self.mask.sum())):
-            raise ValueError(f"labels have {self.labels.num_rows} rows, but there are {n_real} real positions.")
+        for name in _OPTIONAL:
+            value = getattr(self, name)
+            if value is not None and len(value) != n_seq:
+                raise ValueError(f"{name} has {len(value)} rows, but there are {n_seq} sequences.")
+        _check_labels("labels", self.labels, self.mask)
+        _check_labels("source_labels", self.source_labels, self.source_mask)
 
     def __len__(self) -> int:
         return self.tokens.shape[0]
 
     @property
+    def counted(self) -> Bool[Tensor, "seq time"]:
+        """The positions that are recorded and measured: BOS and padding are not."""
+        counted = self.mask.clone()
+        if self.bos is not None:
+            counted[:, 0] = False
+        return counted
+
+    @property
     def n_tokens(self) -> int:
-        """Real positions that can be predicted: BOS and padding are not counted."""
-        return int(self.mask.sum()) - len(self)
+        """How many positions count."""
+        return int(self.mask.sum()) - (len(self) if self.bos is not None else 0)
 
     @property
     def d_vocab(self) -> int:
-        """How many token ids a subject must know."""
+        """How many token ids a subject must know. `ValueError` where the sequences are of vectors."""
         if self.tokenizer is not None:
             return self.tokenizer.get_vocab_size()
+        if self.tokens.is_floating_point():
+            raise ValueError(f"these sequences are of {self.tokens.shape[-1]} numbers a step, not of tokens.")
         return int(self.tokens.max()) + 1
+
+    def batch(self, sequences: Int[Tensor, " chosen"] | slice) -> dict[str, Tensor]:
+        """What a subject is called with: `input`, `mask`, and `targets`, `source`, `source_mask` where there are any."""
+        parts = {"input": self.tokens, "mask": self.mask} | {name: getattr(self, name) for name in _OPTIONAL}
+        return {name: value[sequences] for name, value in parts.items() if value is not None}
 
     def select(self, sequences: Int[Tensor, " chosen"] | np.ndarray) -> "Dataset":
         """The dataset of some of the sequences, in reading order."""
         chosen = torch.as_tensor(sequences).sort().values
-        labels = None
-        if self.labels is not None:
-            is_chosen = torch.zeros(len(self), dtype=torch.bool)
-            is_chosen[chosen] = True
-            of_row = is_chosen[:, None].expand_as(self.mask)[self.mask]
-            labels = self.labels.filter(pa.array(of_row.numpy()))
-        return replace(self, tokens=self.tokens[chosen], mask=self.mask[chosen], docs=self.docs[chosen], labels=labels)
+        optional = {name: getattr(self, name) for name in _OPTIONAL}
+        return replace(
+            self,
+            tokens=self.tokens[chosen],
+            mask=self.mask[chosen],
+            docs=self.docs[chosen],
+            labels=_rows_of(chosen, self.labels, self.mask),
+            source_labels=_rows_of(chosen, self.source_labels, self.source_mask),
+            **{name: value[chosen] for name, value in optional.items() if value is not None},
+        )
 
     def sequences(self, split: str | None = None) -> Int[Tensor, " chosen"]:
         """The indices of a split's sequences; of all of them where no split is named."""
@@ -112,7 +155,7 @@ class Dataset:
         chosen = []
         for split, share in (("train", 1 - test_share), ("test", test_share)):
             order = rng.permutation(self.sequences(split).numpy())
-            lengths = self.mask[torch.from_numpy(order)].sum(1).numpy() - 1
+            lengths = self.counted[torch.from_numpy(order)].sum(1).numpy()
             chosen.append(order[: np.searchsorted(np.cumsum(lengths), share * n_tokens) + 1])
         return self.select(np.concatenate(chosen))
 
@@ -128,11 +171,13 @@ class Dataset:
             "n_tokens": self.n_tokens,
         }
         with publishing(path, "dataset", config=(config or {}) | facts) as draft:
-            arrays = {"tokens": self.tokens, "mask": self.mask, "docs": self.docs}
-            save_file({k: v.contiguous() for k, v in arrays.items()}, draft.path / "tokens.safetensors")
+            arrays = {name: getattr(self, name) for name in ("tokens", "mask", "docs", *_OPTIONAL)}
+            present = {name: value.contiguous() for name, value in arrays.items() if value is not None}
+            save_file(present, draft.path / "tokens.safetensors")
             pq.write_table(self.doc_table, draft.path / "docs.parquet")
-            if self.labels is not None:
-                pq.write_table(self.labels, draft.path / "labels.parquet", compression="zstd")
+            for name in _LABELS:
+                if (table := getattr(self, name)) is not None:
+                    pq.write_table(table, draft.path / f"{name}.parquet", compression="zstd")
             if self.tokenizer is not None:
                 self.tokenizer.save(str(draft.path / "tokenizer.json"))
         self.id = Manifest.read(path).id
@@ -153,15 +198,31 @@ class Dataset:
     @classmethod
     def _read(cls, path: Path, manifest: Manifest, with_labels: bool) -> "Dataset":
         arrays = load_file(path / "tokens.safetensors")
-        labels, tokenizer = path / "labels.parquet", path / "tokenizer.json"
+        tokenizer = path / "tokenizer.json"
+        tables = [name for name in _LABELS if with_labels and (path / f"{name}.parquet").exists()]
         return cls(
-            tokens=arrays["tokens"],
-            mask=arrays["mask"],
-            docs=arrays["docs"],
-            labels=pq.read_table(labels) if with_labels and labels.exists() else None,
+            **arrays,
+            **{name: pq.read_table(path / f"{name}.parquet") for name in tables},
             doc_table=pq.read_table(path / "docs.parquet"),
             tokenizer=Tokenizer.from_file(str(tokenizer)) if tokenizer.exists() else None,
             bos=manifest.config["bos"],
             id=manifest.id,
             whole=with_labels,
         )
+
+
+def _check_labels(name: str, labels: pa.Table | None, mask: Tensor | None) -> None:
+    if labels is None:
+        return
+    n_real = 0 if mask is None else int(mask.sum())
+    if labels.num_rows != n_real:
+        raise ValueError(f"{name} have {labels.num_rows} rows, but there are {n_real} real positions.")
+
+
+def _rows_of(chosen: Tensor, labels: pa.Table | None, mask: Tensor | None) -> pa.Table | None:
+    """The rows of a label table that belong to some of the sequences."""
+    if labels is None or mask is None:
+        return None
+    is_chosen = torch.zeros(len(mask), dtype=torch.bool)
+    is_chosen[chosen] = True
+    return labels.filter(pa.array(is_chosen[:, None].expand_as(mask)[mask].numpy()))

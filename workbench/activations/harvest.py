@@ -94,7 +94,7 @@ class _Recorder:
     def run(self) -> None:
         state = _read_state(self.draft)
         rows = _row_table(self.dataset)
-        self.keep = _kept(self.dataset)
+        self.keep = self.dataset.counted
         plan = _plan_shards(self.keep.sum(1).numpy(), self.batch_size, self.shard_rows)
         done = len(state["shards"])
         bar = progress(desc="recording", total=rows.num_rows, unit="tok", initial=sum(state["shards"]))
@@ -216,15 +216,9 @@ def _plan_shards(rows_of_seq: np.ndarray, batch_size: int, shard_rows: int) -> l
     return [*plan, _Shard(batches, first, n)]
 
 
-def _kept(dataset: Dataset) -> Tensor:
-    keep = dataset.mask.clone()
-    keep[:, 0] = False
-    return keep
-
-
 def _row_table(dataset: Dataset) -> pa.Table:
     """One row a recorded position: where it is, what stands there, and its labels."""
-    keep = _kept(dataset)
+    keep = dataset.counted
     seq, pos = (index.numpy() for index in keep.nonzero(as_tuple=True))
     docs = dataset.docs.numpy()[seq]
     split = dataset.doc_table["split"].combine_chunks().cast(pa.string()).dictionary_encode()

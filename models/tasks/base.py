@@ -1,0 +1,139 @@
+"""`Task`: a problem whose answer is known, and the examples drawn from it."""
+
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from models.dataset import Dataset
+
+BOS = 0
+NOTHING = -100  # a target where nothing is asked
+# What a stream of random numbers is for: those of training, test and single batches never meet.
+_TRAIN, _TEST, _BATCH = range(3)
+
+
+@dataclass
+class Drawn:
+    """Examples as arrays; see `Dataset` for what each is.
+
+    Attributes:
+        truth: for each label, its value at every position; those at BOS and padding are left out.
+        source_truth: the same for the positions of `source`.
+    """
+
+    tokens: Int[np.ndarray, "seq time"] | Float[np.ndarray, "seq time d_in"]
+    mask: Bool[np.ndarray, "seq time"] | None = None
+    targets: Int[np.ndarray, "seq time"] | Float[np.ndarray, "seq time d_out"] | None = None
+    source: Int[np.ndarray, "seq source_time"] | None = None
+    source_mask: Bool[np.ndarray, "seq source_time"] | None = None
+    truth: dict[str, np.ndarray] = field(default_factory=dict)
+    source_truth: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def arrays(self) -> dict[str, Tensor]:
+        """What is not truth, as tensors."""
+        names = ("tokens", "mask", "targets", "source", "source_mask")
+        present = {name: getattr(self, name) for name in names}
+        return {name: torch.from_numpy(value) for name, value in present.items() if value is not None}
+
+    def dataset(self, split: str = "train") -> Dataset:
+        """The examples as a dataset, each a document of its own."""
+        arrays, n = self.arrays(), len(self.tokens)
+        made = Dataset(**arrays, doc_table=pa.table({"name": [f"{split} {i}" for i in range(n)], "split": [split] * n}))
+        if self.truth:
+            made.labels = _table(self.truth, made.mask.numpy(), made.counted.numpy())
+        if self.source_truth and made.source_mask is not None:
+            real = made.source_mask.numpy()
+            made.source_labels = _table(self.source_truth, real, real)
+        return made
+
+
+class Task(ABC):
+    """A problem whose answer is known. Subclasses are frozen dataclasses whose fields are its difficulty.
+
+    The same seed draws the same examples on every machine. A subclass gives `name`, `shape` and `draw`.
+    """
+
+    name: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def shape(self) -> dict[str, int]:
+        """What a subject's config must have: `d_vocab` and `n_ctx`, or `d_in` and `d_out`; `d_vocab_source` too."""
+
+    @abstractmethod
+    def draw(self, n: int, rng: np.random.Generator) -> Drawn:
+        """`n` examples with the truth about each position."""
+
+    def batch(self, n: int, seed: int, step: int = 0) -> dict[str, Tensor]:
+        """`n` fresh examples as a subject is called with them; every step has its own."""
+        arrays = self.draw(n, np.random.default_rng([seed, _BATCH, step])).arrays()
+        return {"input" if name == "tokens" else name: value for name, value in arrays.items()}
+
+    def dataset(self, n_train: int, n_test: int = 0, seed: int = 0) -> Dataset:
+        """Examples for training and, if any are asked for, others for testing, which are none of the first.
+
+        Raises:
+            ValueError: fewer than one example is asked for, or the task is so small that none is left for testing.
+        """
+        if n_train < 1 or n_test < 0:
+            raise ValueError(f"{n_train} examples for training and {n_test} for testing: at least 1 and 0 are needed.")
+        train = self.draw(n_train, np.random.default_rng([seed, _TRAIN])).dataset("train")
+        if n_test == 0:
+            return train
+        test = self.draw(n_test, np.random.default_rng([seed, _TEST])).dataset("test")
+        known = {row.tobytes() for row in _keys(train)}
+        new = np.flatnonzero([row.tobytes() not in known for row in _keys(test)])
+        if not len(new):
+            raise ValueError(
+                f"all {n_test} test examples are among the {n_train} for training: ask for fewer of these."
+            )
+        return join(train, test.select(new))
+
+    def accuracy(self, output: Tensor, batch: dict[str, Tensor]) -> float:
+        """The share of what was asked that the subject's output gets right: by default, target ids hit exactly."""
+        targets = batch["targets"]
+        asked = targets != NOTHING
+        return float((output.argmax(-1) == targets)[asked].float().mean())
+
+    def to_dict(self) -> dict[str, Any]:
+        """The task as plain JSON: its name and its difficulty."""
+        return {"name": self.name} | asdict(self)  # type: ignore[call-overload]
+
+
+def join(train: Dataset, test: Dataset) -> Dataset:
+    """One dataset of two whose sequences are equally long."""
+    both = (train, test)
+    tensors = ("tokens", "mask", "targets", "source", "source_mask")
+    tables = ("labels", "source_labels", "doc_table")
+    parts: dict[str, Any] = {name: torch.cat([getattr(d, name) for d in both]) for name in tensors if _has(both, name)}
+    parts |= {name: pa.concat_tables([getattr(d, name) for d in both]) for name in tables if _has(both, name)}
+    parts["doc_table"] = parts["doc_table"].combine_chunks()
+    parts["docs"] = torch.cat([train.docs, test.docs + train.doc_table.num_rows])
+    return Dataset(**parts)
+
+
+def _has(parts: tuple[Dataset, Dataset], name: str) -> bool:
+    return all(getattr(part, name) is not None for part in parts)
+
+
+def _keys(data: Dataset) -> np.ndarray:
+    """What makes an example another example: all that the subject is shown."""
+    shown = data.tokens if data.source is None else data.source
+    return shown.numpy().reshape(len(data), -1)
+
+
+def _table(truth: dict[str, np.ndarray], real: np.ndarray, counted: np.ndarray) -> pa.Table:
+    """Labels of the real positions, null where one does not count."""
+    skipped = ~counted[real]
+    return pa.table({name: _column(value[real], skipped) for name, value in truth.items()})
+
+
+def _column(values: np.ndarray, skipped: np.ndarray) -> pa.Array:
+    column = pa.array(values, mask=skipped)
+    return column.dictionary_encode() if pa.types.is_string(column.type) else column
