@@ -9,27 +9,58 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from models import recipes
     from models.dataset import Dataset
+    from models.encoder_decoder import EncoderDecoderTransformer, EncoderDecoderTransformerConfig
+    from models.mlp import MLP, MLPConfig
+    from models.recurrent import Recurrent, RecurrentConfig
     from models.saving import load_model, save_model
-    from models.training import TrainConfig, train
+    from models.seq2seq import Seq2Seq, Seq2SeqConfig
+    from models.step_hooks import at_pos, replace_at
+    from models.toy import SuperpositionModel, SuperpositionModelConfig
+    from models.train_config import TrainConfig
+    from models.training import train
     from models.transformer import Transformer, TransformerConfig
 
 _HOME = {
     "Dataset": "models.dataset",
-    "TrainConfig": "models.training",
+    "EncoderDecoderTransformer": "models.encoder_decoder",
+    "EncoderDecoderTransformerConfig": "models.encoder_decoder",
+    "MLP": "models.mlp",
+    "MLPConfig": "models.mlp",
+    "Recurrent": "models.recurrent",
+    "RecurrentConfig": "models.recurrent",
+    "Seq2Seq": "models.seq2seq",
+    "Seq2SeqConfig": "models.seq2seq",
+    "SuperpositionModel": "models.toy",
+    "SuperpositionModelConfig": "models.toy",
+    "TrainConfig": "models.train_config",
     "Transformer": "models.transformer",
     "TransformerConfig": "models.transformer",
+    "at_pos": "models.step_hooks",
     "load_model": "models.saving",
+    "replace_at": "models.step_hooks",
     "save_model": "models.saving",
     "train": "models.training",
 }
 
 __all__ = [
+    "MLP",
     "Dataset",
+    "EncoderDecoderTransformer",
+    "EncoderDecoderTransformerConfig",
+    "MLPConfig",
+    "Recurrent",
+    "RecurrentConfig",
+    "Seq2Seq",
+    "Seq2SeqConfig",
+    "SuperpositionModel",
+    "SuperpositionModelConfig",
     "TrainConfig",
     "Transformer",
     "TransformerConfig",
+    "at_pos",
     "load_model",
     "recipes",
+    "replace_at",
     "save_model",
     "train",
 ]

@@ -113,7 +113,7 @@ class Dataset:
         return int(self.tokens.max()) + 1
 
     def batch(self, sequences: Int[Tensor, " chosen"] | slice) -> dict[str, Tensor]:
-        """What a subject is called with: `input`, `mask`, and `targets`, `source`, `source_mask` where there are any."""
+        """What a subject is called with: `input`, `mask`, and what there is of `targets`, `source`, `source_mask`."""
         parts = {"input": self.tokens, "mask": self.mask} | {name: getattr(self, name) for name in _OPTIONAL}
         return {name: value[sequences] for name, value in parts.items() if value is not None}
 

@@ -12,6 +12,8 @@ from transformer_lens import ActivationCache, HookedRootModule
 from transformer_lens.hook_points import HookPoint, LensHandle
 from transformer_lens.utilities import Slice
 
+from models.step_hooks import StepHookPoint, StepRecorder, position_axis
+
 Direction = Literal["fwd", "bwd"]
 NamesFilter = str | Iterable[str] | Callable[[str], bool] | None
 
@@ -26,7 +28,8 @@ class HookedModel(HookedRootModule):
 
     TransformerLens's `HookedRootModule` with three differences: an unknown hook name is an error, a context
     removes exactly the hooks it added (whatever anybody else attached stays), and `run_with_cache` returns an
-    `ActivationCache`. Call `setup()` last in `__init__`. A hook point's `pos_dim` names the axis that counts
+    `ActivationCache`, in which a hook that fires once a time step is one tensor `[batch, pos, …]`. Call `setup()`
+    last in `__init__`. A hook point's `pos_dim` names the axis that counts
     positions, where it is not axis 1.
 
     Attributes:
@@ -38,6 +41,15 @@ class HookedModel(HookedRootModule):
     cfg: Any
     tokenizer: Tokenizer | None = None
     artifact_id: str | None = None
+
+    def init_weights(self, seed: int) -> None:
+        """Draw all weights anew; a seed gives the same ones on every device."""
+        generator = torch.Generator().manual_seed(seed)
+        for module in self.modules():
+            # PyTorch's own layers draw from the global generator and take no other: ours around them do the drawing.
+            ours = not type(module).__module__.startswith("torch.")
+            if ours and callable(reset := getattr(module, "reset_parameters", None)):
+                reset(generator)
 
     def gated_hooks(self) -> set[str]:
         """Hook points that a full cache leaves out; they fire only when something is attached to them by name."""
@@ -218,12 +230,17 @@ def _detach(point: HookPoint, handle: LensHandle) -> None:
 def _saver(
     cache: dict[str, Tensor], where: Slice, device: Any, remove_batch_dim: bool, suffix: str
 ) -> Callable[..., None]:
+    steps = StepRecorder(cache, where, device, remove_batch_dim, suffix)
+
     def save(value: Tensor, hook: HookPoint) -> None:
         kept = value.detach()
         if remove_batch_dim and len(kept) != 1:
             raise ValueError(f"remove_batch_dim needs a batch of one, but this one has {len(kept)} rows.")
+        if isinstance(hook, StepHookPoint):
+            steps.record(kept, hook)
+            return
         if where.mode != "identity":
-            kept = where.apply(kept, dim=1 if hook.pos_dim is None else hook.pos_dim)
+            kept = where.apply(kept, dim=position_axis(hook))
         kept = kept[0] if remove_batch_dim else kept
         # A view would keep the whole tensor behind it alive: queries, say, the keys and values beside them.
         if kept.untyped_storage().nbytes() > kept.nbytes:

@@ -1,9 +1,10 @@
 """A subject on disk: `config.json` and `weights.safetensors` in its run's `model/`."""
 
 import hashlib
+import importlib
 import json
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -11,16 +12,16 @@ from tokenizers import Tokenizer
 
 from models.artifacts import ArtifactError, Manifest, publishing, write_json
 from models.hooks import HookedModel
-from models.transformer import Transformer, TransformerConfig
 
-
-class _Config(Protocol):
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Any: ...
-
-
-# An architecture is known by the name that its config.json carries.
-ARCHITECTURES: dict[str, tuple[type[HookedModel], type[_Config]]] = {"transformer": (Transformer, TransformerConfig)}
+# An architecture is known by the name that its config.json carries; its module is imported when it is first used.
+ARCHITECTURES: dict[str, tuple[str, str]] = {
+    "transformer": ("models.transformer", "Transformer"),
+    "recurrent": ("models.recurrent", "Recurrent"),
+    "seq2seq": ("models.seq2seq", "Seq2Seq"),
+    "encoder_decoder": ("models.encoder_decoder", "EncoderDecoderTransformer"),
+    "mlp": ("models.mlp", "MLP"),
+    "superposition": ("models.toy", "SuperpositionModel"),
+}
 
 
 def save_model(model: HookedModel, run: str | Path, inputs: dict[str, str] | None = None) -> str:
@@ -65,20 +66,33 @@ def write_model(model: HookedModel, folder: Path) -> None:
 
 def model_config(model: HookedModel) -> dict[str, Any]:
     """The subject's config as plain JSON, with the name of its architecture."""
-    for name, (kind, _) in ARCHITECTURES.items():
-        if type(model) is kind:
-            return {"architecture": name} | model.cfg.to_dict()
+    return {"architecture": architecture_of(model)} | model.cfg.to_dict()
+
+
+def architecture_of(model: HookedModel) -> str:
+    """The name that a subject's architecture goes by. `ValueError` if it is none of models."""
+    kind = (type(model).__module__, type(model).__name__)
+    for name, home in ARCHITECTURES.items():
+        if home == kind:
+            return name
     raise ValueError(f"{type(model).__name__} is no architecture of models: there are {', '.join(ARCHITECTURES)}.")
 
 
 def build_model(config: dict[str, Any]) -> HookedModel:
-    """A fresh subject of the given config."""
+    """A fresh subject of the given config.
+
+    Raises:
+        ArtifactError: no architecture has that name.
+        ValueError: the config contradicts itself, or has fields that the architecture has not.
+    """
     values = dict(config)
     name = values.pop("architecture", None)
     if name not in ARCHITECTURES:
         raise ArtifactError(f"no architecture is called {name!r}: there are {', '.join(ARCHITECTURES)}.")
-    kind, config_type = ARCHITECTURES[name]
-    return kind(config_type.from_dict(values))
+    module, kind = ARCHITECTURES[name]
+    home = importlib.import_module(module)
+    model_type, config_type = getattr(home, kind), getattr(home, f"{kind}Config")
+    return model_type(config_type.from_dict(values))
 
 
 def fingerprint(model: HookedModel) -> str:

@@ -2,146 +2,95 @@
 
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Int
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from models.artifacts import MANIFEST, Draft, Manifest, publishing
 from models.baselines import ngram_losses
 from models.dataset import Dataset
+from models.evaluation import Batch, evaluate
 from models.hooks import HookedModel
 from models.metrics_log import MetricsLog
 from models.progress import progress
 from models.saving import model_config, write_model
+from models.tasks.base import Task
+from models.train_config import TrainConfig
 
 RESUME = "resume.safetensors"
 LOG = "metrics.jsonl"
-Batch = tuple[Int[Tensor, "batch time"], Bool[Tensor, "batch time"]]
+EVAL_BATCH = 64
 
 
-@dataclass(frozen=True)
-class TrainConfig:
-    """How a subject is trained.
-
-    Attributes:
-        n_steps: optimiser steps.
-        batch_size: sequences a step.
-        lr: peak learning rate of AdamW; warmed up linearly, then decayed by a cosine to a tenth.
-        warmup_steps: steps of linear warm-up.
-        weight_decay: on matrices; never on biases and gains.
-        betas: AdamW's.
-        max_grad_norm: gradients are scaled down to this norm; None leaves them.
-        log_every: steps a line of `metrics.jsonl` stands for.
-        eval_every: steps between measurements of the held-out loss.
-        n_eval: held-out sequences measured each time (all of them at the end).
-        resume_every_s: seconds of work that a kill can lose.
-        seed: order of the batches.
-    """
-
-    n_steps: int
-    batch_size: int = 32
-    lr: float = 2e-3
-    warmup_steps: int = 100
-    weight_decay: float = 0.1
-    betas: tuple[float, float] = (0.9, 0.98)
-    max_grad_norm: float | None = 1.0
-    log_every: int = 10
-    eval_every: int = 100
-    n_eval: int = 128
-    resume_every_s: float = 15.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("n_steps", "batch_size", "log_every", "eval_every", "n_eval"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 1.")
-
-    def lr_at(self, step: int) -> float:
-        """The learning rate of a step, counted from 0."""
-        if step < self.warmup_steps:
-            return self.lr * (step + 1) / self.warmup_steps
-        done = (step - self.warmup_steps) / max(1, self.n_steps - self.warmup_steps)
-        return self.lr * (0.55 + 0.45 * math.cos(math.pi * done))
-
-
-def train(model: HookedModel, dataset: Dataset, config: TrainConfig, run: str | Path | None = None) -> pd.DataFrame:
+def train(
+    model: HookedModel,
+    dataset: Dataset,
+    config: TrainConfig,
+    run: str | Path | None = None,
+    task: Task | None = None,
+) -> pd.DataFrame:
     """Train `model` in place on the dataset's `train` documents and return its metrics.
 
     Args:
-        model: a subject; called as `model(tokens, return_type="loss", mask=mask)`.
+        model: a subject; called as `model(**dataset.batch(…), return_type="loss")`.
         dataset: held-out loss is measured on its `test` documents where it has any.
         config: the schedule.
         run: a run's folder. Its `model/` then holds the weights, the metrics and log-spaced checkpoints, and a
             killed training, called again with the same arguments, goes on from its last checkpoint with the same
             losses as one never interrupted. The dataset is saved to `data/` if it has not been.
+        task: what the dataset was drawn from: its accuracy is then measured too, and `config.fresh` draws from it.
 
     Returns:
-        One row a line of `metrics.jsonl`: step, tokens, train_loss, heldout_loss, lr, tokens_per_s; the row of
-        step 0 holds the n-gram baselines.
+        One row a line of `metrics.jsonl`: step, tokens, train_loss, heldout_loss, heldout_accuracy, lr, tokens_per_s;
+        the row of step 0 holds the n-gram baselines of what is predicted token by token.
 
     Raises:
-        ValueError: the dataset does not fit the model, or there is no `train` document.
+        ValueError: the dataset does not fit the model, there is no `train` document, or fresh batches have no task.
         FloatingPointError: the loss is no longer a number.
     """
-    loop = _Loop(model, dataset, config)
+    loop = _Loop(model, dataset, config, task)
     if run is None:
         return loop.run(None)
     path, data = Path(run) / "model", Path(run) / "data"
     saved_here = (data / MANIFEST).exists() and Manifest.read(data).id == dataset.id
     data_id = dataset.id if saved_here and dataset.id else dataset.save(run)
-    settings = model_config(model) | {"training": asdict(config)}
+    settings = training_settings(model, config, task)
     with publishing(path, "model", inputs={"data": data_id}, config=settings, seed=config.seed) as draft:
         metrics = loop.run(draft)
         write_model(model, draft.path)
         last = metrics.iloc[-1]
-        draft.results = {"heldout_loss": None if math.isnan(last["heldout_loss"]) else last["heldout_loss"]}
+        held_out = [name for name in ("heldout_loss", "heldout_accuracy") if name in last]
+        draft.results = {name: None if math.isnan(last[name]) else last[name] for name in held_out}
         draft.scratch = {RESUME}
     model.artifact_id = Manifest.read(path).id
     return metrics
 
 
-def heldout_loss(model: HookedModel, batch: Batch, batch_size: int = 64) -> float:
-    """Mean cross-entropy, in nats a real token, over sequences the model was not trained on."""
-    tokens, mask = batch
-    was_training = model.training
-    model.eval()
-    total = count = 0.0
-    with torch.inference_mode():
-        for start in range(0, len(tokens), batch_size):
-            part, real = tokens[start : start + batch_size], mask[start : start + batch_size]
-            n = float(real[:, 1:].sum())
-            total += float(model(part, return_type="loss", mask=real)) * n
-            count += n
-    model.train(was_training)
-    return total / count
+def training_settings(model: HookedModel, config: TrainConfig, task: Task | None = None) -> dict[str, Any]:
+    """What a trained subject's manifest says of how it was made."""
+    settings = model_config(model) | {"training": asdict(config)}
+    return settings if task is None else settings | {"task": task.to_dict()}
 
 
 class _Loop:
     """One training: what changes from step to step, and how it is put away and taken up again."""
 
-    def __init__(self, model: HookedModel, dataset: Dataset, config: TrainConfig) -> None:
-        self.model, self.config = model, config
+    def __init__(self, model: HookedModel, dataset: Dataset, config: TrainConfig, task: Task | None) -> None:
+        self.model, self.config, self.task = model, config, task
         train_rows, test_rows = dataset.sequences("train"), dataset.sequences("test")
         if not len(train_rows):
             raise ValueError("the dataset has no document in the split 'train'.")
-        if dataset.d_vocab > model.cfg.d_vocab:
-            raise ValueError(
-                f"the data has {dataset.d_vocab} token ids, but the model knows {model.cfg.d_vocab}: "
-                f"set d_vocab to at least {dataset.d_vocab}."
-            )
-        if dataset.tokens.shape[1] > model.cfg.n_ctx:
-            raise ValueError(
-                f"sequences are {dataset.tokens.shape[1]} tokens long, but the model's context is {model.cfg.n_ctx}."
-            )
-        self.train_set: Batch = (dataset.tokens[train_rows], dataset.mask[train_rows])
-        self.test_set: Batch | None = (dataset.tokens[test_rows], dataset.mask[test_rows]) if len(test_rows) else None
+        if config.fresh and task is None:
+            raise ValueError("fresh batches are drawn from a task: give the task, or leave `fresh` out.")
+        check_fits(model, dataset)
+        self.train_set = dataset.batch(train_rows)
+        self.test_set = dataset.batch(test_rows) if len(test_rows) else None
         self.optimizer = torch.optim.AdamW(_decay_groups(model, config), lr=config.lr, betas=config.betas, fused=True)
         self.tokens_seen = self._batch_tokens = 0
         self._epoch = -1
@@ -156,7 +105,7 @@ class _Loop:
         model.train()
         window: list[float] = []
         window_tokens, since, saved = 0, time.perf_counter(), time.perf_counter()
-        kept_steps = _log_spaced(config.n_steps)
+        kept_steps = _kept_steps(config)
         bar = progress(desc="training", total=config.n_steps, unit="step", initial=first)
         for step in range(first, config.n_steps):
             window.append(self._step(step))
@@ -171,7 +120,7 @@ class _Loop:
                     "tokens_per_s": window_tokens / (time.perf_counter() - since),
                 }
                 if done % config.eval_every == 0 or done == config.n_steps:
-                    line["heldout_loss"] = self._heldout(everything=done == config.n_steps)
+                    line |= self._heldout(everything=done == config.n_steps)
                 log.add(line)
                 bar.set_postfix(loss=f"{line['train_loss']:.3f}")
                 window, window_tokens, since = [], 0, time.perf_counter()
@@ -189,10 +138,10 @@ class _Loop:
     def _step(self, step: int) -> float:
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.lr_at(step)
-        tokens, mask = self._batch(step)
-        self._batch_tokens = int(mask.sum())
+        batch = self._batch(step)
+        self._batch_tokens = int(batch["mask"].sum()) if "mask" in batch else batch["input"].shape[:2].numel()
         self.tokens_seen += self._batch_tokens
-        loss = self.model(tokens, return_type="loss", mask=mask)
+        loss = self.model(**batch, return_type="loss")
         value = loss.item()
         if not math.isfinite(value):
             raise FloatingPointError(f"the loss is {value} at step {step + 1}: lower the learning rate.")
@@ -205,28 +154,35 @@ class _Loop:
 
     def _batch(self, step: int) -> Batch:
         """The batch of a step depends on the seed and the step alone, so a resumed run sees the same ones."""
-        tokens, mask = self.train_set
-        n, size = len(tokens), min(self.config.batch_size, len(tokens))
+        n = len(self.train_set["input"])
+        if self.config.fresh and self.task is not None:
+            return self.task.batch(self.config.batch_size, self.config.seed, step)
+        size = min(self.config.batch_size, n)
+        if size == n:
+            return self.train_set
         epoch, place = divmod(step, n // size)
         if epoch != self._epoch:
             self._order = np.random.default_rng([self.config.seed, epoch]).permutation(n)
             self._epoch = epoch
         chosen = torch.from_numpy(self._order[place * size : (place + 1) * size])
-        return tokens[chosen], mask[chosen]
+        return {name: value[chosen] for name, value in self.train_set.items()}
 
     def _step_zero(self) -> dict[str, Any]:
-        line = {"step": 0, "tokens": 0, "heldout_loss": self._heldout(everything=False)}
-        if self.test_set and not self.train_set[0].is_floating_point():
-            line |= ngram_losses(self.train_set, self.test_set, self.model.cfg.d_vocab)
+        line = {"step": 0, "tokens": 0} | self._heldout(everything=False)
+        if self.test_set and self.train_set.keys() == {"input", "mask"} and not self.task:
+            parts = [(part["input"], part["mask"]) for part in (self.train_set, self.test_set)]
+            line |= ngram_losses(*parts, self.model.cfg.d_vocab)
         return line
 
-    def _heldout(self, *, everything: bool) -> float:
+    def _heldout(self, *, everything: bool) -> dict[str, float]:
         if self.test_set is None:
-            return math.nan
-        n = len(self.test_set[0])
+            return {"heldout_loss": math.nan}
+        n = len(self.test_set["input"])
         # Evenly spread over the documents, and the same sequences each time.
         chosen = torch.arange(n) if everything else torch.arange(0, n, max(1, n // self.config.n_eval))
-        return heldout_loss(self.model, (self.test_set[0][chosen], self.test_set[1][chosen]))
+        batch = {name: value[chosen] for name, value in self.test_set.items()}
+        found = evaluate(self.model, batch, accuracy=self.task.accuracy if self.task else None, batch_size=EVAL_BATCH)
+        return {f"heldout_{name}": value for name, value in found.items()}
 
     def _checkpoint(self, draft: Draft | None, step: int) -> None:
         if draft is None:
@@ -263,16 +219,38 @@ class _Loop:
         return step
 
 
+def check_fits(model: HookedModel, dataset: Dataset) -> None:
+    """`ValueError` if a dataset has ids, lengths or widths that the model does not know."""
+    cfg, inputs = model.cfg, dataset.tokens
+    takes_vectors = getattr(cfg, "d_in", None) is not None
+    if takes_vectors != inputs.is_floating_point():
+        wants, has = ("vectors", "tokens") if takes_vectors else ("tokens", "vectors")
+        raise ValueError(f"this model takes {wants}, but the data is of {has}.")
+    if takes_vectors and inputs.shape[-1] != cfg.d_in:
+        raise ValueError(f"the data has {inputs.shape[-1]} numbers a step, but the model takes {cfg.d_in}.")
+    if not takes_vectors and dataset.d_vocab > cfg.d_vocab:
+        raise ValueError(
+            f"the data has {dataset.d_vocab} token ids, but the model knows {cfg.d_vocab}: "
+            f"set d_vocab to at least {dataset.d_vocab}."
+        )
+    if cfg.n_ctx is not None and inputs.shape[1] > cfg.n_ctx:
+        raise ValueError(f"sequences are {inputs.shape[1]} tokens long, but the model's context is {cfg.n_ctx}.")
+
+
 def _decay_groups(model: HookedModel, config: TrainConfig) -> list[dict[str, Any]]:
     named = [(name.split(".")[-1], p) for name, p in model.named_parameters() if p.requires_grad]
     # TransformerLens's biases have a head axis, so the number of axes alone does not tell a bias.
     is_matrix = {id(p): p.ndim >= 2 and not name.startswith("b") for name, p in named}
+    if config.decayed == "all":
+        return [{"params": [p for _, p in named], "weight_decay": config.weight_decay}]
     return [
         {"params": [p for _, p in named if is_matrix[id(p)]], "weight_decay": config.weight_decay},
         {"params": [p for _, p in named if not is_matrix[id(p)]], "weight_decay": 0.0},
     ]
 
 
-def _log_spaced(n_steps: int) -> set[int]:
-    """1, 2, 4, … and the last step: early changes are fast, later ones slow."""
-    return {2**i for i in range(n_steps.bit_length()) if 2**i <= n_steps} | {n_steps}
+def _kept_steps(config: TrainConfig) -> set[int]:
+    """1, 2, 4, … and the last step, for early changes are fast and later ones slow; and every so many, if asked."""
+    n = config.n_steps
+    evenly = range(config.checkpoint_every, n, config.checkpoint_every) if config.checkpoint_every else ()
+    return {2**i for i in range(n.bit_length()) if 2**i <= n} | set(evenly) | {n}

@@ -90,9 +90,7 @@ class Task(ABC):
         known = {row.tobytes() for row in _keys(train)}
         new = np.flatnonzero([row.tobytes() not in known for row in _keys(test)])
         if not len(new):
-            raise ValueError(
-                f"all {n_test} test examples are among the {n_train} for training: ask for fewer of these."
-            )
+            raise ValueError(f"all {n_test} test examples are among the {n_train} for training: ask for fewer.")
         return join(train, test.select(new))
 
     def accuracy(self, output: Tensor, batch: dict[str, Tensor]) -> float:
