@@ -11,8 +11,15 @@ from models.artifacts import MANIFEST, RUN_MARK, WORK, ArtifactError, Manifest, 
 
 # Where each kind of artifact stands in a run: alone in its folder, or one folder for each name.
 SINGLE = {"dataset": "data", "model": "model"}
-NAMED = {"activations": "activations", "sae": "saes", "features": "features"}
-VERB = {"dataset": "train", "model": "train", "activations": "harvest", "sae": "sae", "features": "index"}
+NAMED = {"activations": "activations", "sae": "saes", "features": "features", "analysis": "analyses"}
+VERB = {
+    "dataset": "train",
+    "model": "train",
+    "activations": "harvest",
+    "sae": "sae",
+    "features": "index",
+    "analysis": "reproduce",
+}
 MAX_DEPTH = 4
 
 

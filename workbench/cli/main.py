@@ -18,6 +18,7 @@ VERBS = {
     "sae": "train a dictionary on a recording and measure it beside its controls",
     "index": "make a dictionary's features browsable, with names that are measured",
     "explore": "open the explorer",
+    "reproduce": "re-make published results: published | ours | bar",
     "ls": "list runs and what they hold",
 }
 BAD_INPUT = 2

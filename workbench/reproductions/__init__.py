@@ -1,0 +1,20 @@
+"""Published results, re-made here: one file each, printing published | ours | bar.
+
+A file gives `TITLE`, `PAPER` and `reproduce(bench) -> list[Row]`; `NAMES` says which there are.
+"""
+
+from workbench.reproductions.base import Bench, Row, reproduce
+
+NAMES = (
+    "grokking",
+    "superposition",
+    "induction_heads",
+    "flip_flop",
+    "dyck_depth",
+    "gradient_flow",
+    "source_reversal",
+    "alignment",
+    "long_sentences",
+)
+
+__all__ = ["NAMES", "Bench", "Row", "reproduce"]

@@ -1,0 +1,120 @@
+"""What all reproductions stand on: subjects trained once and kept, and a table of published | ours | bar."""
+
+import importlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from joblib import Parallel, delayed
+
+from models.artifacts import canonical, publishing
+from models.recipes import Recipe
+from models.training import train, training_settings
+from workbench.runs import Run
+
+RESULT = "result"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a reproduction's table.
+
+    Attributes:
+        result: what was measured, with its unit, and over how many seeds.
+        published: what the paper says; empty where it gives no number.
+        ours: what was found here, with its spread where there are several seeds.
+        bar: what it has to be, in words; empty where it is only reported.
+        passed: whether it is; None where there is no bar.
+    """
+
+    result: str
+    published: str
+    ours: str
+    bar: str = ""
+    passed: bool | None = None
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where a reproduction is made, and how thoroughly.
+
+    Attributes:
+        path: the reproduction's folder, itself a run; its subjects are runs inside it.
+        full: several seeds at the published size, however long it takes, instead of one seed in minutes.
+        tell: takes a line about what is being done.
+    """
+
+    path: Path
+    full: bool
+    tell: Callable[[str], None]
+
+    def subjects(self, recipes: Mapping[str, Recipe]) -> dict[str, Run]:
+        """A run for each recipe, by name: those that are there, and those trained now, a core each.
+
+        Training goes on where a killed one stopped. One thread each: the same weights, however many cores there are.
+        """
+        missing = {name: recipe for name, recipe in recipes.items() if not _is_trained(self.path / name, recipe)}
+        if missing:
+            self.tell(f"training {', '.join(missing)}")
+            n_jobs = max(1, min(len(missing), os.cpu_count() or 1))
+            work = (delayed(_train)(self.path / name, recipe) for name, recipe in missing.items())
+            for name in Parallel(n_jobs=n_jobs, return_as="generator_unordered")(work):
+                self.tell(f"trained {name}")
+        return {name: Run.open(self.path / name) for name in recipes}
+
+    def table(self, name: str, frame: pd.DataFrame, **config: Any) -> None:
+        """Keep a tidy table as `analyses/NAME` of the reproduction's run."""
+        publish_table(Run.create(self.path), name, frame, config)
+
+
+def reproduce(name: str, root: Path, *, full: bool, tell: Callable[[str], None] = lambda _: None) -> list[Row]:
+    """Re-make one result under `root/NAME/quick` or `root/NAME/full` and keep its table there."""
+    module = importlib.import_module(f"workbench.reproductions.{name}")
+    bench = Bench(root / name / ("full" if full else "quick"), full, tell)
+    Run.create(bench.path)
+    rows: list[Row] = module.reproduce(bench)
+    frame = pd.DataFrame([asdict(row) for row in rows]).astype({"passed": "boolean"})
+    bench.table(RESULT, frame, title=module.TITLE, paper=module.PAPER, full=full)
+    return rows
+
+
+def publish_table(run: Run, name: str, frame: pd.DataFrame, config: dict[str, Any]) -> None:
+    """Publish a tidy table as a run's `analyses/NAME/result.parquet`, made from all subjects in and below the run."""
+    inputs = {
+        p.parent.relative_to(run.path).as_posix(): Run.open(p.parent.parent).find("model").id
+        for p in sorted(run.path.glob("**/model/manifest.json"))
+    }
+    with publishing(run.path_of("analysis", name), "analysis", inputs=inputs, config=config) as draft:
+        frame.to_parquet(draft.path / "result.parquet", index=False)
+
+
+def spread(values: list[float], digits: int = 3) -> str:
+    """`median (lowest to highest)` of several seeds; the value alone of one."""
+    ordered = sorted(values)
+    middle = torch.tensor(ordered, dtype=torch.float64).quantile(0.5).item()
+    if len(ordered) == 1:
+        return f"{middle:.{digits}f}"
+    return f"{middle:.{digits}f} ({ordered[0]:.{digits}f} to {ordered[-1]:.{digits}f})"
+
+
+def _is_trained(path: Path, recipe: Recipe) -> bool:
+    if not (path / "model" / "manifest.json").exists():
+        return False
+    run = Run.open(path)
+    found = run.find("model")
+    wanted = training_settings(recipe.build(run.dataset(with_labels=False)), recipe.training, recipe.task)
+    return not found.stale and all(
+        found.manifest.config.get(key) == value for key, value in json.loads(canonical(wanted)).items()
+    )
+
+
+def _train(path: Path, recipe: Recipe) -> str:
+    torch.set_num_threads(1)
+    dataset = recipe.data()
+    train(recipe.build(dataset), dataset, recipe.training, Run.create(path).path, task=recipe.task)
+    return path.name
