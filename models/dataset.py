@@ -117,6 +117,19 @@ class Dataset:
         parts = {"input": self.tokens, "mask": self.mask} | {name: getattr(self, name) for name in _OPTIONAL}
         return {name: value[sequences] for name, value in parts.items() if value is not None}
 
+    def of_source(self) -> "Dataset":
+        """What the encoder reads, as a dataset of its own with the same documents. `ValueError` if there is none."""
+        if self.source is None:
+            raise ValueError("these sequences have no source: there is nothing that an encoder reads.")
+        return Dataset(
+            tokens=self.source,
+            mask=self.source_mask,  # type: ignore[arg-type]
+            docs=self.docs,
+            labels=self.source_labels,
+            doc_table=self.doc_table,
+            bos=None,
+        )
+
     def select(self, sequences: Int[Tensor, " chosen"] | np.ndarray) -> "Dataset":
         """The dataset of some of the sequences, in reading order."""
         chosen = torch.as_tensor(sequences).sort().values

@@ -1,6 +1,8 @@
 """How well a subject does on sequences it was not trained on."""
 
+import inspect
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Bool
@@ -21,6 +23,12 @@ def asked_positions(batch: Batch) -> Bool[Tensor, "batch pos"]:
     if targets is None:
         return torch.nn.functional.pad(mask[:, 1:], (0, 1))
     return mask & (~targets.isnan().any(-1) if targets.is_floating_point() else targets != IGNORED)
+
+
+def accepted(model: Any, batch: Batch) -> Batch:
+    """Those entries of a batch that the model's `forward` has a parameter for; never the targets."""
+    known = inspect.signature(model.forward).parameters
+    return {name: value for name, value in batch.items() if name in known and name != "targets"}
 
 
 def evaluate(

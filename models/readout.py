@@ -42,8 +42,13 @@ class ReadOut(nn.Module):
     def forward(self, hidden: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_out"]:
         return F.linear(hidden, self.W_U.T, self.b_U)
 
-    def returned(self, hidden: Tensor, targets: Tensor | None, return_type: str | None, loss_per_token: bool) -> Any:
-        """What a subject's `forward` returns: the output, the loss, both, or None."""
+    def returned(
+        self, hidden: Tensor, targets: Tensor | None, return_type: str | None, loss_per_token: bool, given: bool
+    ) -> Any:
+        """What a subject's `forward` returns: the output, the loss, both, or None.
+
+        Where targets were not `given` they are the next tokens: the last position predicts none and is left out.
+        """
         if return_type is None:
             return None
         if targets is None:
@@ -55,6 +60,7 @@ class ReadOut(nn.Module):
             loss = squared_error(output, targets, loss_per_token)
         else:
             loss = token_losses(output, targets) if loss_per_token else mean_loss(output, targets)
+            loss = loss[:, :-1] if loss_per_token and not given else loss
         return loss if return_type == "loss" else (output, loss)
 
 

@@ -41,6 +41,12 @@ class Recipe:
     n_ctx: int = 128
     seed: int = field(default=0)
 
+    def data_config(self) -> dict[str, Any]:
+        """What a manifest says of the examples. `ValueError` if the recipe learns a corpus."""
+        if self.task is None:
+            raise ValueError(f"the recipe {self.name} learns a corpus, not a task.")
+        return {"task": self.task.to_dict(), "n_train": self.n_train, "n_test": self.n_test, "seed": self.seed}
+
     def data(self) -> Dataset:
         """The examples of the recipe's task. `ValueError` if it learns a corpus, which is read by `build_corpus`."""
         if self.task is None:

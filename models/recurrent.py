@@ -34,7 +34,9 @@ class RecurrentBlock(nn.Module):
         self.rnn_reverse = cfg.make_cell(d_in) if cfg.bidirectional else None
         self.hook_out = HookPoint()
 
-    def forward(self, x: Sequence, state: State | None, mask: Tensor | None) -> tuple[Sequence, State]:
+    def forward(
+        self, x: Sequence, state: State | None, mask: Tensor | None
+    ) -> tuple[Float[Tensor, "batch pos d_up"], State]:
         """What the layer hands up, and its forward cell's last state."""
         hidden, last = self.rnn(x, state)
         if self.rnn_reverse is not None:
@@ -108,7 +110,7 @@ class Recurrent(TextMethods, HookedModel):
         hidden, _ = self._run(x, states, mask, stop_at_layer)
         if stop_at_layer is not None:
             return hidden
-        return self.unembed.returned(hidden, asked, return_type, loss_per_token)
+        return self.unembed.returned(hidden, asked, return_type, loss_per_token, targets is not None)
 
     def run_steps(self, input: Tensor, states: States | None = None) -> tuple[Tensor, States]:
         """Go on from `states`: the output `[batch, pos, d_out]` of the given steps, and the states after the last.
@@ -153,7 +155,7 @@ class Recurrent(TextMethods, HookedModel):
 
     def _run(
         self, x: Sequence, states: States | None, mask: Tensor | None, stop_at_layer: int | None
-    ) -> tuple[Sequence, States]:
+    ) -> tuple[Float[Tensor, "batch pos d_up"], States]:
         after: States = []
         for layer, block in enumerate(self.blocks[:stop_at_layer]):
             x, state = block(x, None if states is None else states[layer], mask)

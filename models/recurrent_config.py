@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 
-from models.cells import CELLS
-from models.cells.mingru import FORMS
+from models.cells import CELLS, Cell
+from models.cells.mingru import FORMS, Form, MinGRU
 from models.config_json import config_from_dict, config_to_dict
 
 GRU_CONVENTIONS = ("pytorch", "textbook")
@@ -45,7 +45,7 @@ class RecurrentConfig:
     d_out: int | None = None
     nonlinearity: str = "tanh"
     gru_convention: str = "pytorch"
-    mingru_form: str | None = None
+    mingru_form: Form | None = None
     bidirectional: bool = False
     n_ctx: int | None = None
     seed: int = 0
@@ -87,10 +87,11 @@ class RecurrentConfig:
         """Width of what a layer hands up."""
         return self.d_model * (2 if self.bidirectional else 1)
 
-    def make_cell(self, d_in: int) -> Any:
+    def make_cell(self, d_in: int) -> Cell:
         """A layer's cell for inputs of a width."""
-        kind = CELLS[self.cell_name]
-        return kind(d_in, self.d_model, self.mingru_form) if self.cell == "mingru" else kind(d_in, self.d_model)
+        if self.cell == "mingru":
+            return MinGRU(d_in, self.d_model, self.mingru_form)
+        return CELLS[self.cell_name](d_in, self.d_model)
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain JSON. `device` is left out: it belongs to a machine, not to a model."""

@@ -129,8 +129,8 @@ def replace_at(values: Tensor, mask: Bool[Tensor, "*batch pos"]) -> HookFunction
     """
 
     def edit(value: Tensor, hook: HookPoint) -> Tensor:
-        axis, first = position_axis(hook), _first_position(hook)
-        here = slice(first, first + value.shape[axis])
+        axis = position_axis(hook)
+        here = positions_seen(value, hook)
         chosen = mask[..., here].to(value.device)
         if chosen.ndim == 2:
             chosen = chosen.view(len(chosen), *[1] * (axis - 1), -1)
@@ -138,6 +138,12 @@ def replace_at(values: Tensor, mask: Bool[Tensor, "*batch pos"]) -> HookFunction
         return torch.where(chosen, values.narrow(axis, here.start, value.shape[axis]).to(value), value)
 
     return edit
+
+
+def positions_seen(value: Tensor, hook: HookPoint) -> slice:
+    """Which positions of the sequence a hook's value covers: one step, the newest of a generation, or all."""
+    first = _first_position(hook)
+    return slice(first, first + value.shape[position_axis(hook)])
 
 
 def _first_position(hook: HookPoint) -> int:

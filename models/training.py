@@ -170,8 +170,8 @@ class _Loop:
     def _step_zero(self) -> dict[str, Any]:
         line = {"step": 0, "tokens": 0} | self._heldout(everything=False)
         if self.test_set and self.train_set.keys() == {"input", "mask"} and not self.task:
-            parts = [(part["input"], part["mask"]) for part in (self.train_set, self.test_set)]
-            line |= ngram_losses(*parts, self.model.cfg.d_vocab)
+            train_set, test_set = ((part["input"], part["mask"]) for part in (self.train_set, self.test_set))
+            line |= ngram_losses(train_set, test_set, self.model.cfg.d_vocab)
         return line
 
     def _heldout(self, *, everything: bool) -> dict[str, float]:

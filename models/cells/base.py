@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import ClassVar
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor, nn
 
 from models.hooks import attached
@@ -50,6 +50,11 @@ class Cell(nn.Module, ABC):
     def fused(self, x: Input, state: State) -> tuple[Hidden, State]:
         """All steps, past the hooks."""
 
+    def fused_up_to(self, x: Input, state: State, length: Int[Tensor, " batch"]) -> tuple[Hidden, State]:
+        """The same, with the state after each row's own last step."""
+        hidden, _ = self.fused(x, state)
+        return hidden, (hidden[torch.arange(len(x), device=x.device), length - 1],)
+
     @abstractmethod
     def reset_parameters(self, generator: Generator | None = None) -> None:
         """Draw the weights anew."""
@@ -65,23 +70,23 @@ class Cell(nn.Module, ABC):
         reverse: bool = False,
         mask: Bool[Tensor, "batch pos"] | None = None,
     ) -> tuple[Hidden, State]:
-        """The hidden state `h` after each step, and the whole state after the last.
+        """The hidden state `h` after each step, and the whole state after the last real one.
 
         Args:
             x: the inputs.
             state: the state before the first step; zeros where it is None.
             reverse: run from the last real position to the first.
-            mask: which positions are real; needed only to run in reverse over padding, which stands at the end.
+            mask: which positions are real; padding stands at the end. None where all are, or where nobody asks for
+                the last state of rows that run forward.
         """
         state = self.zeros(len(x), x) if state is None else state
         points = {name: point for name in self.values if attached(point := getattr(self, f"hook_{name}"))}
         if points or not self.has_kernel:
             return self._explicit(x, state, points, reverse, mask)
-        if not reverse:
-            return self.fused(x, state)
-        order = _reversed_order(x, mask)
-        hidden, state = self.fused(x.gather(1, order.expand_as(x)), state)
-        return hidden.gather(1, order.expand_as(hidden)), state
+        order = _reversed_order(x, mask) if reverse else None
+        x = x if order is None else x.gather(1, order.expand_as(x))
+        hidden, state = self.fused(x, state) if mask is None else self.fused_up_to(x, state, mask.sum(1))
+        return hidden if order is None else hidden.gather(1, order.expand_as(hidden)), state
 
     @property
     def has_kernel(self) -> bool:
@@ -102,7 +107,7 @@ class Cell(nn.Module, ABC):
                 return points[name].at(value, t) if name in points else value
 
             new = self.step(projected[t], state, at)
-            if reverse and mask is not None:  # nothing has happened yet where there is padding
+            if mask is not None:  # nothing happens where there is padding
                 real = mask[:, t, None]
                 new = tuple(torch.where(real, after, before) for after, before in zip(new, state, strict=True))
             state = new

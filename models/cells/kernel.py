@@ -31,22 +31,22 @@ class KernelCell(Cell):
     @property
     def W_ih(self) -> Weight:
         """`[gates·d_hidden, d_in]`."""
-        return self.kernel.weight_ih_l0
+        return self.kernel.get_parameter("weight_ih_l0")
 
     @property
     def W_hh(self) -> Weight:
         """`[gates·d_hidden, d_hidden]`."""
-        return self.kernel.weight_hh_l0
+        return self.kernel.get_parameter("weight_hh_l0")
 
     @property
     def b_ih(self) -> Tensor:
         """`[gates·d_hidden]`."""
-        return self.kernel.bias_ih_l0
+        return self.kernel.get_parameter("bias_ih_l0")
 
     @property
     def b_hh(self) -> Tensor:
         """`[gates·d_hidden]`."""
-        return self.kernel.bias_hh_l0
+        return self.kernel.get_parameter("bias_hh_l0")
 
     def reset_parameters(self, generator: Generator | None = None) -> None:
         """Uniform within ±1/√d_hidden, as PyTorch draws them."""
@@ -58,6 +58,9 @@ class KernelCell(Cell):
         return nn.functional.linear(x, self.W_ih, self.b_ih)
 
     def fused(self, x: Input, state: State) -> tuple[Hidden, State]:
+        return self._run(x, state)
+
+    def _run(self, x: Any, state: State) -> tuple[Any, State]:
         start: Any = tuple(s[None].contiguous() for s in state)
         # cuDNN refuses to run backward through a layer in evaluation mode.
         plain = x.is_cuda and not self.training and torch.is_grad_enabled()

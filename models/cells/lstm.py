@@ -1,10 +1,11 @@
 """Long short-term memory (Hochreiter and Schmidhuber 1997; with the forget gate of Gers et al. 2000)."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from models.cells.base import At, State
+from models.cells.base import At, Hidden, Input, State
 from models.cells.kernel import KernelCell
 
 
@@ -28,3 +29,12 @@ class LSTM(KernelCell):
         i, f, g, o = at("i", i.sigmoid()), at("f", f.sigmoid()), at("g", g.tanh()), at("o", o.sigmoid())
         c = at("c", torch.addcmul(i * g, f, c))
         return at("h", o * c.tanh()), c
+
+    def fused_up_to(self, x: Input, state: State, length: Int[Tensor, " batch"]) -> tuple[Hidden, State]:
+        length = length.cpu()
+        if int(length.min()) == x.shape[1]:
+            return self.fused(x, state)
+        # The memory c of earlier steps is nowhere in the kernel's output: it must itself know where a row ends.
+        packed = pack_padded_sequence(x, length, batch_first=True, enforce_sorted=False)
+        hidden, last = self._run(packed, state)
+        return pad_packed_sequence(hidden, batch_first=True, total_length=x.shape[1])[0], last

@@ -39,11 +39,12 @@ def recur_doubling(keep_logit: Hidden, write_logit: Hidden, cand: Hidden, h0: Te
 def recur_log(keep_logit: Hidden, write_logit: Hidden, cand: Hidden, h0: Tensor) -> Hidden:
     """The same in logarithms (Heinsen 2023; Feng et al. 2024, appendix B), for candidates above zero.
 
-    What is left of h₀ is added by itself: the logarithm of a zero would have no gradient.
+    What is left of h₀ is added by itself: the logarithm of a zero would have no gradient. Sums of logarithms run to
+    hundreds, whose rounding in float32 would show in what is left of them, so they are taken in float64.
     """
-    kept = logsigmoid(keep_logit).cumsum(1)
-    written = torch.logcumsumexp(logsigmoid(write_logit) + cand.log() - kept, 1)
-    return (kept + written).exp() + kept.exp() * h0[:, None]
+    kept = logsigmoid(keep_logit.double()).cumsum(1)
+    written = torch.logcumsumexp(logsigmoid(write_logit.double()) + cand.double().log() - kept, 1)
+    return ((kept + written).exp() + kept.exp() * h0[:, None]).to(cand)
 
 
 _RECUR = {"sequential": recur_sequential, "doubling": recur_doubling, "log": recur_log}

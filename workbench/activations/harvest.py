@@ -22,8 +22,10 @@ from torch import Tensor
 
 from models.artifacts import Draft, publishing, tensor_checksums, write_json
 from models.dataset import Dataset
+from models.evaluation import accepted
 from models.progress import progress
 from models.saving import fingerprint
+from models.step_hooks import StepHookPoint
 from workbench.activations.store import DTYPES, ActivationStore
 
 STATE = "harvest.json"
@@ -41,13 +43,16 @@ def harvest(
     inputs: dict[str, str] | None = None,
     config: dict[str, Any] | None = None,
 ) -> ActivationStore:
-    """Record `hooks` at every real token of `dataset`, BOS and padding left out, in one pass.
+    """Record `hooks` at every real position of `dataset`, BOS and padding left out, in one pass.
+
+    The rows of an encoder's hooks are the positions of its source.
 
     Memory holds two shards, whatever the length of the dataset. A killed harvest, called again with the same
     arguments, goes on behind its last whole shard.
 
     Args:
-        model: a subject with TransformerLens's protocol (`cfg`, `run_with_hooks`).
+        model: a subject with TransformerLens's protocol (`cfg`, `run_with_hooks`); hooks that fire once a step of a
+            recurrence are recorded as if they fired once.
         dataset: what it reads.
         hooks: names of hooks whose value is `[batch, pos, ...]`.
         out: the artifact's folder, `RUN/activations/NAME`.
@@ -58,24 +63,26 @@ def harvest(
         config: more to be noted in the manifest, such as how `dataset` was sampled.
 
     Raises:
-        ValueError: an unknown hook or dtype, no hook at all, an empty dataset.
+        ValueError: an unknown hook or dtype, no hook at all, hooks of an encoder together with hooks of its decoder,
+            an empty dataset.
         FloatingPointError: an activation is NaN or infinite, with hook, document and position; or it does not fit
             into float16.
     """
     hooks = list(dict.fromkeys(hooks))
     _check(model, dataset, hooks, dtype)
+    rows = dataset.of_source() if _axis(model, hooks) == "source" else dataset
     inputs = inputs or {"model": fingerprint(model)} | ({"data": dataset.id} if dataset.id else {})
     config = (config or {}) | {
         "hooks": hooks,
         "dtype": dtype,
-        "positions": "real tokens after BOS",
+        "positions": "real tokens after BOS" if rows.bos is not None else "real positions",
         "n_seq": len(dataset),
-        "n_rows": dataset.n_tokens,
+        "n_rows": rows.n_tokens,
         "shard_rows": shard_rows,
         "batch_size": batch_size,
     }
     with publishing(out, "activations", inputs=inputs, config=config) as draft:
-        _Recorder(model, dataset, hooks, DTYPES[dtype], batch_size, shard_rows, draft).run()
+        _Recorder(model, dataset, rows, hooks, DTYPES[dtype], batch_size, shard_rows, draft).run()
     return ActivationStore.open(out)
 
 
@@ -85,6 +92,7 @@ class _Recorder:
 
     model: Any
     dataset: Dataset
+    rows: Dataset  # the positions that are recorded: the dataset's, or its source's
     hooks: list[str]
     dtype: torch.dtype
     batch_size: int
@@ -93,8 +101,8 @@ class _Recorder:
 
     def run(self) -> None:
         state = _read_state(self.draft)
-        rows = _row_table(self.dataset)
-        self.keep = self.dataset.counted
+        rows = _row_table(self.rows)
+        self.keep = self.rows.counted
         plan = _plan_shards(self.keep.sum(1).numpy(), self.batch_size, self.shard_rows)
         done = len(state["shards"])
         bar = progress(desc="recording", total=rows.num_rows, unit="tok", initial=sum(state["shards"]))
@@ -130,16 +138,30 @@ class _Recorder:
                 self._refuse(hook.name, batch, int(chosen[(~torch.isfinite(target)).any(1).nonzero()[0, 0]]))
 
         device = next(self.model.parameters()).device
+        given = {name: value.to(device) for name, value in self.dataset.batch(batch).items()}
+        stepwise = [name for name in self.hooks if isinstance(self.model.hook_dict[name], StepHookPoint)]
+        whole = [(name, copy) for name in self.hooks if name not in stepwise]
+        steps, collect = self._collecting(stepwise)
         self.model.run_with_hooks(
-            self.dataset.tokens[batch].to(device),
-            fwd_hooks=[(name, copy) for name in self.hooks],
+            given.pop("input"),
+            fwd_hooks=[*whole, *collect],
             return_type=None,
+            **accepted(self.model, given),
             **_stop_behind(self.model, self.hooks),
         )
+        for name, value in steps.items():
+            copy(value, self.model.hook_dict[name])
         return n
 
+    def _collecting(self, stepwise: list[str]) -> tuple[dict[str, Tensor], list]:
+        """Hooks that lay the steps of a recurrence side by side, and the dict they fill."""
+        if not stepwise:
+            return {}, []
+        cache, forward, _ = self.model.get_caching_hooks(stepwise)
+        return cache, forward
+
     def _refuse(self, hook: str, batch: slice, place: int) -> None:
-        seq, pos = divmod(place, self.dataset.tokens.shape[1])
+        seq, pos = divmod(place, self.rows.tokens.shape[1])
         doc = self.dataset.doc_table["name"][int(self.dataset.docs[batch.start + seq])].as_py()
         raise FloatingPointError(
             f"{hook} is NaN, infinite or too large for {self.dtype} in document {doc} at position {pos}."
@@ -226,9 +248,10 @@ def _row_table(dataset: Dataset) -> pa.Table:
         "doc": pa.array(docs.astype(np.int32)),
         "seq": pa.array(seq.astype(np.int32)),
         "pos": pa.array(pos.astype(np.int16)),
-        "token": pa.array(dataset.tokens[keep].numpy().astype(np.int32)),
         "split": split.take(pa.array(docs)),
     }
+    if not dataset.tokens.is_floating_point():
+        columns["token"] = pa.array(dataset.tokens[keep].numpy().astype(np.int32))
     table = pa.table(columns)
     if dataset.labels is not None:
         recorded = keep[dataset.mask].numpy()
@@ -250,6 +273,21 @@ def _check(model: Any, dataset: Dataset, hooks: list[str], dtype: str) -> None:
         raise ValueError(f"dtype is {dtype!r}: it must be one of {', '.join(DTYPES)}.")
     if dataset.n_tokens < 1:
         raise ValueError("the dataset has no token to record.")
+    _axis(model, hooks)
+
+
+def _axis(model: Any, hooks: list[str]) -> str:
+    """Whose positions the hooks' rows are: of an encoder's `source`, or, as everywhere else, of the `target`."""
+    if not hasattr(model, "position_axis"):
+        return "target"
+    axes = {name: model.position_axis(name) for name in hooks}
+    if len(set(axes.values())) > 1:
+        first = {axis: name for name, axis in axes.items()}
+        raise ValueError(
+            f"{first['source']} has a row for each source position and {first['target']} one for each of the target: "
+            "record them apart."
+        )
+    return next(iter(axes.values()))
 
 
 def _stop_behind(model: Any, hooks: Sequence[str]) -> dict[str, int]:

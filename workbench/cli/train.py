@@ -1,4 +1,4 @@
-"""`workbench train`: a corpus becomes a run's `data/`, and a subject trained on it its `model/`."""
+"""`workbench train`: a corpus or a task becomes a run's `data/`, and a subject trained on it its `model/`."""
 
 import argparse
 from collections.abc import Callable
@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's options."""
     add_run(parser)
     parser.add_argument("--recipe", default=DEFAULT_RECIPE, help=f"what to train (default: {DEFAULT_RECIPE})")
+    parser.add_argument("--list", action="store_true", help="list the recipes, and what each is known to reach")
     parser.add_argument(
         "--corpus",
         type=Path,
@@ -34,23 +35,39 @@ def run(args: argparse.Namespace) -> None:
     """What `workbench train` does and prints."""
     from models import recipes
 
+    if args.list:
+        rows = [[r.name, r.summary, r.accuracy] for r in recipes.RECIPES.values()]
+        say(args, table(["recipe", "what it is", "held-out accuracy"], rows))
+        finish(args, {"recipes": [r.name for r in recipes.RECIPES.values()]})
+        return
     recipe = recipes.get(args.recipe).with_changes(n_steps=args.steps, seed=args.seed)
+    if recipe.task is not None and args.corpus is not None:
+        raise ValueError(f"the recipe {recipe.name} learns a task of its own: leave --corpus out.")
     target = Run.create(run_path(args.run))
     data = make_data(target, recipe, args.corpus, replace=args.replace, tell=lambda text: say(args, text))
     model = make_model(target.refresh(), recipe, replace=args.replace)
     result = {"run": str(target.path), "data": data.id, "model": model.id} | last_metrics(target.path)
-    say(args, table(["held-out loss", "unigrams", "bigrams", "steps"], [[result[k] for k in SHOWN]]))
+    shown = SHOWN if recipe.task is None else SHOWN_OF_TASKS
+    say(args, table(list(shown.values()), [[result[k] for k in shown]]))
     say(args, f"next: workbench harvest --run {args.run}")
     finish(args, result)
 
 
-SHOWN = ("heldout_loss", "unigram_loss", "bigram_loss", "step")
+SHOWN = {
+    "heldout_loss": "held-out loss",
+    "unigram_loss": "unigrams",
+    "bigram_loss": "bigrams",
+    "step": "steps",
+}
+SHOWN_OF_TASKS = {"heldout_loss": "held-out loss", "heldout_accuracy": "held-out accuracy", "step": "steps"}
 
 
 def make_data(
     run: Run, recipe: Any, corpus: Path | None, *, replace: bool = False, tell: Callable[[str], None]
 ) -> Artifact:
-    """The run's dataset: the one that is there, or a corpus read, tokenized and labelled."""
+    """The run's dataset: the one that is there, or a task's examples, or a corpus read, tokenized and labelled."""
+    if recipe.task is not None:
+        return _make_examples(run, recipe, replace=replace, tell=tell)
     from models.corpus.build import build_corpus
 
     config = {
@@ -68,6 +85,16 @@ def make_data(
     return found
 
 
+def _make_examples(run: Run, recipe: Any, *, replace: bool, tell: Callable[[str], None]) -> Artifact:
+    config = recipe.data_config()
+    if standing(run, "dataset", "data", {}, config, replace=replace) is None:
+        recipe.data().save(run.path, config=config)
+        run = run.refresh()
+    found = run.find("dataset")
+    tell(f"{found.manifest.config['n_seq']:,} examples of {recipe.task.name}")
+    return found
+
+
 def describe_data(data: Artifact) -> str:
     """One line about a corpus."""
     report = data.manifest.config["report"]
@@ -80,15 +107,14 @@ def describe_data(data: Artifact) -> str:
 
 def make_model(run: Run, recipe: Any, *, replace: bool = False) -> Artifact:
     """The run's subject: the one that is there, or one trained now."""
-    from models.saving import model_config
-    from models.training import train
+    from models.training import train, training_settings
 
     dataset = run.dataset(with_labels=False)
     subject = recipe.build(dataset)
-    config = model_config(subject) | {"training": asdict(recipe.training)}
+    config = training_settings(subject, recipe.training, recipe.task)
     inputs = run.inputs(run.find("dataset"))
     if standing(run, "model", "model", inputs, config, replace=replace) is None:
-        train(subject, dataset, recipe.training, run=run.path)
+        train(subject, dataset, recipe.training, run=run.path, task=recipe.task)
         run = run.refresh()
     return run.find("model")
 
@@ -97,4 +123,5 @@ def last_metrics(run: Path) -> dict[str, Any]:
     """The last line of a run's metrics, with the baselines of the first."""
     lines = read_log(run / "model" / "metrics.jsonl")
     baselines = {k: lines[0].get(k) for k in ("unigram_loss", "bigram_loss")}
-    return {k: lines[-1].get(k) for k in ("step", "tokens", "train_loss", "heldout_loss")} | baselines
+    at_the_end = ("step", "tokens", "train_loss", "heldout_loss", "heldout_accuracy")
+    return {k: lines[-1].get(k) for k in at_the_end} | baselines

@@ -116,5 +116,6 @@ def _is_trained(path: Path, recipe: Recipe) -> bool:
 def _train(path: Path, recipe: Recipe) -> str:
     torch.set_num_threads(1)
     dataset = recipe.data()
-    train(recipe.build(dataset), dataset, recipe.training, Run.create(path).path, task=recipe.task)
+    dataset.save(Run.create(path).path, config=recipe.data_config())
+    train(recipe.build(dataset), dataset, recipe.training, path, task=recipe.task)
     return path.name

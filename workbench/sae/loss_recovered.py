@@ -1,14 +1,17 @@
 """What a subject loses when its activations pass through a dictionary, against losing them altogether."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from models.dataset import Dataset
+from models.evaluation import accepted, asked_positions
 from models.progress import progress
+from models.step_hooks import positions_seen
 from workbench.sae.base import SAE
 
 Replacement = Callable[[Float[Tensor, "n d"]], Float[Tensor, "n d"]]
@@ -23,10 +26,11 @@ def loss_recovered(
     hook_name: str | None = None,
     batch_size: int = 32,
 ) -> dict[str, float]:
-    """Cross-entropy of next tokens with the hook's activations left alone, reconstructed, and ablated.
+    """The subject's loss with the hook's activations left alone, reconstructed, and ablated.
 
-    BOS and padding are never replaced, and a prediction counts only where it is made from a real position
-    after BOS and of a real token. Mean ablation puts the mean over the very positions that are replaced.
+    The loss is the cross-entropy of next tokens, or of the dataset's targets where it has any (the squared error where
+    these are vectors). BOS and padding are never replaced, and a prediction counts only where it is made from a real
+    position after BOS and of a real token. Mean ablation puts the mean over the very positions that are replaced.
 
     Args:
         model: a hooked model: `run_with_hooks(tokens, return_type="loss", loss_per_token=True, fwd_hooks=…)`.
@@ -45,8 +49,8 @@ def loss_recovered(
             counted.
     """
     hook = _hook_of(model, sae, hook_name)
-    chunks = list(_chunks(dataset, batch_size))
-    if not any(_counted(mask).any() for _, mask in chunks):
+    chunks = [_Chunk.of(dataset, slice(i, i + batch_size), model, hook) for i in range(0, len(dataset), batch_size)]
+    if not any(chunk.counted.any() for chunk in chunks):
         raise ValueError("the dataset has no token after BOS to predict another from: loss recovered is not defined.")
     mean = _mean_activation(model, chunks, hook, sae)
     replacements: dict[str, Replacement | None] = {
@@ -56,13 +60,13 @@ def loss_recovered(
         "ce_mean": lambda x: mean.to(x).expand_as(x),
     }
     sums, count = dict.fromkeys(replacements, 0.0), 0
-    for tokens, mask in progress(chunks, desc="loss recovered", unit="batch"):
-        counted = _counted(mask)
-        count += int(counted.sum())
+    for chunk in progress(chunks, desc="loss recovered", unit="batch"):
+        count += int(chunk.counted.sum())
         for name, replace in replacements.items():
-            hooks = [] if replace is None else [(hook, _splice(replace, _replaced(mask)))]
-            losses = model.run_with_hooks(tokens, return_type="loss", loss_per_token=True, fwd_hooks=hooks)
-            sums[name] += losses[counted].double().sum().item()
+            hooks = [] if replace is None else [(hook, _splice(replace, chunk.replaced))]
+            losses = model.run_with_hooks(**chunk.given, return_type="loss", loss_per_token=True, fwd_hooks=hooks)
+            # Without targets the last position, which predicts nothing, has no loss.
+            sums[name] += losses[chunk.counted[:, : losses.shape[1]]].double().sum().item()
     ce = {name: total / count for name, total in sums.items()}
     return ce | {f"loss_recovered_{kind}": _recovered(ce, kind) for kind in ("zero", "mean")}
 
@@ -81,50 +85,50 @@ def _hook_of(model: Any, sae: SAE, hook_name: str | None) -> str:
     return hook
 
 
-def _replaced(mask: Bool[Tensor, "seq time"]) -> Bool[Tensor, "seq time"]:
-    """Real positions other than BOS, which stands first."""
-    after_bos = mask.clone()
-    after_bos[:, 0] = False
-    return after_bos
+@dataclass(frozen=True)
+class _Chunk:
+    """Some sequences: what the model is given, the positions that are replaced, and those whose loss counts."""
 
+    given: dict[str, Tensor]
+    replaced: Bool[Tensor, "seq hook_pos"]
+    counted: Bool[Tensor, "seq pos"]
 
-def _counted(mask: Bool[Tensor, "seq time"]) -> Bool[Tensor, "seq target"]:
-    """The predictions that count: made from a replaced position, of a real token."""
-    return _replaced(mask)[:, :-1] & mask[:, 1:]
-
-
-def _chunks(
-    dataset: Dataset, batch_size: int
-) -> Iterator[tuple[Int[Tensor, "batch time"], Bool[Tensor, "batch time"]]]:
-    mask = dataset.mask
-    assert mask is not None  # a `Dataset` fills in the mask of full rows
-    for start in range(0, len(dataset), batch_size):
-        rows = slice(start, start + batch_size)
-        yield dataset.tokens[rows], mask[rows]
+    @classmethod
+    def of(cls, dataset: Dataset, rows: slice, model: Any, hook: str) -> "_Chunk":
+        batch = dataset.batch(rows)
+        from_source = hasattr(model, "position_axis") and model.position_axis(hook) == "source"
+        after_bos = dataset.counted[rows]
+        targets = {name: batch[name] for name in ("targets",) if name in batch}
+        return cls(
+            given=accepted(model, batch) | targets,
+            replaced=batch["source_mask"] if from_source else after_bos,
+            counted=asked_positions(batch) & (batch["mask"] if from_source else after_bos),
+        )
 
 
 def _splice(replace: Replacement, where: Bool[Tensor, "batch time"]) -> Callable[[Tensor, Any], Tensor]:
     def edit(activation: Tensor, hook: Any) -> Tensor:
+        here = where[:, positions_seen(activation, hook)]
         edited = activation.clone()
-        rows = activation[where]
-        edited[where] = replace(rows.flatten(1)).to(activation.dtype).view_as(rows)
+        rows = activation[here]
+        edited[here] = replace(rows.flatten(1)).to(activation.dtype).view_as(rows)
         return edited
 
     return edit
 
 
-def _mean_activation(model: Any, chunks: list[tuple[Tensor, Tensor]], hook: str, sae: SAE) -> Float[Tensor, " d"]:
+def _mean_activation(model: Any, chunks: list[_Chunk], hook: str, sae: SAE) -> Float[Tensor, " d"]:
     """The mean over the positions that are replaced, in float64."""
     total, count = torch.zeros(sae.cfg.d_in, dtype=torch.float64), 0
 
     def add(activation: Tensor, hook: Any) -> None:
         nonlocal total, count
-        rows = activation[where].flatten(1)
+        rows = activation[where[:, positions_seen(activation, hook)]].flatten(1)
         sae.check_width(rows)
         total += rows.double().sum(0).cpu()
         count += len(rows)
 
-    for tokens, mask in chunks:
-        where = _replaced(mask)
-        model.run_with_hooks(tokens, return_type=None, fwd_hooks=[(hook, add)])
+    for chunk in chunks:
+        where = chunk.replaced
+        model.run_with_hooks(**chunk.given, return_type=None, fwd_hooks=[(hook, add)])
     return total / count
