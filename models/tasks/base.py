@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from models.dataset import Dataset
+from models.loss import next_tokens
 
 BOS = 0
 NOTHING = -100  # a target where nothing is asked
@@ -23,7 +24,8 @@ class Drawn:
     """Examples as arrays; see `Dataset` for what each is.
 
     Attributes:
-        truth: for each label, its value at every position; those at BOS and padding are left out.
+        truth: for each label, its value at every position, masked where there is none; what stands at BOS and
+            padding is left out of a dataset's labels.
         source_truth: the same for the positions of `source`.
     """
 
@@ -43,7 +45,8 @@ class Drawn:
 
     def dataset(self, split: str = "train") -> Dataset:
         """The examples as a dataset, each a document of its own."""
-        arrays, n = self.arrays(), len(self.tokens)
+        arrays: dict[str, Any] = {**self.arrays()}
+        n = len(self.tokens)
         made = Dataset(**arrays, doc_table=pa.table({"name": [f"{split} {i}" for i in range(n)], "split": [split] * n}))
         if self.truth:
             made.labels = _table(self.truth, made.mask.numpy(), made.counted.numpy())
@@ -72,6 +75,8 @@ class Task(ABC):
 
     def batch(self, n: int, seed: int, step: int = 0) -> dict[str, Tensor]:
         """`n` fresh examples as a subject is called with them; every step has its own."""
+        if n < 1:
+            raise ValueError(f"a batch of {n} examples was asked for: it must be at least 1.")
         arrays = self.draw(n, np.random.default_rng([seed, _BATCH, step])).arrays()
         return {"input" if name == "tokens" else name: value for name, value in arrays.items()}
 
@@ -93,15 +98,63 @@ class Task(ABC):
             raise ValueError(f"all {n_test} test examples are among the {n_train} for training: ask for fewer.")
         return join(train, test.select(new))
 
+    def hits(
+        self, output: Tensor, batch: dict[str, Tensor]
+    ) -> tuple[Bool[Tensor, "seq time"], Bool[Tensor, "seq time"]]:
+        """Where the output is right, and where anything was asked: by default, the likeliest id is the target."""
+        targets, mask = batch.get("targets"), batch.get("mask")
+        if targets is None:
+            targets = next_tokens(batch["input"], mask)
+        asked = targets != NOTHING if mask is None else mask & (targets != NOTHING)
+        return output.argmax(-1) == targets, asked
+
     def accuracy(self, output: Tensor, batch: dict[str, Tensor]) -> float:
-        """The share of what was asked that the subject's output gets right: by default, target ids hit exactly."""
-        targets = batch["targets"]
-        asked = targets != NOTHING
-        return float((output.argmax(-1) == targets)[asked].float().mean())
+        """The share of what was asked that the subject's output gets right."""
+        hit, asked = self._hits_on_cpu(output, batch)
+        return float(hit[asked].float().mean())
+
+    def exact_match(self, output: Tensor, batch: dict[str, Tensor]) -> float:
+        """The share of examples in which nothing that was asked is wrong.
+
+        With the true tokens fed back, this is also the share that greedy decoding gets right: up to its first error
+        it is fed the same.
+        """
+        hit, asked = self._hits_on_cpu(output, batch)
+        return float((hit | ~asked).all(1).float().mean())
+
+    def _hits_on_cpu(self, output: Tensor, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        return self.hits(output.detach().cpu(), {name: value.cpu() for name, value in batch.items()})
 
     def to_dict(self) -> dict[str, Any]:
         """The task as plain JSON: its name and its difficulty."""
         return {"name": self.name} | asdict(self)  # type: ignore[call-overload]
+
+
+def check_at_least(task: Task, **least: float) -> None:
+    """`ValueError` if a field of the task is less than it may be."""
+    for name, low in least.items():
+        if not getattr(task, name) >= low:
+            raise ValueError(f"{name} is {getattr(task, name)}: it must be at least {low}.")
+
+
+def check_share(task: Task, *names: str) -> None:
+    """`ValueError` if a field of the task is not between 0 and 1."""
+    for name in names:
+        if not 0 <= getattr(task, name) <= 1:
+            raise ValueError(f"{name} is {getattr(task, name)}: it must be between 0 and 1.")
+
+
+def check_among(task: Task, name: str, known: tuple[str, ...]) -> None:
+    """`ValueError` if a field of the task is none of the words it may be."""
+    if getattr(task, name) not in known:
+        raise ValueError(f"{name} {getattr(task, name)!r} is unknown: there are {' and '.join(known)}.")
+
+
+def check_lengths(task: Task, low: str, high: str, least: int = 1) -> None:
+    """`ValueError` if two fields of the task are not the ends of a range that starts at `least` or above."""
+    first, last = getattr(task, low), getattr(task, high)
+    if not least <= first <= last:
+        raise ValueError(f"{low} is {first} and {high} {last}: they must be at least {least}, and in this order.")
 
 
 def join(train: Dataset, test: Dataset) -> Dataset:
@@ -133,5 +186,5 @@ def _table(truth: dict[str, np.ndarray], real: np.ndarray, counted: np.ndarray) 
 
 
 def _column(values: np.ndarray, skipped: np.ndarray) -> pa.Array:
-    column = pa.array(values, mask=skipped)
+    column = pa.array(np.ma.getdata(values), mask=skipped | np.ma.getmaskarray(values))
     return column.dictionary_encode() if pa.types.is_string(column.type) else column
