@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from models import Dataset, Transformer, TransformerConfig
+from models import Dataset, Recurrent, RecurrentConfig, Transformer, TransformerConfig
 from models.artifacts import ArtifactError
 from workbench.activations import ActivationStore, harvest
 from workbench.activations.harvest import _Writer
@@ -185,3 +185,41 @@ def test_a_truncated_shard_is_named_not_crashed_on(tmp_path):
     shard.write_bytes(shard.read_bytes()[:-100])
     with pytest.raises(ArtifactError, match=r"shard .*shard-00000.safetensors is cut short"):
         ActivationStore.open(made.path)[HOOKS[0]][:10]
+
+
+class TestRecurrentSubjects:
+    """A hook that fires once a step is recorded like one that fires once."""
+
+    HOOKS = ("blocks.0.rnn.hook_update", "blocks.0.rnn.hook_h", "blocks.0.hook_out")
+
+    def subject(self, **kwargs):
+        return Recurrent(RecurrentConfig(**({"cell": "gru", "d_model": 8, "d_vocab": 40} | kwargs)))
+
+    @pytest.mark.parametrize("bidirectional", [False, True])
+    def test_every_row_is_the_step_of_its_position(self, tmp_path, bidirectional):
+        subject = self.subject(bidirectional=bidirectional)
+        store = harvest(subject, data(), self.HOOKS, tmp_path / "a", batch_size=4, shard_rows=60)
+        _, cache = subject.run_with_cache(data().tokens, mask=data().mask, return_type=None)
+        for hook in self.HOOKS:
+            torch.testing.assert_close(store[hook][:], cache[hook][data().counted])
+        states = cache["blocks.0.rnn.hook_h"][data().counted]
+        torch.testing.assert_close(store["blocks.0.hook_out"][:][:, :8], states)
+
+    def test_nan_at_a_step_is_named_with_its_position(self, tmp_path):
+        subject = self.subject()
+        with torch.no_grad():
+            subject.embed.W_E[data().tokens[0, 3]] = torch.nan
+        first = int((data().tokens == data().tokens[0, 3]).nonzero()[0, 1])
+        with pytest.raises(FloatingPointError, match=f"hook_h is NaN.* in document doc 0 at position {first}"):
+            harvest(subject, data(), ["blocks.0.rnn.hook_h"], tmp_path / "a")
+
+    def test_vectors_are_recorded_from_the_first_step(self, tmp_path):
+        subject = self.subject(d_vocab=None, d_in=2, d_out=1)
+        inputs = torch.randn(6, 5, 2)
+        labels = pa.table({"x": pa.array(inputs[..., 0].flatten().numpy())})
+        store = harvest(subject, Dataset(inputs, labels=labels), ["blocks.0.rnn.hook_h"], tmp_path / "a")
+        _, cache = subject.run_with_cache(inputs)
+        torch.testing.assert_close(store["blocks.0.rnn.hook_h"][:], cache["blocks.0.rnn.hook_h"].flatten(0, 1))
+        rows = store.rows.to_table()
+        assert rows["pos"].to_pylist() == [0, 1, 2, 3, 4] * 6
+        assert rows["x"].to_numpy() == pytest.approx(inputs[..., 0].flatten().numpy())

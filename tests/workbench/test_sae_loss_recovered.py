@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models import Dataset, Transformer, TransformerConfig
+from models import Dataset, Recurrent, RecurrentConfig, Transformer, TransformerConfig
 from workbench.sae import SAEConfig, TopK, build_sae, loss_recovered
 
 HOOK = "blocks.0.mlp.hook_post"
@@ -111,3 +111,30 @@ def test_what_cannot_be_measured_is_refused_in_one_sentence(model, dataset):
     only_bos = Dataset(tokens=torch.zeros(2, 12, dtype=torch.int64), mask=torch.arange(12)[None] < torch.ones(2, 1))
     with pytest.raises(ValueError, match="no token after BOS"):
         measured(model, identity(), only_bos)
+
+
+def test_a_recurrence_is_spliced_step_by_step(dataset):
+    """Zero ablation empties the state after every step but BOS, so that no later one remembers anything."""
+    subject = Recurrent(RecurrentConfig(cell="gru", d_model=D_MLP, d_vocab=20))
+    hook = "blocks.0.rnn.hook_h"
+    got = measured(subject, identity(), dataset, hook_name=hook)
+    assert got["ce_sae"] == pytest.approx(got["ce_clean"], abs=1e-5)
+    losses = subject.run_with_hooks(
+        dataset.tokens,
+        mask=dataset.mask,
+        return_type="loss",
+        loss_per_token=True,
+        fwd_hooks=[(hook, lambda h, hook: h * 0 if hook.ctx["t"] else h)],
+    )
+    counted = dataset.counted[:, :-1] & dataset.mask[:, 1:]
+    assert got["ce_zero"] == pytest.approx(float(losses[counted].mean()), abs=1e-5)
+
+
+def test_targets_are_what_is_lost_where_there_are_any():
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(4, 6, 2, generator=generator)
+    data = Dataset(inputs, targets=torch.randn(4, 6, 3, generator=generator))
+    subject = Recurrent(RecurrentConfig(cell="rnn", d_model=D_MLP, d_in=2, d_out=3))
+    got = measured(subject, identity(), data, hook_name="blocks.0.hook_out")
+    assert got["ce_clean"] == pytest.approx(float(subject(**data.batch(slice(None)), return_type="loss")), abs=1e-5)
+    assert got["ce_sae"] == pytest.approx(got["ce_clean"], abs=1e-5)
