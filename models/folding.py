@@ -1,10 +1,13 @@
 """Folding the norms' gains and biases, and what they ignore, into the weights around them."""
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import einops
 import torch
 from torch import Tensor
+
+from models.transformer_config import TransformerConfig
 
 if TYPE_CHECKING:
     from models.transformer import Transformer
@@ -14,7 +17,23 @@ _READERS = {
     "ln1": [("attn.W_Q", "attn.b_Q"), ("attn.W_K", "attn.b_K"), ("attn.W_V", "attn.b_V")],
     "ln2": [("mlp.W_in", "mlp.b_in")],
 }
+_GATED = {"ln2": [("mlp.W_in", "mlp.b_in"), ("mlp.W_gate", "mlp.b_gate")]}
+_AFTER_SOLU = {"mlp.ln": [("mlp.W_out", "mlp.b_out")]}
 _WRITERS = ("attn.W_O", "attn.b_O", "mlp.W_out", "mlp.b_out")
+
+
+def folded_config(cfg: TransformerConfig, center_writing_weights: bool) -> TransformerConfig:
+    """The shape of `model.folded()`."""
+    kind, positions = cfg.normalization_type, cfg.positional_embedding_type
+    centred = _is_centred(cfg, center_writing_weights)
+    return dataclasses.replace(
+        cfg,
+        normalization_type=None if kind is None else kind.removesuffix("Pre") + "Pre",
+        layer_norm_folding=True,
+        # A gain folded into the unembedding must not reach the embedding.
+        tie_word_embeddings=False,
+        positional_embedding_type="standard" if centred and positions == "sinusoidal" else positions,
+    )
 
 
 @torch.no_grad()
@@ -27,22 +46,35 @@ def folded_weights(
     and `c` it computes the same of x̂ alone. A pattern's rows sum to one, so a head writes `b_V W_O` whatever it
     attends to. Sums are taken in float64.
     """
+    cfg = model.cfg
     weights = {name: value.detach().double() for name, value in model.state_dict().items()}
-    norms = [(f"blocks.{layer}.", norm) for layer in range(model.cfg.n_layers) for norm in _READERS]
-    for prefix, norm in norms:
-        _fold(weights, prefix + norm, [(prefix + weight, prefix + bias) for weight, bias in _READERS[norm]])
+    if cfg.tie_word_embeddings:
+        weights["unembed.W_U"] = weights["embed.W_E"].T
+    centred = _is_centred(cfg, center_writing_weights)
+    if centred and cfg.positional_embedding_type == "sinusoidal":
+        weights["pos_embed.W_pos"] = model.W_pos.double()
+    readers = _READERS | (_GATED if cfg.gated_mlp else {})
+    # Without a norm in the stream there is none without gains either, which the copy could be given.
+    readers |= _AFTER_SOLU if cfg.normalization_type is not None else {}
+    for prefix in (f"blocks.{layer}." for layer in range(cfg.n_layers)):
+        for norm, reads in readers.items():
+            _fold(weights, prefix + norm, [(prefix + weight, prefix + bias) for weight, bias in reads])
     _fold(weights, "ln_final", [("unembed.W_U", "unembed.b_U")])
     if fold_value_biases:
-        for layer in range(model.cfg.n_layers):
+        for layer in range(cfg.n_layers):
             _fold_value_bias(weights, f"blocks.{layer}.attn")
-    if center_writing_weights and model.cfg.normalization_type in ("LN", "LNPre"):
+    if centred:
         for name in weights:
             if name in ("embed.W_E", "pos_embed.W_pos") or name.endswith(_WRITERS):
                 weights[name] = weights[name] - weights[name].mean(-1, keepdim=True)
     if center_unembed:
         for name in ("unembed.W_U", "unembed.b_U"):
             weights[name] = weights[name] - weights[name].mean(-1, keepdim=True)
-    return {name: value.to(model.cfg.dtype) for name, value in weights.items()}
+    return {name: value.to(cfg.dtype) for name, value in weights.items()}
+
+
+def _is_centred(cfg: TransformerConfig, center_writing_weights: bool) -> bool:
+    return center_writing_weights and cfg.normalization_type in ("LN", "LNPre")
 
 
 def _fold(weights: dict[str, Tensor], norm: str, readers: list[tuple[str, str]]) -> None:

@@ -23,6 +23,13 @@ class TextMethods:
             raise ValueError("this model has no tokenizer: give it token ids, or set model.tokenizer.")
         return self.tokenizer
 
+    def read_input(self, input: Tensor | str | list[str], mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Tokens `[batch, pos]` of tokens or text, and where they are real if that is known."""
+        if isinstance(input, Tensor):
+            return (input[None] if input.ndim == 1 else input), mask
+        tokens, real = self.encode_texts([input] if isinstance(input, str) else input)
+        return tokens, real if mask is None else mask
+
     def encode_texts(
         self, texts: list[str], prepend_bos: bool | None = None
     ) -> tuple[Int[Tensor, "batch pos"], Bool[Tensor, "batch pos"]]:
@@ -79,6 +86,8 @@ def _stacked(part: str, name: str, shape: str) -> property:
     def stack(self: "WeightMethods") -> Tensor:
         if part == "mlp" and self.cfg.attn_only:
             raise ValueError(f"this model is attention-only: it has no {name}.")
+        if name.endswith("_gate") and not self.cfg.gated_mlp:
+            raise ValueError(f"this model's MLPs are not gated: it has no {name}.")
         return torch.stack([getattr(getattr(block, part), name) for block in self.blocks])
 
     return property(stack, doc=f"`[{shape}]`, stacked over layers.")
@@ -89,10 +98,10 @@ class WeightMethods:
 
     cfg: Any
     blocks: Any
+    pos_embed: Any
     tokenizer: Tokenizer | None
 
     W_E = _own("embed", "W_E", "d_vocab, d_model")
-    W_pos = _own("pos_embed", "W_pos", "n_ctx, d_model")
     W_U = _own("unembed", "W_U", "d_model, d_vocab")
     b_U = _own("unembed", "b_U", "d_vocab")
     W_Q = _stacked("attn", "W_Q", "layer, head, d_model, d_head")
@@ -105,8 +114,17 @@ class WeightMethods:
     b_O = _stacked("attn", "b_O", "layer, d_model")
     W_in = _stacked("mlp", "W_in", "layer, d_model, d_mlp")
     W_out = _stacked("mlp", "W_out", "layer, d_mlp, d_model")
+    W_gate = _stacked("mlp", "W_gate", "layer, d_model, d_mlp")
+    b_gate = _stacked("mlp", "b_gate", "layer, d_mlp")
     b_in = _stacked("mlp", "b_in", "layer, d_mlp")
     b_out = _stacked("mlp", "b_out", "layer, d_model")
+
+    @property
+    def W_pos(self) -> Float[Tensor, "n_ctx d_model"]:
+        """The positions that are added to the embedding, learned or fixed."""
+        if self.pos_embed is None:
+            raise ValueError(f"positions are {self.cfg.positional_embedding_type!r}: this model has no W_pos.")
+        return self.pos_embed.W_pos
 
     @property
     def QK(self) -> FactoredMatrix:

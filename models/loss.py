@@ -33,10 +33,10 @@ def next_tokens(tokens: Int[Tensor, "batch pos"], mask: Tensor | None = None) ->
 
 def token_losses(
     logits: Float[Tensor, "batch pos d_vocab"], targets: Int[Tensor, "batch pos"]
-) -> Float[Tensor, "batch pos_but_last"]:
-    """Cross-entropy of each position but the last, in nats; 0 where nothing is predicted."""
+) -> Float[Tensor, "batch pos"]:
+    """Cross-entropy of each position, in nats; 0 where nothing is predicted."""
     loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none")
-    return loss.view(targets.shape)[:, :-1]
+    return loss.view(targets.shape)
 
 
 def mean_loss(logits: Float[Tensor, "batch pos d_vocab"], targets: Int[Tensor, "batch pos"]) -> Float[Tensor, ""]:

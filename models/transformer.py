@@ -1,7 +1,6 @@
 """`Transformer`: decoder-only, with TransformerLens's weights and hooks."""
 
 import dataclasses
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,22 +12,21 @@ from torch import Generator, Tensor, nn
 from transformer_lens.hook_points import HookPoint
 
 from models.attention import Attention
-from models.folding import folded_weights
+from models.feed_forward import MLP, GatedMLP
+from models.folding import folded_config, folded_weights
+from models.generation import Generation
 from models.hooks import HookedModel, attached
+from models.key_values import KeyValueCache, KeyValues
 from models.lens_contract import TextMethods, WeightMethods
-from models.loss import mean_loss, next_tokens, token_losses, unembedded_loss
+from models.loss import IGNORED, mean_loss, token_losses, unembedded_loss
 from models.normalization import make_norm
+from models.positions import PosEmbed, SinusoidalPosEmbed
+from models.readout import asked_for, checked_tokens
 from models.transformer_config import TransformerConfig
 
 __all__ = ["Transformer", "TransformerConfig"]
 
 Stream = Float[Tensor, "batch pos d_model"]
-_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "gelu": F.gelu,
-    "gelu_new": lambda x: F.gelu(x, approximate="tanh"),
-    "relu": F.relu,
-    "silu": F.silu,
-}
 
 
 class Embed(nn.Module):
@@ -44,51 +42,6 @@ class Embed(nn.Module):
 
     def forward(self, tokens: Int[Tensor, "batch pos"]) -> Stream:
         return F.embedding(tokens, self.W_E)
-
-
-class PosEmbed(nn.Module):
-    """Learned positions, `W_pos [n_ctx, d_model]`."""
-
-    def __init__(self, cfg: TransformerConfig) -> None:
-        super().__init__()
-        self.std = cfg.initializer_range
-        self.W_pos = nn.Parameter(torch.empty(cfg.n_ctx, cfg.d_model))
-
-    def reset_parameters(self, generator: Generator | None = None) -> None:
-        nn.init.normal_(self.W_pos, std=self.std, generator=generator)
-
-    def forward(self, tokens: Int[Tensor, "batch pos"]) -> Stream:
-        batch, length = tokens.shape
-        return self.W_pos[:length].expand(batch, -1, -1)
-
-
-class MLP(nn.Module):
-    """`act(x W_in + b_in) W_out + b_out`, `W_in [d_model, d_mlp]`, `W_out [d_mlp, d_model]`.
-
-    `hook_pre` and `hook_post [batch, pos, d_mlp]` lie before and after the activation.
-    """
-
-    def __init__(self, cfg: TransformerConfig) -> None:
-        super().__init__()
-        self.cfg = cfg
-        self.W_in = nn.Parameter(torch.empty(cfg.d_model, cfg.d_mlp))
-        self.b_in = nn.Parameter(torch.empty(cfg.d_mlp))
-        self.W_out = nn.Parameter(torch.empty(cfg.d_mlp, cfg.d_model))
-        self.b_out = nn.Parameter(torch.empty(cfg.d_model))
-        self.act = _ACTIVATIONS[cfg.act_fn]
-        self.hook_pre = HookPoint()
-        self.hook_post = HookPoint()
-
-    def reset_parameters(self, generator: Generator | None = None) -> None:
-        std = self.cfg.initializer_range
-        nn.init.normal_(self.W_in, std=std, generator=generator)
-        nn.init.normal_(self.W_out, std=std / math.sqrt(2 * self.cfg.n_layers), generator=generator)
-        nn.init.zeros_(self.b_in)
-        nn.init.zeros_(self.b_out)
-
-    def forward(self, x: Stream) -> Stream:
-        pre = self.hook_pre(F.linear(x, self.W_in.T, self.b_in))
-        return F.linear(self.hook_post(self.act(pre)), self.W_out.T, self.b_out)
 
 
 class Block(nn.Module):
@@ -108,13 +61,17 @@ class Block(nn.Module):
             self.hook_resid_mid = HookPoint()
             self.hook_mlp_in = HookPoint()
             self.ln2 = make_norm(cfg.normalization_type, cfg.d_model, cfg.eps)
-            self.mlp = MLP(cfg)
+            self.mlp = GatedMLP(cfg) if cfg.gated_mlp else MLP(cfg)
             self.hook_mlp_out = HookPoint()
         self.hook_resid_post = HookPoint()
 
-    def forward(self, resid: Stream) -> Stream:
+    def forward(
+        self, resid: Stream, past: KeyValues | None = None, at: Int[Tensor, " asked"] | None = None
+    ) -> Float[Tensor, "batch _ d_model"]:
+        """The stream after the block; where `at` is given, only at these positions, the others being read from."""
         resid = self.hook_resid_pre(resid)
-        resid = resid + self.hook_attn_out(self.attn(resid, self.ln1))
+        attn_out = self.hook_attn_out(self.attn(resid, self.ln1, past=past, at=at))
+        resid = (resid if at is None else resid[:, at]) + attn_out
         if self.mlp is not None:
             resid = self.hook_resid_mid(resid)
             # A copy where a hook may write into it: the residual stream itself goes past the MLP.
@@ -140,11 +97,31 @@ class Unembed(nn.Module):
         return F.linear(resid, self.W_U.T, self.b_U)
 
 
-class Transformer(TextMethods, WeightMethods, HookedModel):
+class TiedUnembed(nn.Module):
+    """An unembedding whose `W_U` is `W_E` of the embedding; `b_U [d_vocab]` is its own."""
+
+    def __init__(self, embed: Embed) -> None:
+        super().__init__()
+        # In a tuple, so that the weight is registered, saved and trained once: as the embedding's.
+        self._tied_to = (embed,)
+        self.b_U = nn.Parameter(torch.empty(len(embed.W_E)))
+
+    @property
+    def W_U(self) -> Float[Tensor, "d_model d_vocab"]:
+        return self._tied_to[0].W_E.T
+
+    def reset_parameters(self, generator: Generator | None = None) -> None:
+        nn.init.zeros_(self.b_U)
+
+    forward = Unembed.forward
+
+
+class Transformer(TextMethods, WeightMethods, Generation, HookedModel):
     """A decoder-only transformer (Radford et al. 2019) that TransformerLens's own tools can read.
 
     A hook that nobody uses costs nothing: attention and norms run fused until a hook that needs their inner
-    values is attached. `tokenizer` is None until one is set.
+    values is attached, and where a loss asks few positions the last block runs at these alone until one of its hooks
+    is. `tokenizer` is None until one is set.
     """
 
     tokenizer: Tokenizer | None
@@ -155,11 +132,15 @@ class Transformer(TextMethods, WeightMethods, HookedModel):
         self.tokenizer = None
         self.embed = Embed(cfg)
         self.hook_embed = HookPoint()
-        self.pos_embed = PosEmbed(cfg)
-        self.hook_pos_embed = HookPoint()
+        self.pos_embed: PosEmbed | SinusoidalPosEmbed | None = None
+        if cfg.positional_embedding_type in ("standard", "sinusoidal"):
+            learned = cfg.positional_embedding_type == "standard"
+            table = PosEmbed(cfg.n_ctx, cfg.d_model, cfg.initializer_range) if learned else None
+            self.pos_embed = table or SinusoidalPosEmbed(cfg.n_ctx, cfg.d_model)
+            self.hook_pos_embed = HookPoint()
         self.blocks = nn.ModuleList(Block(cfg) for _ in range(cfg.n_layers))
         self.ln_final = make_norm(cfg.normalization_type, cfg.d_model, cfg.eps)
-        self.unembed = Unembed(cfg)
+        self.unembed = TiedUnembed(self.embed) if cfg.tie_word_embeddings else Unembed(cfg)
         self.init_weights(cfg.seed)
         self.to(device=cfg.device, dtype=cfg.dtype)
         self.setup()
@@ -188,6 +169,7 @@ class Transformer(TextMethods, WeightMethods, HookedModel):
         loss_per_token: bool = False,
         stop_at_layer: int | None = None,
         mask: Tensor | None = None,
+        targets: Tensor | None = None,
     ) -> Any:
         """Run the model.
 
@@ -196,72 +178,91 @@ class Transformer(TextMethods, WeightMethods, HookedModel):
             return_type: `"logits"`: `[batch, pos, d_vocab]`. `"loss"`: mean cross-entropy of the next token, in
                 nats, differentiable once. `"both"`: the pair, as often as you like. None: nothing, for those who
                 only want the hooks.
-            loss_per_token: the loss as `[batch, pos − 1]`, 0 where the next token is not real.
+            loss_per_token: the loss as `[batch, pos − 1]`, 0 where the next token is not real; with `targets` as
+                `[batch, pos]`, 0 where nothing is asked.
             stop_at_layer: return the residual stream `[batch, pos, d_model]` that enters this block; −1 is the
                 last block.
             mask: bool `[batch, pos]`, True where a token is real; only real next tokens count in the loss. Padding
                 must be at the end of a row, where no real token sees it.
+            targets: ids `[batch, pos]` that take the place of the next tokens in the loss, −100 where nothing is asked.
 
         Raises:
-            ValueError: the input is empty, longer than `n_ctx`, or has ids outside the vocabulary; the mask does not
-                fit it; or `return_type` or `stop_at_layer` names nothing.
+            ValueError: the input is empty, longer than `n_ctx`, or has ids outside the vocabulary; mask or targets do
+                not fit it, or ask nothing; or `return_type` or `stop_at_layer` names nothing.
         """
-        if return_type not in ("logits", "loss", "both", None):
-            raise ValueError(f"return_type {return_type!r} is unknown: there are logits, loss, both and None.")
         if stop_at_layer is not None and abs(stop_at_layer) > self.cfg.n_layers:
             raise ValueError(f"stop_at_layer is {stop_at_layer}, but this model has {self.cfg.n_layers} layers.")
-        if isinstance(input, Tensor):
-            tokens = self._checked(input[None] if input.ndim == 1 else input)
-        else:
-            ids, real = self.encode_texts([input] if isinstance(input, str) else input)
-            tokens, mask = self._checked(ids), real if mask is None else mask
-        targets = None
-        if stop_at_layer is None and return_type in ("loss", "both"):
-            targets = next_tokens(tokens, None if mask is None else mask.to(tokens.device))
+        if targets is not None and targets.is_floating_point():
+            raise ValueError(f"targets must be token ids, integers [batch, pos], not {targets.dtype}.")
+        tokens, mask = self.read_input(input, mask)
+        tokens = checked_tokens(tokens, self.cfg.d_vocab, self.cfg.n_ctx, self.cfg.device)
+        asked = None
+        if stop_at_layer is None:
+            asked = asked_for(tokens, mask, targets, return_type, self.cfg.d_vocab)
+        mean_only = return_type == "loss" and not loss_per_token
+        at = self._asked_positions(asked) if asked is not None and targets is not None and mean_only else None
         resid = self._embed(tokens)
-        for block in self.blocks[:stop_at_layer]:
-            resid = block(resid)
+        for depth, block in enumerate(self.blocks[:stop_at_layer]):
+            resid = block(resid, at=at if depth == self.cfg.n_layers - 1 else None)
         if stop_at_layer is not None:
             return resid
         resid = self.ln_final(resid)
-        if targets is not None and return_type == "loss" and not loss_per_token:
-            return unembedded_loss(resid, self.W_U, self.b_U, targets)
+        if asked is not None and mean_only:
+            return unembedded_loss(resid, self.unembed.W_U, self.b_U, asked if at is None else asked[:, at])
         if return_type is None:
             return None
         logits = self.unembed(resid)
-        if targets is None:
+        if asked is None:
             return logits
-        loss = token_losses(logits, targets) if loss_per_token else mean_loss(logits, targets)
+        if not loss_per_token:
+            return logits, mean_loss(logits, asked)
+        loss = token_losses(logits, asked)
+        loss = loss if targets is not None else loss[:, :-1]
         return loss if return_type == "loss" else (logits, loss)
 
-    def _embed(self, tokens: Int[Tensor, "batch pos"]) -> Stream:
+    @torch.no_grad()
+    def run_steps(
+        self, input: Tensor, state: KeyValueCache | None = None
+    ) -> tuple[Float[Tensor, "batch new d_vocab"], KeyValueCache]:
+        """Go on from `state`: the logits at the given tokens `[batch, new]`, and the state after them.
+
+        Hooks see the new positions alone; the state that went in is used up. No gradients are kept.
+
+        Raises:
+            ValueError: there are no tokens, some are outside the vocabulary, or all of them are more than `n_ctx`.
+        """
+        state = KeyValueCache(self.cfg.n_layers) if state is None else state
+        room = self.cfg.n_ctx - state.length
+        if input.shape[-1] > room:
+            raise ValueError(f"{state.length} tokens have been read: {room} more fit, not {input.shape[-1]}.")
+        resid = self._embed(checked_tokens(input, self.cfg.d_vocab, room, self.cfg.device), state.length)
+        for block, past in zip(self.blocks, state.layers, strict=True):
+            resid = block(resid, past)
+        return self.unembed(self.ln_final(resid)), state
+
+    def _embed(self, tokens: Int[Tensor, "batch pos"], start: int = 0) -> Stream:
         embedded = self.hook_embed(self.embed(tokens))
-        positions = self.pos_embed(tokens)
+        if self.pos_embed is None:
+            return embedded
+        positions = self.pos_embed(tokens, start)
         # A copy where a hook may write into it: these are the weights themselves.
         return embedded + self.hook_pos_embed(positions.clone() if attached(self.hook_pos_embed) else positions)
 
-    def _checked(self, tokens: Tensor) -> Int[Tensor, "batch pos"]:
-        """The tokens, on the model's device; ids are checked where that does not stop a GPU's queue."""
-        if tokens.ndim != 2 or tokens.is_floating_point():
-            raise ValueError(f"tokens must be integers [batch, pos], not {tokens.dtype} {list(tokens.shape)}.")
-        if tokens.numel() == 0:
-            raise ValueError("the input has no tokens.")
-        if tokens.shape[1] > self.cfg.n_ctx:
-            raise ValueError(f"{tokens.shape[1]} tokens are more than the {self.cfg.n_ctx} that this model can see.")
-        if tokens.device.type == "cpu":
-            low, high = (int(bound) for bound in tokens.aminmax())
-            if low < 0 or high >= self.cfg.d_vocab:
-                raise ValueError(
-                    f"token ids run from {low} to {high}, but the vocabulary is 0 to {self.cfg.d_vocab - 1}."
-                )
-        return tokens.to(self.W_E.device)
+    def _asked_positions(self, asked: Int[Tensor, "batch pos"]) -> Int[Tensor, " asked"] | None:
+        """The positions that the last block must write at for the loss; None where that is not worth choosing them."""
+        last = [*self.blocks[-1].modules(), *self.ln_final.modules()]
+        if attached(*(module for module in last if isinstance(module, HookPoint))):
+            return None
+        at = (asked != IGNORED).any(0).nonzero()[:, 0]
+        return at if 2 * len(at) <= asked.shape[1] else None
 
     def folded(
         self, center_writing_weights: bool = True, center_unembed: bool = True, fold_value_biases: bool = True
     ) -> "Transformer":
         """A copy with equal log-probabilities whose norms have no gain and bias: what reads them absorbed both.
 
-        Attribution to logits, SVDs and OV/QK circuits are to be read off this copy. See `models.folding`.
+        Attribution to logits, SVDs and OV/QK circuits are to be read off this copy. Its unembedding is its own where
+        the model's is tied, and sinusoidal positions that are centred become weights. See `models.folding`.
 
         Args:
             center_writing_weights: also take from everything that writes to the residual stream its mean over
@@ -270,10 +271,7 @@ class Transformer(TextMethods, WeightMethods, HookedModel):
                 logits then differ from the original's by one number a position.
             fold_value_biases: also move `b_V`, which every head writes whatever it attends to, into `b_O`.
         """
-        kind = self.cfg.normalization_type
-        folded_kind = None if kind is None else kind.removesuffix("Pre") + "Pre"
-        cfg = dataclasses.replace(self.cfg, normalization_type=folded_kind, layer_norm_folding=True)
-        copy = Transformer(cfg)
+        copy = Transformer(folded_config(self.cfg, center_writing_weights))
         copy.load_state_dict(folded_weights(self, center_writing_weights, center_unembed, fold_value_biases))
         copy.tokenizer = self.tokenizer
         return copy.train(self.training)

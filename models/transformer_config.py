@@ -1,19 +1,18 @@
 """The shape of a `Transformer`, in TransformerLens's spellings."""
 
-import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from transformer_lens.config import TransformerLensConfig
 
-ACTIVATIONS = ("gelu", "gelu_new", "relu", "silu")
+from models.config_json import config_from_dict, config_to_dict
+
+ACTIVATIONS = ("gelu", "gelu_new", "relu", "silu", "solu", "solu_ln")
+POSITIONS = ("standard", "sinusoidal", "rotary", "none")
 NORMALIZATIONS = ("LN", "LNPre", "RMS", "RMSPre", None)
 # TransformerLens's fields for shapes that this architecture does not have, with the one value each may take.
 _FIXED = {
-    "positional_embedding_type": "standard",
-    "gated_mlp": False,
     "final_rms": False,
     "num_experts": None,
     "experts_per_token": None,
@@ -22,7 +21,7 @@ _FIXED = {
 
 @dataclass(kw_only=True)
 class TransformerConfig(TransformerLensConfig):
-    """A decoder-only transformer with learned positions (Radford et al. 2019).
+    """A decoder-only transformer (Radford et al. 2019), with the positions, norms and MLPs of its successors.
 
     Also carries every field of `TransformerLensConfig`, so that TransformerLens's tools can read it.
 
@@ -34,9 +33,15 @@ class TransformerConfig(TransformerLensConfig):
         d_mlp: width of the hidden layer; `4 · d_model` where it is not given.
         n_ctx: positions that the model can see.
         d_vocab: tokens, in and out.
-        act_fn: `gelu` (exact, by erf), `gelu_new` (tanh), `relu` or `silu`.
+        positional_embedding_type: `standard` (learned), `sinusoidal` (fixed), `rotary` or `none`.
+        rotary_dim: entries of each query and key that are rotated; all of `d_head` where it is not given.
+        rotary_base: the slowest pair turns once in nearly `2π · rotary_base` positions.
+        rotary_adjacent_pairs: rotate entries (2i, 2i + 1), as GPT-J does; else (i, i + rotary_dim/2), as Llama does.
+        act_fn: `gelu` (exact, by erf), `gelu_new` (tanh), `relu`, `silu`, `solu`, or `solu_ln` (with a LayerNorm).
+        gated_mlp: the activation of one projection multiplies another; SwiGLU where `act_fn` is `silu`.
         normalization_type: `LN`, `RMS`, None, or `LNPre`, `RMSPre`, which have no gain and bias (`folded()`).
         attn_only: leave the MLPs out.
+        tie_word_embeddings: unembed with the embedding's own weights.
         eps: added to the variance under the norm's root.
         seed: of the initial weights.
         initializer_range: their standard deviation; `0.8 / √d_model` where it is not given.
@@ -57,6 +62,10 @@ class TransformerConfig(TransformerLensConfig):
     act_fn: str = "gelu"
     seed: int = 0
     initializer_range: float = -1.0
+    rotary_dim: int | None = None
+    rotary_base: float = 10000.0
+    rotary_adjacent_pairs: bool = False
+    tie_word_embeddings: bool = False
     use_attn_in: bool = False
     use_hook_mlp_in: bool = False
 
@@ -76,16 +85,22 @@ class TransformerConfig(TransformerLensConfig):
         super().__post_init__()
         if self.d_head < 1 or self.d_mlp < 1:
             raise ValueError(f"d_head is {self.d_head} and d_mlp {self.d_mlp}: both must be at least 1.")
+        self._check_positions()
         self.uses_rms_norm = (self.normalization_type or "").startswith("RMS")
         if self.initializer_range < 0:
             self.initializer_range = 0.8 / math.sqrt(self.d_model)
 
     def _check_names(self) -> None:
-        if self.act_fn not in ACTIVATIONS:
-            raise ValueError(f"act_fn {self.act_fn!r} is unknown: there are {', '.join(ACTIVATIONS)}.")
-        if self.normalization_type not in NORMALIZATIONS:
-            known = ", ".join(map(str, NORMALIZATIONS))
-            raise ValueError(f"normalization_type {self.normalization_type!r} is unknown: there are {known}.")
+        named: dict[str, tuple[str | None, ...]] = {
+            "act_fn": ACTIVATIONS,
+            "normalization_type": NORMALIZATIONS,
+            "positional_embedding_type": POSITIONS,
+        }
+        for name, known in named.items():
+            if (value := getattr(self, name)) not in known:
+                raise ValueError(f"{name} {value!r} is unknown: there are {', '.join(map(str, known))}.")
+        if self.gated_mlp and self.act_fn == "solu_ln":
+            raise ValueError("a gated MLP has no norm after its activation: take act_fn 'solu' in place of 'solu_ln'.")
         for name, value in _FIXED.items():
             if getattr(self, name) != value:
                 raise ValueError(f"{name} is {getattr(self, name)!r}: this Transformer has only {value!r}.")
@@ -94,11 +109,26 @@ class TransformerConfig(TransformerLensConfig):
                 f"n_key_value_heads is {self.n_key_value_heads}: each of the {self.n_heads} heads has its own."
             )
 
+    def _check_positions(self) -> None:
+        if self.positional_embedding_type == "sinusoidal" and self.d_model % 2:
+            raise ValueError(f"d_model is {self.d_model}: sinusoidal positions come in pairs and need an even one.")
+        if self.positional_embedding_type != "rotary":
+            kind = self.positional_embedding_type
+            if self.rotary_dim is not None:
+                raise ValueError(f"rotary_dim is {self.rotary_dim}, but positions are {kind!r}, not 'rotary'.")
+            return
+        if self.rotary_dim is None:
+            self.rotary_dim = self.d_head
+        if self.rotary_dim % 2 or not 0 < self.rotary_dim <= self.d_head:
+            raise ValueError(
+                f"rotary_dim is {self.rotary_dim}: it must be even, at least 2 and at most d_head, {self.d_head}."
+            )
+        if self.rotary_base <= 1:
+            raise ValueError(f"rotary_base is {self.rotary_base}: it must be above 1.")
+
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain JSON. `device` is left out: it belongs to a machine, not to a model."""
-        values = dataclasses.asdict(self) | {"dtype": str(self.dtype).removeprefix("torch.")}
-        del values["device"]
-        return values
+        return config_to_dict(self)
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any]) -> "TransformerConfig":
@@ -107,19 +137,7 @@ class TransformerConfig(TransformerLensConfig):
         Raises:
             ValueError: a field is unknown or missing.
         """
-        values = dict(config_dict)
-        unknown = values.keys() - {field.name for field in dataclasses.fields(cls)}
-        if unknown:
-            raise ValueError(f"a TransformerConfig has no field {', '.join(sorted(unknown))}.")
-        dtype = values.get("dtype", torch.float32)
-        if isinstance(dtype, str):
-            values["dtype"] = getattr(torch, dtype, None)
-            if not isinstance(values["dtype"], torch.dtype):
-                raise ValueError(f"dtype {dtype!r} is unknown: float32, float64, bfloat16 and float16 are usual.")
-        try:
-            return cls(**values)
-        except TypeError as error:
-            raise ValueError(f"a TransformerConfig cannot be made of {sorted(values)}: {error}.") from error
+        return config_from_dict(cls, config_dict)
 
     @property
     def gated_hooks(self) -> dict[str, bool]:

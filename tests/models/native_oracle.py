@@ -34,9 +34,15 @@ def subject(seed: int = 0, unembed_bias: bool = True, **overrides: Any) -> Trans
 
 @torch.no_grad()
 def native_of(model: Transformer) -> TransformerBridge:
-    """TransformerLens's native model with the weights of `model`, whose unembedding bias it cannot have."""
+    """TransformerLens's native model with the weights of `model`, whose unembedding bias it cannot have.
+
+    It knows learned and rotary positions, these in adjacent pairs alone; ours that are fixed or absent are a learned
+    table with these values. Its gated MLPs are given the biases that they lack.
+    """
     assert not model.b_U.any()
     cfg = model.cfg
+    rotary = cfg.positional_embedding_type == "rotary"
+    assert cfg.rotary_adjacent_pairs or not rotary
     native = boot(
         TransformerBridgeConfig(
             n_layers=cfg.n_layers,
@@ -50,10 +56,24 @@ def native_of(model: Transformer) -> TransformerBridge:
             normalization_type=cfg.normalization_type,
             attn_only=cfg.attn_only,
             eps=cfg.eps,
+            gated_mlp=cfg.gated_mlp,
+            positional_embedding_type="rotary" if rotary else "standard",
+            rotary_dim=cfg.rotary_dim,
+            rotary_base=cfg.rotary_base,
         )
     ).eval()
+    if cfg.gated_mlp:
+        for block in native.blocks:
+            for linear in (block.mlp.gate, getattr(block.mlp, "in"), block.mlp.out):
+                layer = linear.original_component
+                layer.bias = torch.nn.Parameter(torch.empty(layer.out_features))
+    weights = dict(model.named_parameters())
+    if not rotary:
+        weights["pos_embed.W_pos"] = model.W_pos if model.pos_embed else torch.zeros(cfg.n_ctx, cfg.d_model)
+    if cfg.tie_word_embeddings:
+        weights["unembed.W_U"] = model.W_U
     state = native.state_dict()
-    for name, value in model.named_parameters():
+    for name, value in weights.items():
         if name != "unembed.b_U":
             theirs, layout = _name_and_layout(name, value.detach())
             state[theirs].copy_(layout)

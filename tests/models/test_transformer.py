@@ -1,5 +1,6 @@
 """`Transformer` against TransformerLens's native model, closed forms, and itself on another path."""
 
+import copy
 import dataclasses
 import json
 
@@ -27,6 +28,12 @@ SHAPES = [
     {"normalization_type": "LNPre"},
     {"attn_only": True},
     {"d_head": 3, "d_mlp": 20, "eps": 1e-2},
+    {"act_fn": "silu", "gated_mlp": True, "normalization_type": "RMS", "tie_word_embeddings": True},
+    {"act_fn": "gelu", "gated_mlp": True, "positional_embedding_type": "sinusoidal"},
+    {"act_fn": "solu", "positional_embedding_type": "none"},
+    {"act_fn": "solu_ln", "positional_embedding_type": "sinusoidal", "tie_word_embeddings": True},
+    {"positional_embedding_type": "rotary", "rotary_adjacent_pairs": True},
+    {"positional_embedding_type": "rotary", "rotary_adjacent_pairs": True, "rotary_dim": 2, "rotary_base": 50.0},
 ]
 QUIET = ["blocks.0.attn.hook_pattern", "blocks.1.attn.hook_attn_scores", "blocks.0.ln1.hook_scale"]
 
@@ -45,8 +52,11 @@ def test_logits_and_shared_hooks_are_transformer_lens_own(overrides):
     theirs, their_cache = native_of(model).run_with_cache(tokens)
     ours, cache = model.run_with_cache(tokens)
     assert torch.allclose(ours, theirs, atol=1e-5)
-    assert cache.keys() <= their_cache.keys()
-    for name, value in cache.items():
+    # What its rotary attention and SoLU make on the way the native model keeps to itself.
+    inner = {name for name in cache.keys() - their_cache.keys() if not name.endswith(("hook_rot_q", "hook_rot_k"))}
+    assert inner == ({f"blocks.{n}.mlp.hook_mid" for n in (0, 1)} if overrides.get("act_fn") == "solu_ln" else set())
+    for name in cache.keys() & their_cache.keys():
+        value = cache[name]
         # The native model keeps its pattern under the name of the scores.
         value = value.softmax(-1) if name.endswith("hook_attn_scores") else value
         assert torch.allclose(value, their_cache[name], atol=1e-5), name
@@ -68,7 +78,9 @@ def test_fused_and_explicit_paths_agree_with_their_gradients(overrides):
 
 
 @pytest.mark.parametrize("forked", [False, True])
-@pytest.mark.parametrize("overrides", [{}, {"normalization_type": None, "attn_only": True}], ids=str)
+@pytest.mark.parametrize(
+    "overrides", [{}, {"normalization_type": None, "attn_only": True}, SHAPES[7], SHAPES[12]], ids=str
+)
 def test_hooked_gradients_are_finite_differences(overrides, forked):
     model, tokens = subject(**overrides).double(), random_tokens()
     model.set_use_split_qkv_input(forked)
@@ -181,7 +193,7 @@ def test_folded_has_equal_log_probabilities(overrides, center):
     else:
         assert torch.allclose(ours, theirs, atol=1e-5)
     if center and model.cfg.normalization_type in ("LN", "LNPre"):
-        for written in (folded.W_E, folded.W_pos, folded.W_O, folded.b_O):
+        for written in (folded.W_E, folded.W_O, folded.b_O, *([folded.W_pos] if model.pos_embed else [])):
             assert written.mean(-1).abs().max() < 1e-6
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
@@ -234,8 +246,17 @@ def test_config_follows_the_weights():
 
 
 def test_config_round_trips_through_json():
-    cfg = TransformerConfig(**SHAPE, act_fn="relu", normalization_type=None, dtype=torch.bfloat16, use_attn_result=True)
-    assert TransformerConfig.from_dict(json.loads(json.dumps(cfg.to_dict()))) == cfg
+    changes = {"act_fn": "relu", "normalization_type": None, "dtype": torch.bfloat16, "use_attn_result": True}
+    for overrides in (*SHAPES, changes):
+        cfg = TransformerConfig(**(SHAPE | overrides))
+        assert TransformerConfig.from_dict(json.loads(json.dumps(cfg.to_dict()))) == cfg
+
+
+def test_config_written_before_a_field_was_there_still_loads():
+    values = TransformerConfig(**SHAPE).to_dict()
+    for new in ("rotary_dim", "rotary_base", "rotary_adjacent_pairs", "tie_word_embeddings"):
+        del values[new]
+    assert TransformerConfig.from_dict(values) == TransformerConfig(**SHAPE)
 
 
 def test_config_of_a_model_is_its_own():
@@ -254,8 +275,15 @@ def test_config_of_a_model_is_its_own():
         ({"d_mlp": 0}, "d_mlp 0"),
         ({"act_fn": "tanh"}, "act_fn 'tanh' is unknown: there are gelu, gelu_new, relu, silu"),
         ({"normalization_type": "ln"}, "normalization_type 'ln' is unknown: there are LN"),
-        ({"positional_embedding_type": "rotary"}, "positional_embedding_type is 'rotary'"),
-        ({"gated_mlp": True}, "gated_mlp is True"),
+        ({"positional_embedding_type": "rope"}, "'rope' is unknown: there are standard, sinusoidal, rotary, none"),
+        ({"positional_embedding_type": "rotary", "d_head": 3}, "rotary_dim is 3: it must be even"),
+        ({"positional_embedding_type": "rotary", "rotary_dim": 6}, "rotary_dim is 6.*at most d_head, 4"),
+        ({"positional_embedding_type": "rotary", "rotary_dim": 0}, "rotary_dim is 0"),
+        ({"positional_embedding_type": "rotary", "rotary_base": 1.0}, "rotary_base is 1.0"),
+        ({"rotary_dim": 4}, "rotary_dim is 4, but positions are 'standard'"),
+        ({"positional_embedding_type": "sinusoidal", "d_model": 15, "d_head": 4}, "d_model is 15.*need an even one"),
+        ({"gated_mlp": True, "act_fn": "solu_ln"}, "a gated MLP has no norm after its activation"),
+        ({"final_rms": True}, "final_rms is True"),
         ({"n_key_value_heads": 2}, "n_key_value_heads is 2"),
     ],
 )
@@ -357,9 +385,51 @@ def test_accumulated_bias_is_what_a_model_of_biases_writes():
         model.accumulated_bias(3)
 
 
-def test_attention_only_has_no_mlp_weights():
+def test_weights_that_a_shape_lacks_are_one_plain_sentence():
     with pytest.raises(ValueError, match="attention-only"):
         _ = subject(attn_only=True).W_in
+    with pytest.raises(ValueError, match="not gated: it has no W_gate"):
+        _ = subject().W_gate
+    with pytest.raises(ValueError, match="'rotary': this model has no W_pos"):
+        _ = subject(positional_embedding_type="rotary").W_pos
+
+
+def test_tied_weights_are_one_parameter_saved_once():
+    model, tokens = subject(tie_word_embeddings=True), random_tokens()
+    assert torch.equal(model.W_U, model.W_E.T)
+    assert not any(name.endswith("W_U") for name in (*model.state_dict(), *model.tl_parameters()))
+    again = Transformer(model.cfg)
+    again.load_state_dict(model.state_dict())
+    assert torch.equal(again(tokens), model(tokens))
+    copied = copy.deepcopy(model)
+    with torch.no_grad():
+        copied.embed.W_E.zero_()
+    assert not copied.W_U.any()
+    assert model.W_U.any()
+    folded = model.folded()
+    assert not folded.cfg.tie_word_embeddings
+    assert "unembed.W_U" in folded.state_dict()
+
+
+def test_gradient_of_tied_weights_is_the_sum_of_both_uses():
+    tied, tokens = subject(tie_word_embeddings=True), random_tokens()
+    apart = Transformer(dataclasses.replace(tied.cfg, tie_word_embeddings=False))
+    apart.load_state_dict(tied.state_dict() | {"unembed.W_U": tied.W_U.detach()})
+    (ours,) = torch.autograd.grad(tied(tokens, return_type="loss"), [tied.W_E])
+    read, written = torch.autograd.grad(apart(tokens, return_type="loss"), [apart.W_E, apart.W_U])
+    assert torch.allclose(ours, read + written.T, atol=1e-6)
+
+
+def test_gated_mlp_is_the_product_of_an_activation_and_a_projection():
+    model = subject(gated_mlp=True, act_fn="silu", normalization_type=None)
+    _, cache = model.run_with_cache(random_tokens())
+    x, mlp = cache["blocks.0.hook_resid_mid"], model.blocks[0].mlp
+    pre, linear = x @ model.W_gate[0] + model.b_gate[0], x @ model.W_in[0] + model.b_in[0]
+    assert torch.allclose(cache["blocks.0.mlp.hook_pre"], pre, atol=1e-5)
+    assert torch.allclose(cache["blocks.0.mlp.hook_pre_linear"], linear, atol=1e-5)
+    post = pre / (1 + (-pre).exp()) * linear
+    assert torch.allclose(cache["blocks.0.mlp.hook_post"], post, atol=1e-5)
+    assert torch.allclose(cache["blocks.0.hook_mlp_out"], post @ mlp.W_out + mlp.b_out, atol=1e-5)
 
 
 def test_runs_under_functional_call():
