@@ -119,8 +119,8 @@ class Dyck(Task):
         depth = steps.cumsum(1, dtype=np.int16)
         inner = np.take_along_axis(ids, np.maximum(_innermost(steps, depth), 0), axis=1)
         legal = np.zeros((*ids.shape, 2 * self.n_types + 2), dtype=bool)
-        legal[..., 1 : self.n_types + 1] = (depth < self.max_depth)[..., None]
         np.put_along_axis(legal, (inner + self.n_types)[..., None], (depth > 0)[..., None], axis=2)
+        legal[..., 1 : self.n_types + 1] = (depth < self.max_depth)[..., None]
         legal[..., self.eos] = depth == 0
         legal[:, 1:] &= (steps[:, 1:] != 0)[..., None]
         return torch.from_numpy(legal)
