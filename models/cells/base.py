@@ -15,6 +15,8 @@ Input = Float[Tensor, "batch pos d_in"]
 Hidden = Float[Tensor, "batch pos d_hidden"]
 State = tuple[Float[Tensor, "batch d_hidden"], ...]  # (h,), or (h, c)
 At = Callable[[str, Tensor], Tensor]
+# What a step's input contributes, given that, the state before the step and its number.
+Feed = Callable[[Float[Tensor, "batch d_projected"], State, int], Float[Tensor, "batch d_projected"]]
 
 
 class Cell(nn.Module, ABC):
@@ -69,6 +71,7 @@ class Cell(nn.Module, ABC):
         state: State | None = None,
         reverse: bool = False,
         mask: Bool[Tensor, "batch pos"] | None = None,
+        feed: Feed | None = None,
     ) -> tuple[Hidden, State]:
         """The hidden state `h` after each step, and the whole state after the last real one.
 
@@ -78,11 +81,12 @@ class Cell(nn.Module, ABC):
             reverse: run from the last real position to the first.
             mask: which positions are real; padding stands at the end. None where all are, or where nobody asks for
                 the last state of rows that run forward.
+            feed: what a step's input becomes, where it depends on the state before it: `feed(projected, state, t)`.
         """
         state = self.zeros(len(x), x) if state is None else state
         points = {name: point for name in self.values if attached(point := getattr(self, f"hook_{name}"))}
-        if points or not self.has_kernel:
-            return self._explicit(x, state, points, reverse, mask)
+        if points or feed or not self.has_kernel:
+            return self._explicit(x, state, points, reverse, mask, feed)
         order = _reversed_order(x, mask) if reverse else None
         x = x if order is None else x.gather(1, order.expand_as(x))
         hidden, state = self.fused(x, state) if mask is None else self.fused_up_to(x, state, mask.sum(1))
@@ -94,7 +98,13 @@ class Cell(nn.Module, ABC):
         return True
 
     def _explicit(
-        self, x: Input, state: State, points: dict[str, StepHookPoint], reverse: bool, mask: Tensor | None
+        self,
+        x: Input,
+        state: State,
+        points: dict[str, StepHookPoint],
+        reverse: bool,
+        mask: Tensor | None,
+        feed: Feed | None,
     ) -> tuple[Hidden, State]:
         n_steps = x.shape[1]
         for point in points.values():
@@ -106,7 +116,7 @@ class Cell(nn.Module, ABC):
             def at(name: str, value: Tensor, t: int = t) -> Tensor:
                 return points[name].at(value, t) if name in points else value
 
-            new = self.step(projected[t], state, at)
+            new = self.step(feed(projected[t], state, t) if feed else projected[t], state, at)
             if mask is not None:  # nothing happens where there is padding
                 real = mask[:, t, None]
                 new = tuple(torch.where(real, after, before) for after, before in zip(new, state, strict=True))
