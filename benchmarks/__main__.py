@@ -16,7 +16,17 @@ import torch
 
 from workbench.cli.console import table
 
-BENCHMARKS = ("startup", "training", "recurrent", "harvest", "sae", "saelens_roundtrip", "demo", "explorer")
+BENCHMARKS = (
+    "startup",
+    "training",
+    "recurrent",
+    "generation",
+    "harvest",
+    "sae",
+    "saelens_roundtrip",
+    "demo",
+    "explorer",
+)
 RESULTS = Path(__file__).parent / "results"
 
 
