@@ -70,11 +70,13 @@ def python_minimal_pairs(kind: str, n: int, seed: int, tokenizer: Tokenizer) -> 
     tried = 0
     for _ in range(_ROUNDS):
         candidates = [_swapped(KINDS[kind](rng), rng) for _ in range(2 * n + 50)]
-        tried += len(candidates)
+        tried, before = tried + len(candidates), len(found)
         for candidate, tokens in _aligned(candidates, tokenizer):
             found.setdefault(candidate[0], (candidate, tokens))
         if len(found) >= n:
             return _collate(list(found.values())[:n])
+        if len(found) == before:
+            break
     raise ValueError(
         f"of {tried} {kind} pairs drawn, only {len(found)} different ones are aligned under this tokenizer, but {n} "
         "are wanted: ask for fewer, or train the tokenizer on more Python or with more pieces."
