@@ -9,11 +9,13 @@ import sys
 
 import pytest
 
+from models.artifacts import Manifest
 from workbench.cli import demo
 from workbench.cli import main as cli
 from workbench.cli import sae as sae_verb
+from workbench.runs import Run
 
-VERBS = ["demo", "train", "harvest", "sae", "index", "explore", "ls"]
+VERBS = ["demo", "train", "harvest", "sae", "index", "explore", "reproduce", "ls"]
 
 
 def type_in(*words, capsys):
@@ -236,13 +238,16 @@ def test_the_demo_finishes_what_a_kill_left_and_then_has_nothing_to_do(tmp_path,
         assert f"{stage} took" in out
     assert "trained" in out
     assert "random" in out
-    made = {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("manifest.json")}
+    made = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("manifest.json")}
     assert made[tmp_path / "run/model/manifest.json"] == model
 
     code, out, _ = type_in(*words, "--json", capsys=capsys)
     assert code == 0
     assert json.loads(out)["explorer"] is None
-    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("manifest.json")} == made
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("manifest.json")} == made
+    same, other = (Manifest.read(tmp_path / name / "data").id for name in ("run", "run-gru"))
+    assert same == other
+    assert Run.open(tmp_path / "run-gru").model().cfg.cell == "gru"
 
 
 def test_a_foreign_folder_is_not_taken_for_a_run(tmp_path, capsys):

@@ -14,9 +14,10 @@ from workbench.cli.console import add_run, finish, run_path, say, table
 from workbench.runs import Run
 
 # Seconds on two cores without an accelerator; set-up (100 s) comes before, by `make`.
-BUDGET = {"corpus": 25, "training": 150, "recording": 20, "dictionary": 60, "index": 45}
+BUDGET = {"corpus": 25, "training": 150, "recording": 20, "dictionary": 60, "index": 45, "recurrent": 50}
 # Rows that are recorded, rows that the dictionary is trained on, and its latents.
 N_ROWS, N_TRAIN_ROWS, D_SAE, K = 600_000, 2_000_000, 2048, 12
+RECURRENT_RECIPE = "python-gru"
 GAINS = (0.1, 0.2)
 TOLD_BY_TOKEN = 0.8
 
@@ -53,10 +54,30 @@ def run(args: argparse.Namespace) -> None:
         features = index.make_index(target.refresh(), dictionary.name)
         story = _about_features(features.path)
         stages.tell(story["text"])
+    with stages("recurrent", "A recurrent network learns from the same text, for the page of its states."):
+        recurrent = _recurrent_subject(args, target.refresh())
+        stages.tell(_about_training(recurrent.path))
     say(args, f"\nEverything together took {stages.total:.0f} s, of {sum(BUDGET.values())} s budgeted.")
     explorer = None if args.no_explore else _explorer(args, target)
-    result = {"run": str(target.path), "seconds": stages.seconds, "budget": BUDGET, "explorer": explorer}
+    result = {
+        "run": str(target.path),
+        "recurrent": str(recurrent.path),
+        "seconds": stages.seconds,
+        "budget": BUDGET,
+        "explorer": explorer,
+    }
     finish(args, result | train.last_metrics(target.path) | {"concepts": story["counts"]})
+
+
+def _recurrent_subject(args: argparse.Namespace, source: Run) -> Run:
+    """A run beside the demo's, with the same text and a recurrent subject."""
+    from models import recipes
+
+    recipe = recipes.get(RECURRENT_RECIPE).with_changes(n_steps=args.steps)
+    target = Run.create(source.path.with_name(f"{source.path.name}-gru"))
+    train.share_data(source, target)
+    train.make_model(target.refresh(), recipe, replace=args.replace)
+    return target.refresh()
 
 
 class _Stages:
