@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 
 from models.cells import State
+from models.generation import Generation
 from models.hooks import HookedModel
 from models.lens_contract import TextMethods
 from models.readout import Embedding, ReadOut, asked_for, checked_tokens, checked_vectors
@@ -45,7 +46,7 @@ class RecurrentBlock(nn.Module):
         return self.hook_out(hidden), last
 
 
-class Recurrent(TextMethods, HookedModel):
+class Recurrent(TextMethods, Generation, HookedModel):
     """A recurrent network over tokens or vectors, read out linearly at every step.
 
     Hooks: `hook_embed [batch, pos, d_model]` where the input is tokens; `blocks.L.rnn.hook_h` and those of the cell's

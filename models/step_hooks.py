@@ -147,5 +147,5 @@ def positions_seen(value: Tensor, hook: HookPoint) -> slice:
 
 
 def _first_position(hook: HookPoint) -> int:
-    """The position that the first entry of a hook's value belongs to."""
-    return hook.ctx["t"] if isinstance(hook, StepHookPoint) else hook.ctx.get("offset", 0)
+    """The position that the first entry of a hook's value belongs to, where a subject goes on (`generate`) too."""
+    return hook.ctx.get("offset", 0) + (hook.ctx["t"] if isinstance(hook, StepHookPoint) else 0)

@@ -8,6 +8,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 
 from models.generation import make_pick
+from models.recurrent import Recurrent, RecurrentConfig
 from models.step_hooks import at_pos
 
 SHAPES = [
@@ -91,6 +92,18 @@ def test_hooks_see_new_positions_and_their_number():
         model.generate(random_tokens(pos=5), 3)
     assert seen == [(0, 5), (0, 5), (5, 1), (5, 1), (6, 1), (6, 1)]
     assert not any("offset" in point.ctx for point in model.hook_dict.values())
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_a_recurrence_goes_on_from_its_state(cell):
+    model = Recurrent(RecurrentConfig(cell=cell, n_layers=2, d_model=16, d_vocab=31))
+    tokens = random_tokens(pos=5)
+    flip = ("blocks.0.rnn.hook_h", at_pos(lambda value, hook: value * -5, 7))
+    for hooks in ([], [flip]):
+        with model.hooks(hooks), torch.no_grad():
+            made = model.generate(tokens, 8)
+            assert torch.equal(made, uncached(model, tokens, 8))
+    assert not torch.equal(made, model.generate(tokens, 8))
 
 
 @pytest.mark.parametrize("hooks", ["none", "residual", "pattern"])
