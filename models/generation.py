@@ -15,7 +15,7 @@ Pick = Callable[[Float[Tensor, "batch d_vocab"]], Int[Tensor, " batch"]]
 
 @runtime_checkable
 class RunsInSteps(Protocol):
-    """What a causal subject offers so that it can generate, besides `HookedModel` and `TextMethods`.
+    """What a causal subject offers so that it can generate; `Generation` also needs `TextMethods` of it.
 
     `cfg` has `d_vocab`, and `n_ctx`, the most positions it can read, or None where there is no such number.
     """
@@ -23,19 +23,13 @@ class RunsInSteps(Protocol):
     cfg: Any
     hook_dict: dict[str, Any]
 
-    def run_steps(self, input: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+    def run_steps(self, input: Tensor, state: Any) -> tuple[Tensor, Any]:
         """Read new tokens `[batch, new]` after those that `state` has read; None has read nothing.
 
         Returns:
             The logits `[batch, new, d_vocab]`, equal to those of a run over all tokens at once, and the state after
             them. Hooks see the new positions alone. The state that went in may be used up.
         """
-
-    def read_input(self, input: Any, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Tokens `[batch, pos]` of tokens or text, and where they are real if that is known."""
-
-    def to_string(self, tokens: Any) -> Any:
-        """The text of `[pos]` token ids."""
 
 
 class Generation:
@@ -98,7 +92,7 @@ class Generation:
             )
         if eos is not None and not 0 <= eos < self.cfg.d_vocab:
             raise ValueError(f"eos is {eos}, but the vocabulary is 0 to {self.cfg.d_vocab - 1}.")
-        made, lengths = _go_on(self, tokens, lengths, total, max_new, pick, eos)
+        made, lengths = go_on(self, tokens, lengths, total, max_new, pick, eos)
         if isinstance(input, Tensor):
             return made
         texts = []
@@ -108,7 +102,7 @@ class Generation:
         return texts[0] if isinstance(input, str) else texts
 
 
-def _go_on(
+def go_on(
     model: RunsInSteps,
     tokens: Int[Tensor, "batch prompt"],
     lengths: Int[Tensor, " batch"],
@@ -116,13 +110,14 @@ def _go_on(
     max_new: int,
     pick: Pick,
     eos: int | None,
+    state: Any = None,
 ) -> tuple[Int[Tensor, "batch pos"], Int[Tensor, " batch"]]:
-    """The rows with what was made, and how long each has become."""
+    """The rows with what was made, and how long each has become; `state` is what the model goes on from."""
     made = tokens.new_zeros(len(tokens), total)
     real = torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]
     made[:, : tokens.shape[1]] = (tokens * real)[:, :total]
     end = lengths + max_new
-    read, state = 0, None
+    read = 0
     with _offsets(model) as say_offset:
         for at in range(int(lengths.min()), total):
             say_offset(read)

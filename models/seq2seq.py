@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -12,12 +12,24 @@ from transformer_lens.hook_points import HookPoint
 
 from models.alignment import BahdanauAttention, LuongAttention, Memory
 from models.cells import Feed, State
+from models.generation import go_on, make_pick
 from models.hooks import HookedModel
-from models.lens_contract import BOS
 from models.readout import Embedding, ReadOut, asked_for, checked_tokens
 from models.seq2seq_config import Seq2SeqConfig
 
 __all__ = ["Seq2Seq", "Seq2SeqConfig"]
+
+
+class Decoding(NamedTuple):
+    """What a decoder goes on from.
+
+    Attributes:
+        states: each layer's state after the steps that have been taken.
+        memory: the source as attention looks at it; None without attention.
+    """
+
+    states: list[State]
+    memory: Memory | None
 
 
 class EncoderBlock(nn.Module):
@@ -162,14 +174,12 @@ class Seq2Seq(HookedModel):
                 targets do not fit.
         """
         cfg = self.cfg
-        source, source_mask = self._checked_source(source, source_mask)
-        tokens = checked_tokens(_rows(input), cfg.d_vocab, cfg.n_ctx, cfg.device)
+        tokens, source = checked_tokens(_rows(input), cfg.d_vocab, cfg.n_ctx, cfg.device), _rows(source)
         if len(tokens) != len(source):
             raise ValueError(f"there are {len(tokens)} targets, but {len(source)} sources: each needs the other.")
         _check_mask("mask", mask, tokens)
         asked = asked_for(tokens, mask, targets, return_type, cfg.d_vocab)
-        states, memory = self._encode(source, source_mask)
-        hidden, _ = self._decode(tokens, states, memory)
+        hidden, _ = self._decode(tokens, self.encode(source, source_mask))
         return self.unembed.returned(hidden, asked, return_type, loss_per_token, targets is not None)
 
     @torch.no_grad()
@@ -182,6 +192,9 @@ class Seq2Seq(HookedModel):
         eos: int,
     ) -> Int[Tensor, "batch pos"]:
         """What the model says of its own: the likeliest token after BOS, the likeliest after that, and so on.
+
+        Hooks stay at work: those of the decoder fire for one position at a time, whose number they find in
+        `hook.ctx["offset"]`; `at_pos` and `replace_at` know of it.
 
         Args:
             source: source token ids `[batch, source]` or `[source]`.
@@ -202,16 +215,29 @@ class Seq2Seq(HookedModel):
             raise ValueError(f"max_new is {max_new}: it must be at least 1{most}.")
         if not 0 <= eos < cfg.d_vocab:
             raise ValueError(f"eos is {eos}, but the vocabulary is 0 to {cfg.d_vocab - 1}.")
-        source, source_mask = self._checked_source(source, source_mask)
-        states, memory = self._encode(source, source_mask)
-        said = [source.new_full((len(source),), BOS)]
-        ended = torch.zeros_like(said[0], dtype=torch.bool)
-        while len(said) <= max_new and not ended.all():
-            hidden, states = self._decode(said[-1][:, None], states, memory)
-            likeliest = self.unembed(hidden)[:, 0].argmax(-1).masked_fill(ended, 0)
-            said.append(likeliest)
-            ended |= likeliest == eos
-        return torch.stack(said, 1)
+        tokens = source.new_zeros((1 if source.ndim == 1 else len(source), 1), device=cfg.device)
+        pick = make_pick(0.0, None, None, 0)
+        start = self.encode(source, source_mask)
+        return go_on(self, tokens, torch.ones_like(tokens[:, 0]), 1 + max_new, max_new, pick, eos, start)[0]
+
+    def encode(self, source: Tensor, source_mask: Bool[Tensor, "batch source"] | None = None) -> Decoding:
+        """What the decoder goes on from before its first step. `ValueError` if the source does not fit the model."""
+        source, mask = self._checked_source(source, source_mask)
+        x = self.hook_source_embed(self.source_embed(source))
+        states: list[State] = []
+        for layer, block in enumerate(self.encoder_blocks):
+            x, last = block(x, mask)
+            states.append(last if self.bridges is None else self.bridges[layer](last))
+        if self.attn is None:
+            return Decoding(states, None)
+        # An edited pattern that looks at padding finds nothing there, whichever way the encoder ran.
+        annotations = x if mask is None else x.masked_fill(~mask[..., None], 0)
+        return Decoding(states, self.attn.remember(annotations, mask))
+
+    def run_steps(self, input: Tensor, state: Decoding) -> tuple[Float[Tensor, "batch new d_vocab"], Decoding]:
+        """Go on from `state`: the logits of the given target tokens `[batch, new]`, and the state after them."""
+        hidden, state = self._decode(checked_tokens(input, self.cfg.d_vocab, None, self.cfg.device), state)
+        return self.unembed(hidden), state
 
     def position_axis(self, hook_name: str) -> str:
         """What the positions of a hook's value count: those of the `source` or of the `target`.
@@ -222,34 +248,23 @@ class Seq2Seq(HookedModel):
         (name,) = self.match_hooks(hook_name)
         return "source" if name.startswith(("encoder_blocks.", "hook_source_embed")) else "target"
 
-    def _encode(self, source: Tensor, mask: Tensor | None) -> tuple[list[State], Memory | None]:
-        """What the decoder starts from, and what it looks at."""
-        x = self.hook_source_embed(self.source_embed(source))
-        states: list[State] = []
-        for layer, block in enumerate(self.encoder_blocks):
-            x, last = block(x, mask)
-            states.append(last if self.bridges is None else self.bridges[layer](last))
-        if self.attn is None:
-            return states, None
-        # An edited pattern that looks at padding finds nothing there, whichever way the encoder ran.
-        annotations = x if mask is None else x.masked_fill(~mask[..., None], 0)
-        return states, self.attn.remember(annotations, mask)
-
     def _decode(
-        self, tokens: Int[Tensor, "batch new"], states: list[State], memory: Memory | None
-    ) -> tuple[Float[Tensor, "batch new d_model"], list[State]]:
-        """What is read out at the given tokens, and the states after the last."""
+        self, tokens: Int[Tensor, "batch new"], state: Decoding
+    ) -> tuple[Float[Tensor, "batch new d_model"], Decoding]:
+        """What is read out at the given tokens, and the state after the last."""
         x = self.hook_embed(self.embed(tokens))
         feed: Feed | None = None
-        if isinstance(self.attn, BahdanauAttention) and memory is not None:
+        if isinstance(self.attn, BahdanauAttention) and state.memory is not None:
             self.attn.begin(tokens.shape[1])
-            feed = partial(self.attn.feed, memory)
+            feed = partial(self.attn.feed, state.memory)
         after: list[State] = []
-        for block, state in zip(self.decoder_blocks, states, strict=True):
-            x, state = block(x, state, feed)
-            after.append(state)
+        for block, before in zip(self.decoder_blocks, state.states, strict=True):
+            x, last = block(x, before, feed)
+            after.append(last)
             feed = None  # attention is inside the first layer
-        return self.attn(x, memory) if isinstance(self.attn, LuongAttention) else x, after
+        if isinstance(self.attn, LuongAttention):
+            x = self.attn(x, state.memory)
+        return x, Decoding(after, state.memory)
 
     def _checked_source(self, source: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
         cfg = self.cfg
