@@ -67,7 +67,11 @@ class Task(ABC):
     @property
     @abstractmethod
     def shape(self) -> dict[str, int]:
-        """What a subject's config must have: `d_vocab` and `n_ctx`, or `d_in` and `d_out`; `d_vocab_source` too."""
+        """What a subject's config must have.
+
+        `d_vocab` and `n_ctx`, of the longer side where there is a source, whose ids are below `d_vocab_source`; or
+        `d_in` and `d_out`; or `d_vocab` and `d_out`, where tokens are sorted into classes.
+        """
 
     @abstractmethod
     def draw(self, n: int, rng: np.random.Generator) -> Drawn:

@@ -29,7 +29,7 @@ from models.tasks import (
 # Of the tokens, sources and targets of 16 examples drawn with seed 3: the same on every machine.
 OF_TOKENS = {
     ModularAddition(p=11): "8a370064abedc481",
-    RepeatedSequences(): "5d4f9d9ca3c96c46",
+    RepeatedSequences(): "456c0b6b61cb4bc6",
     Copy(): "e1fe8d49d40f0296",
     Copy(reverse=True): "4bd0cb076d1d5263",
     DateNormalisation(): "ca493e8e7890e819",
@@ -213,8 +213,11 @@ def test_json_that_is_no_task_is_refused(values, sentence):
         (lambda: ModularAddition(p=5, train_share=1.0), "train_share is 1.0"),
         (lambda: ModularAddition(p=5).dataset(26, 0), "26 pairs for training and 0 for testing: .* there are 25 pairs"),
         (lambda: RepeatedSequences(min_period=9, max_period=8), "min_period is 9 and max_period 8"),
-        (lambda: RepeatedSequences(n_symbols=8, max_period=12), "8 different symbols cannot fill a period of 12"),
-        (lambda: RepeatedSequences(n_ctx=62), "n_ctx is 62: BOS and 31 symbols twice need 63"),
+        (
+            lambda: RepeatedSequences(n_symbols=30),
+            "30 symbols cannot all be different in a prefix of 8 and a period of 24",
+        ),
+        (lambda: RepeatedSequences(n_ctx=56), "n_ctx is 56: BOS, a prefix of 8 and a period of 24 twice need 57"),
         (lambda: Copy(min_length=0), "min_length is 0 and max_length 20: they must be at least 1"),
         (lambda: Copy(n_symbols=1), "n_symbols is 1: it must be at least 2"),
         (lambda: DateNormalisation(n_formats=17), "n_formats is 17: it must be from 1 to 16"),

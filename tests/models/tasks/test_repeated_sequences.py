@@ -11,42 +11,35 @@ from models.tasks import RepeatedSequences
 
 TASKS = [
     RepeatedSequences(),
-    RepeatedSequences(n_symbols=10, min_period=2, max_period=10, n_ctx=40),
-    RepeatedSequences(n_symbols=20, min_period=20, max_period=20, n_ctx=41),
+    RepeatedSequences(n_symbols=10, min_period=2, max_period=7, max_prefix=3, n_ctx=40),
+    RepeatedSequences(n_symbols=20, min_period=20, max_period=20, max_prefix=0, n_ctx=41),
 ]
 each_task = pytest.mark.parametrize("task", TASKS)
 
 
 @each_task
 def test_induction_looks_after_the_latest_earlier_occurrence(task):
-    for example in examples_of(task.dataset(60, seed=2)):
+    periods, prefixes = set(), set()
+    for example in examples_of(task.dataset(80, seed=2)):
         tokens, in_repeat = example.tokens, [row["in_repeat"] for row in example.labels]
         start = in_repeat.index(True)
-        period = len(tokens) - start
-        assert task.min_period <= period <= task.max_period
-        assert in_repeat == [None, *[False] * (start - 1), *[True] * period]
-        assert tokens[start:] == tokens[start - period : start]
+        assert in_repeat == [None, *[False] * (start - 1), *[True] * (len(tokens) - start)]
+        assert len(set(tokens[:start])) == start, "nothing before the repeat comes twice"
+        period = start - tokens.index(tokens[start])
+        periods.add(period)
+        prefixes.add(start - period - 1)
         for t, row in enumerate(example.labels):
             if t < start:
                 assert row["induction_source"] is None
                 continue
+            assert tokens[t] == tokens[t - period]
             earlier = max(s for s in range(t) if tokens[s] == tokens[t])
             assert row["induction_source"] == earlier + 1
             if t + 1 < len(tokens):
                 assert tokens[row["induction_source"]] == tokens[t + 1]
-
-
-@each_task
-def test_what_is_repeated_holds_no_symbol_twice(task):
-    for example in examples_of(task.dataset(60, seed=3)):
-        period = sum(bool(row["in_repeat"]) for row in example.labels)
-        assert len(set(example.tokens[-period:])) == period
-
-
-def test_where_there_are_symbols_enough_nothing_before_the_repeat_comes_twice():
-    for example in examples_of(RepeatedSequences().dataset(60)):
-        before = [token for token, row in zip(example.tokens, example.labels, strict=True) if not row["in_repeat"]]
-        assert len(set(before)) == len(before)
+        assert start + period <= len(tokens), "it is repeated at least once as a whole"
+    assert periods == set(range(task.min_period, task.max_period + 1))
+    assert prefixes == set(range(task.max_prefix + 1))
 
 
 def test_no_fixed_offset_and_no_position_gives_the_answer():
@@ -59,7 +52,7 @@ def test_no_fixed_offset_and_no_position_gives_the_answer():
     for offset in range(task.n_ctx):
         read = tokens[rows, (queries - offset).clamp(min=0)]
         best = max(best, float((read == tokens[rows, queries + 1]).float().mean()))
-    assert best < 0.1
+    assert best < 0.2
     share = torch.bincount(tokens[:, 1:].flatten(), minlength=65)[1:] / tokens[:, 1:].numel()
     assert share.min() > 0.8 / 64
     assert share.max() < 1.2 / 64
@@ -70,7 +63,6 @@ def test_the_repeat_is_read_off_the_tokens(task):
     drawn = task.draw(200, np.random.default_rng(5))
     tokens = torch.from_numpy(drawn.tokens)
     assert np.array_equal(task.in_repeat(tokens).numpy(), drawn.truth["in_repeat"])
-    assert task.period(tokens).tolist() == drawn.truth["in_repeat"].sum(1).tolist()
 
 
 def test_only_the_repeat_counts_and_copying_by_induction_is_right_there():
