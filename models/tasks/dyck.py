@@ -98,15 +98,13 @@ class Dyck(Task):
 
     def _walk(self, length: Int[np.ndarray, " seq"], rng: np.random.Generator) -> Int[np.ndarray, "seq time"]:
         """+1 for opening, −1 for closing, 0 past the end: a random walk from 0 to 0, never below and never too high."""
-        coin = rng.random((self._most, len(length))) < self.p_open
-        steps = np.zeros(coin.shape, dtype=np.int16)
-        depth, left = np.zeros_like(length), length.copy()
+        left = length - np.arange(self._most)[:, None]
+        coin, bound = rng.random(left.shape) < self.p_open, np.minimum(left, self.max_depth)
+        opens, depth = np.empty(left.shape, dtype=bool), np.zeros_like(length)
         for t in range(self._most):
-            opens = (coin[t] | (depth == 0)) & (depth < np.minimum(left, self.max_depth))
-            steps[t] = np.where(left > 0, 2 * opens - 1, 0)
-            depth += steps[t]
-            left -= 1
-        return steps.T
+            opens[t] = (coin[t] | (depth == 0)) & (depth < bound[t])
+            depth += np.where(opens[t], 1, -1)
+        return np.where(left > 0, np.where(opens, 1, -1), 0).T.astype(np.int16)
 
     def legal(self, tokens: Int[Tensor, "seq time"]) -> Bool[Tensor, "seq time d_vocab"]:
         """Which tokens may come next after each of these strings of the task; none after EOS and padding.
@@ -152,11 +150,14 @@ def _partners(steps: Int[np.ndarray, "seq time"]) -> Int[np.ndarray, "seq time"]
 
 
 def _innermost(steps: Int[np.ndarray, "seq time"], depth: Int[np.ndarray, "seq time"]) -> Int[np.ndarray, "seq time"]:
-    """The position of the last bracket that is open after each position; −1 where none is."""
-    position = np.arange(steps.shape[1])
-    found = np.full(steps.shape, -1)
-    for level in range(1, int(depth.max()) + 1):
-        here = depth == level
-        opened = np.maximum.accumulate(np.where(here & (steps > 0), position, -1), axis=1)
-        found[here] = opened[here]
-    return found
+    """The position of the last bracket that is open after each position; −1 where none is.
+
+    It is the last to have opened to the depth that there is: in the order of depth, then position, the last before.
+    A depth is first reached by opening, so that the search never runs into another depth.
+    """
+    order = depth.argsort(axis=1, kind="stable")
+    opens = np.take_along_axis(steps > 0, order, axis=1)
+    last = np.maximum.accumulate(np.where(opens, np.arange(steps.shape[1]), 0), axis=1)
+    found = np.empty(steps.shape, dtype=np.int64)
+    np.put_along_axis(found, order, np.take_along_axis(order, last, axis=1), axis=1)
+    return np.where(depth == 0, -1, found)
