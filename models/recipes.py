@@ -7,6 +7,8 @@ from models.dataset import Dataset
 from models.hooks import HookedModel
 from models.saving import build_model
 from models.tasks.base import Task
+from models.tasks.copying import Copy
+from models.tasks.dates import DateNormalisation
 from models.tasks.dyck import Dyck
 from models.tasks.evidence import SignedEvidence
 from models.tasks.flip_flop import FlipFlop
@@ -133,6 +135,56 @@ RECIPES = {
             for cell in ("lstm", "gru")
         ),
         Recipe(
+            name="copy-lstm",
+            summary="an encoder and a decoder of 128 units without attention copy up to 20 symbols of 4 kinds",
+            architecture="seq2seq",
+            model={"cell": "lstm", "d_model": 128},
+            training=TrainConfig(
+                n_steps=700,
+                batch_size=64,
+                lr=5e-3,
+                schedule="constant",
+                warmup_steps=50,
+                weight_decay=0,
+                eval_every=20,
+                fresh=True,
+            ),
+            task=Copy(n_symbols=4),
+            n_train=64,
+            n_test=512,
+            accuracy=0.88,
+        ),
+        *(
+            Recipe(
+                name=f"copy-{attention.split('_')[0]}",
+                summary=f"an encoder and a decoder of 64 units with {attention} attention copy up to 20 symbols",
+                architecture="seq2seq",
+                model={"cell": "gru", "d_model": 64, "attention": attention},
+                training=TrainConfig(
+                    n_steps=n_steps, batch_size=64, lr=5e-3, warmup_steps=50, weight_decay=0, fresh=True
+                ),
+                task=Copy(),
+                n_train=64,
+                n_test=512,
+                accuracy=0.97,
+            )
+            for attention, n_steps in (("bahdanau", 700), ("luong_general", 400))
+        ),
+        *(
+            Recipe(
+                name=f"dates-{attention.split('_')[0]}",
+                summary=f"the same with {attention} attention write dates as the ISO standard has them",
+                architecture="seq2seq",
+                model={"cell": "gru", "d_model": 64, "attention": attention, "bidirectional_encoder": True},
+                training=TrainConfig(n_steps=500, batch_size=64, lr=5e-3, warmup_steps=50, weight_decay=0),
+                task=DateNormalisation(),
+                n_train=20_000,
+                n_test=512,
+                accuracy=0.99,
+            )
+            for attention in ("bahdanau", "luong_general")
+        ),
+        Recipe(
             name="modular-addition",
             summary="one layer, d 128, ReLU and no norm, groks addition modulo 59 after some thousand steps",
             model={"n_layers": 1, "d_model": 128, "n_heads": 4, "d_mlp": 512, "act_fn": "relu"}
@@ -155,8 +207,14 @@ RECIPES = {
         Recipe(
             name="induction-heads",
             summary="two layers of attention alone, d 64, on repeated random sequences: induction heads",
-            model={"n_layers": 2, "d_model": 64, "n_heads": 4, "attn_only": True},
-            training=TrainConfig(n_steps=2000, batch_size=64, lr=2e-3, fresh=True),
+            model={
+                "n_layers": 2,
+                "d_model": 64,
+                "n_heads": 4,
+                "attn_only": True,
+                "positional_embedding_type": "rotary",
+            },
+            training=TrainConfig(n_steps=800, batch_size=32, lr=4e-3, fresh=True),
             task=RepeatedSequences(),
             n_train=64,
             n_test=512,
