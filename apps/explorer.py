@@ -18,6 +18,12 @@ PAGES = [
     (place.RUNS, "Runs", ":material/inventory_2:", "What was trained, how well, and what was made from it."),
     (place.FEATURES, "Features", ":material/grid_view:", "Every feature of a dictionary, and each one's own page."),
     (place.LAB, "Prompt lab", ":material/experiment:", "Type text: losses, features, attention, token by token."),
+    (
+        place.STATES,
+        "Recurrent states",
+        ":material/waves:",
+        "What a recurrent subject holds at each token.",
+    ),
 ]
 
 

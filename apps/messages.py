@@ -7,7 +7,7 @@ import streamlit as st
 from apps.text import escape_markdown
 from models.artifacts import ArtifactError
 from workbench.features.index import FeatureIndex
-from workbench.runs import Run
+from workbench.runs import Run, list_runs
 
 NO_INDEX_OPTION = "no index yet"
 
@@ -33,6 +33,22 @@ def no_index(run: Run) -> None:
         f"This run has no feature index. {'One command makes it' if one else 'These commands make it, in order'}:"
     )
     st.code("\n".join(f"workbench {verb} --run {run.path}" for verb in missing), language="shell")
+
+
+def no_subject(run: Run) -> bool:
+    """Say so where a run has no subject of its own; whether that is so."""
+    kinds = {artifact.kind for artifact in run.artifacts()}
+    if "model" in kinds:
+        return False
+    below = [found.path.relative_to(run.path).as_posix() for found in list_runs(run.path) if found.path != run.path]
+    if below:
+        st.info(f"This run has no subject of its own: those inside it have one, such as {escape_markdown(below[0])}.")
+    elif "analysis" in kinds:
+        st.info("This run holds tables alone, and no subject.")
+    else:
+        st.info("This run has no subject yet. This command trains one:")
+        st.code(f"workbench train --run {run.path}", language="shell")
+    return True
 
 
 def no_feature(asked: str, index: FeatureIndex) -> None:

@@ -15,7 +15,7 @@ import streamlit as st
 from workbench.runs import Artifact, Run
 
 # Each is a file of views/ and a path of the URL.
-RUNS, FEATURES, LAB = "runs", "features", "prompt_lab"
+RUNS, FEATURES, LAB, STATES = "runs", "features", "prompt_lab", "states"
 _PENDING = "_pending_jump"
 
 

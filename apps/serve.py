@@ -14,6 +14,7 @@ import streamlit as st
 from apps.environment import root
 from models.artifacts import ArtifactError
 from models.dataset import Dataset
+from workbench.dynamics import StatesReading, read_states
 from workbench.features.index import Example, FeatureIndex, FeatureRecord
 from workbench.features.prompt import PromptReading, read_prompt
 from workbench.runs import Artifact, Run, list_runs
@@ -76,6 +77,27 @@ def reading(subject: Any, dictionary: SAE | None, text: str, key: str) -> Prompt
     return _reading(key, text, subject, dictionary)
 
 
+def states(subject: Any, text: str, key: str) -> StatesReading:
+    """A prompt as a recurrent subject reads it; `key` names the subject. `ValueError` if it cannot be read."""
+    return _states(key, text, subject)
+
+
+def run_with_recurrence() -> str | None:
+    """The name of a run whose subject is recurrent and reads text; None where there is none."""
+    for name, run in runs().items():
+        recurrent = any(
+            a.kind == "model" and a.manifest.config.get("architecture") == "recurrent" for a in run.artifacts()
+        )
+        if recurrent and (run.path_of("dataset") / "tokenizer.json").exists():
+            return name
+    return None
+
+
+def table(artifact_id: str, path: Path) -> pd.DataFrame:
+    """The tidy table of an analysis."""
+    return _table(artifact_id, path / "result.parquet")
+
+
 def losses(artifact_id: str, path: Path) -> pd.DataFrame | None:
     """The lines of a training's log; None where none was kept."""
     return _log(artifact_id, path / "metrics.jsonl")
@@ -89,6 +111,11 @@ def dictionary_metrics(artifact_id: str, path: Path) -> list[dict[str, Any]] | N
 @st.cache_data(max_entries=32, show_spinner=False)
 def _log(artifact_id: str, _path: Path) -> pd.DataFrame | None:
     return pd.read_json(_path, lines=True) if _path.exists() else None
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _table(artifact_id: str, _path: Path) -> pd.DataFrame:
+    return pd.read_parquet(_path)
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
@@ -142,6 +169,12 @@ def _with_losses(
 def _reading(key: str, text: str, _subject: Any, _dictionary: SAE | None) -> PromptReading:
     with _ONE_READER:
         return read_prompt(_subject, _dictionary, text)
+
+
+@st.cache_resource(max_entries=64, show_spinner="Reading …")
+def _states(key: str, text: str, _subject: Any) -> StatesReading:
+    with _ONE_READER:
+        return read_states(_subject, text)
 
 
 def _name(run: Run, base: Path) -> str:

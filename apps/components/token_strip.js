@@ -64,9 +64,11 @@ function tokenNode(strip, data, token, i) {
   const node = el("span", "token")
   fillToken(node, token)
   const value = strip.values[i]
-  const share = value === null ? 0 : Math.max(0, Math.min(1, value / data.max))
+  const signed = data.hue === "signed"
+  const size = signed ? Math.abs(value) : value
+  const share = value === null ? 0 : Math.max(0, Math.min(1, size / data.max))
   if (share > 0) node.style.setProperty("--a", (8 + 60 * share).toFixed(1) + "%")
-  if (share > 0) node.classList.add("lit", data.hue)
+  if (share > 0) node.classList.add("lit", !signed ? data.hue : value > 0 ? "activation" : "loss")
   if (strip.focus === i) node.classList.add("focus")
   if (data.choosable) node.setAttribute("role", "button")
   else node.setAttribute("role", "img")

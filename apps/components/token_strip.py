@@ -15,7 +15,7 @@ _STRIP = st.components.v2.component(
 )
 
 Note = tuple[str, str] | tuple[str, str, str]
-Hue = Literal["activation", "loss"]
+Hue = Literal["activation", "loss", "signed"]
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def token_strip(
         key: the component's key; inside the callbacks `st.session_state[key].token` and `.open` hold what was clicked.
         label: what the values are, for hover notes and screen readers.
         scale: the value that gets the full colour.
-        hue: which colour: `activation` is blue, `loss` vermilion.
+        hue: which colour: `activation` is blue, `loss` vermilion; `signed` is blue above zero and vermilion below.
         chosen: the locked token.
         on_token: called when a token is clicked; without it tokens are not clickable.
         on_open: called when a strip's link is followed.

@@ -9,7 +9,7 @@ import streamlit as st
 from apps import place, serve
 from apps.components.link_table import Cell, Column, link_table, opened
 from apps.feature_list import KIND_WORDS, KINDS, ORDERS, Filters, choose, direction, with_gain
-from apps.messages import no_feature, no_index
+from apps.messages import no_feature, no_index, no_subject
 from apps.place import Place
 from apps.text import number, percent, signed
 from apps.views import feature
@@ -26,6 +26,8 @@ def show() -> None:
     """Draw the page."""
     here: Place = st.session_state["_place"]
     if here.index is None:
+        if any(artifact.kind == "analysis" for artifact in here.run.artifacts()) and no_subject(here.run):
+            return
         no_index(here.run)
         return
     index = serve.index(here.index)

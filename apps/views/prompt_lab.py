@@ -2,11 +2,9 @@
 
 import math
 from functools import partial
-from typing import cast
 
 import numpy as np
 import streamlit as st
-import torch
 
 from apps import place, serve
 from apps.components.link_table import Cell, Column, link_table, opened
@@ -14,15 +12,14 @@ from apps.components.pattern_grid import pattern_grid
 from apps.components.session_link import session_link
 from apps.components.token_strip import Hue, Note, Strip, token_strip
 from apps.layout import halves
-from apps.messages import no_feature, plain
+from apps.messages import no_feature, no_subject, plain
 from apps.place import Place
+from apps.prompt_box import prompt_box, reads_text, words_of
 from apps.text import escape_markdown, number, percent, visible
-from models.dataset import Dataset
 from workbench.features.index import FeatureIndex
 from workbench.features.prompt import PromptReading
+from workbench.features.text_reading import TextReading
 
-BOS_WORD = "⟨start⟩"
-_PASSAGE_TOKENS = 56
 _LEAST_PANE = 340  # text and what is read from it stand side by side even on a small screen
 _FULL_LOSS = 6.0  # nats that get the full colour, so that texts can be compared by eye
 _STRIP, _ACTIVE, _GRID, _GRID_TABLE = "prompt_strip", "active_features", "patterns", "attended"
@@ -31,11 +28,15 @@ _STRIP, _ACTIVE, _GRID, _GRID_TABLE = "prompt_strip", "active_features", "patter
 def show() -> None:
     """Draw the page."""
     here: Place = st.session_state["_place"]
+    st.title("Prompt lab", anchor=False)
+    if no_subject(here.run):
+        return
     subject = serve.model(here.run)
+    if not reads_text(subject):
+        return
     index = serve.index(here.index) if here.index else None
     dictionary = serve.dictionary_of(here.run, index) if index else None
-    st.title("Prompt lab", anchor=False)
-    text = _prompt(here)
+    text = prompt_box(here.run)
     key = f"{here.run.find('model').id} {index.id if index else ''}"
     try:
         reading = serve.reading(subject, dictionary, text, key)
@@ -52,50 +53,6 @@ def show() -> None:
         _locked(here, reading, index, token)
         if head is not None:
             _attended(reading, *head, token)
-
-
-def _prompt(here: Place) -> str:
-    data = serve.dataset(here.run)
-    if "prompt" not in st.session_state and "prompt" not in st.query_params:
-        begin_with = st.session_state.get("_last_prompt") or _passage(data, 0)
-        st.session_state["prompt"] = st.query_params["prompt"] = begin_with
-    text = st.text_area(
-        "Text",
-        key="prompt",
-        height=132,
-        bind="query-params",
-        label_visibility="collapsed",
-        placeholder="Type or paste text, then press Ctrl+Enter.",
-    )
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.button(
-            "Another passage",
-            icon=":material/shuffle:",
-            on_click=_next_passage,
-            args=(data,),
-            help="From a document that the subject was not trained on.",
-        )
-        st.caption("Ctrl+Enter reads the text. Hover a token to look, click it to lock it.", width="content")
-    st.session_state["_last_prompt"] = text
-    return text
-
-
-def _passage(data: Dataset, number_: int) -> str:
-    """The beginning of a held-out sequence, drawn by number."""
-    if data.tokenizer is None:
-        return ""
-    held_out = data.sequences("test")
-    if not len(held_out):
-        held_out = data.sequences()
-    chosen = held_out[np.random.default_rng(number_).integers(len(held_out))]
-    ids = data.tokens[chosen][cast(torch.Tensor, data.mask)[chosen]][1 : 1 + _PASSAGE_TOKENS]
-    return data.tokenizer.decode(ids.tolist(), skip_special_tokens=False)
-
-
-def _next_passage(data: Dataset) -> None:
-    st.session_state["_passage"] = st.session_state.get("_passage", 0) + 1
-    st.session_state["prompt"] = _passage(data, st.session_state["_passage"])
-    place.put("token", None)
 
 
 def _feature_in_url(index: FeatureIndex | None) -> int | None:
@@ -126,13 +83,9 @@ def _values_of(reading: PromptReading, feature: int) -> np.ndarray:
     )
 
 
-def _words(reading: PromptReading) -> list[str]:
-    return [BOS_WORD, *reading.tokens[1:]]
-
-
 def _text(here: Place, reading: PromptReading, index: FeatureIndex | None, feature: int | None, token: int) -> None:
-    mean = float(np.nanmean(reading.loss)) if len(reading.loss) > 1 else math.nan
     n = len(reading.tokens) - 1
+    mean = float(reading.loss[1:].mean()) if n else math.nan
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         facts = f"{n:,} tokens · mean loss {number(mean)} nats · coloured by"
         if feature is None or index is None:
@@ -155,19 +108,20 @@ def _text(here: Place, reading: PromptReading, index: FeatureIndex | None, featu
         scale = max(float(index.table["max"].iloc[feature]), float(shown.max()))
         if shown.max() <= 0:
             st.caption("It does not fire anywhere in this text.")
-    strip = Strip(_words(reading), shown, notes=[_notes(reading, i, hue != "loss") for i in range(n + 1)])
+    strip = Strip(words_of(reading), shown, notes=[_notes(reading, i, hue != "loss") for i in range(n + 1)])
     token_strip([strip], key=_STRIP, label=label, scale=scale, hue=hue, chosen=token, on_token=_lock)
 
 
 def _notes(reading: PromptReading, at: int, with_loss: bool) -> list[Note]:
     """A token's hover note: its loss, unless that is what colours it, and what was expected after it."""
     lines: list[Note] = [("loss", f"{number(reading.loss[at], 3)} nats")] if with_loss else []
-    lines.append(("expected next", "", "rule"))
+    if reading.predictions[at]:
+        lines.append(("expected next", "", "rule"))
     return lines + [(visible(word), f"{p:.1%}", "code") for word, p in reading.predictions[at]]
 
 
 def _locked(here: Place, reading: PromptReading, index: FeatureIndex | None, token: int) -> None:
-    words = _words(reading)
+    words = words_of(reading)
     st.subheader(f"Token {token}: {escape_markdown(visible(words[token]))}", anchor=False)
     _predictions(reading, token)
     if index is None:
@@ -200,7 +154,10 @@ def _locked(here: Place, reading: PromptReading, index: FeatureIndex | None, tok
     link_table(columns, rows, key=_ACTIVE, ids=features.tolist(), on_open=_follow)
 
 
-def _predictions(reading: PromptReading, token: int) -> None:
+def _predictions(reading: TextReading, token: int) -> None:
+    if not reading.predictions[token]:
+        st.caption("This subject does not predict the next token, so nothing was expected here.")
+        return
     if token > 0:
         st.caption(
             f"Loss {number(reading.loss[token], 3)} nats: before it was seen, its probability was "
@@ -231,7 +188,7 @@ def _attention(reading: PromptReading, token: int) -> tuple[int, int] | None:
             "Head", heads, default=0, required=True, key="head", bind="query-params", width="content"
         )
     pattern_grid(
-        _words(reading),
+        words_of(reading),
         reading.patterns,
         key=_GRID,
         layer=layer,
@@ -246,7 +203,7 @@ def _attention(reading: PromptReading, token: int) -> tuple[int, int] | None:
 def _attended(reading: PromptReading, layer: int, head: int, token: int) -> None:
     """The picture's locked row as a table."""
     st.subheader(f"Where head {layer}.{head} looks", anchor=False)
-    words = _words(reading)
+    words = words_of(reading)
     weights = reading.patterns[layer][head, token, : token + 1]
     best = weights.topk(min(8, len(weights)))
     columns = [Column("position"), Column("token", "token"), Column("weight", "bar-number")]

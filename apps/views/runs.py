@@ -1,19 +1,15 @@
 """The runs page: what was trained, how well, what was made from it, and what the dictionary found."""
 
-from typing import cast
-
-import pyarrow as pa
+import pandas as pd
 import streamlit as st
-from torch import Tensor
 
 from apps import serve
-from apps.components.facts import Fact, facts
 from apps.components.link_table import Cell, Column, link_table
 from apps.layout import halves
-from apps.messages import trouble
+from apps.messages import no_subject, trouble
 from apps.place import Place
 from apps.text import escape_markdown, moment, number, size
-from apps.views import dictionary
+from apps.views import dictionary, subject
 from models.artifacts import ArtifactError
 from workbench.figures import training_curve
 from workbench.figures.training_curve import losses_and_baselines
@@ -27,7 +23,8 @@ def show() -> None:
     kinds = {artifact.kind for artifact in run.artifacts()}
     st.title(escape_markdown(here.run_name), anchor=False)
     if "model" in kinds:
-        _subject(run)
+        subject.show(run)
+    _result(run)
     for why in run.damaged().values():
         trouble(ArtifactError(why))
     for name in run.unfinished():
@@ -35,42 +32,16 @@ def show() -> None:
             f"{escape_markdown(name)} was begun and is unfinished: the verb that began it goes on with it.",
             icon=":material/hourglass:",
         )
-    left, right = halves()
-    with left:
-        if "model" in kinds:
+    if "model" in kinds:
+        left, right = halves()
+        with left:
             _training(run)
-    with right:
+        with right:
+            _artifacts(run)
+        dictionary.show(here)
+    else:
         _artifacts(run)
-    dictionary.show(here)
-
-
-def _subject(run: Run) -> None:
-    subject = serve.model(run)
-    cfg = subject.cfg
-    shape = [
-        Fact("Architecture", type(subject).__name__),
-        Fact("Layers", f"{cfg.n_layers:,}"),
-        Fact("Width", f"{cfg.d_model:,}", "d_model"),
-        Fact("Heads", f"{cfg.n_heads:,}"),
-        Fact("MLP", f"{cfg.d_mlp:,}", "d_mlp"),
-        Fact("Context", f"{cfg.n_ctx:,}", "tokens"),
-        Fact("Vocabulary", f"{cfg.d_vocab:,}", "tokens"),
-        Fact("Parameters", f"{sum(p.numel() for p in subject.parameters()):,}"),
-    ]
-    facts(shape, key="subject_facts")
-    data = serve.dataset(run)
-    splits = cast(pa.Table, data.doc_table)["split"].to_pylist()
-    held_out = data.sequences("test")
-    n_held_out = int(cast(Tensor, data.mask)[held_out].sum()) - len(held_out)
-    columns = data.labels.column_names if data.labels is not None else []
-    labels = [name for name in columns if name != "line"]  # where a token is, not what it is
-    corpus = [
-        Fact("Documents", f"{len(splits):,}", f"{splits.count('test'):,} held out"),
-        Fact("Tokens", f"{data.n_tokens:,}", f"{n_held_out:,} held out"),
-        Fact("Sequences", f"{len(data):,}", f"{len(held_out):,} held out"),
-        Fact("Labels", f"{len(labels):,}", "of each token"),
-    ]
-    facts(corpus, key="corpus_facts")
+        no_subject(run)
 
 
 def _training(run: Run) -> None:
@@ -81,10 +52,44 @@ def _training(run: Run) -> None:
         st.caption("No log of its training was kept.")
         return
     losses, baselines = losses_and_baselines(log)
-    st.altair_chart(training_curve(losses, baselines), width="stretch")
+    unit = _unit_of_loss(run)
+    st.altair_chart(training_curve(losses, baselines, unit=unit), width="stretch")
     last = losses.groupby("split").last()["loss"].to_dict()
     rows = [[Cell(name), Cell(number(value, 3))] for name, value in (last | baselines).items()]
-    link_table([Column("loss, nats a token", "text"), Column("at the end")], rows, key="losses")
+    if "heldout_accuracy" in log and log["heldout_accuracy"].notna().any():
+        rows.append([Cell("held-out accuracy"), Cell(f"{log['heldout_accuracy'].dropna().iloc[-1]:.1%}")])
+    link_table([Column(f"loss, {unit}", "text"), Column("at the end")], rows, key="losses")
+
+
+def _unit_of_loss(run: Run) -> str:
+    if not any(artifact.kind == "dataset" for artifact in run.artifacts()):
+        return "as trained"
+    targets = serve.dataset(run).targets
+    if targets is None:
+        return "nats a token"
+    return "mean squared error" if targets.is_floating_point() else "nats an answer"
+
+
+def _result(run: Run) -> None:
+    """The table of a reproduction."""
+    for artifact in run.artifacts():
+        if artifact.kind != "analysis" or artifact.name != "result":
+            continue
+        about = artifact.manifest.config
+        st.subheader(escape_markdown(about.get("title", "Result")), anchor=False)
+        if "paper" in about:
+            st.caption(escape_markdown(about["paper"]) + (" · full size" if about.get("full") else " · quick"))
+        table = serve.table(artifact.id, artifact.path)
+        words = {True: "passed", False: "failed"}
+        rows = [
+            [
+                *(Cell(str(row[name])) for name in ("result", "published", "ours", "bar")),
+                Cell("–" if pd.isna(row["passed"]) else words[bool(row["passed"])]),
+            ]
+            for row in table.to_dict("records")
+        ]
+        columns = [*(Column(name, "text") for name in ("result", "published", "ours", "bar")), Column("", "word")]
+        link_table(columns, rows, key="result")
 
 
 def _artifacts(run: Run) -> None:

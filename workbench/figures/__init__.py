@@ -4,7 +4,9 @@ from workbench.figures.activation_histogram import activation_histogram
 from workbench.figures.concept_gain import concept_gain
 from workbench.figures.density import density_histogram
 from workbench.figures.dictionary_comparison import dictionary_comparison
+from workbench.figures.gate_saturation import gate_saturation
 from workbench.figures.naming_fractions import naming_fractions
+from workbench.figures.state_heatmap import state_heatmap
 from workbench.figures.training_curve import training_curve
 
 __all__ = [
@@ -12,6 +14,8 @@ __all__ = [
     "concept_gain",
     "density_histogram",
     "dictionary_comparison",
+    "gate_saturation",
     "naming_fractions",
+    "state_heatmap",
     "training_curve",
 ]

@@ -8,13 +8,16 @@ from workbench.figures.palette import NEURONS, RULE, TRAINED, Layers, require_co
 _SPLITS = {"train": NEURONS, "held out": TRAINED}
 
 
-def training_curve(losses: pd.DataFrame, baselines: dict[str, float] | None = None, height: int = 260) -> Layers:
-    """Loss in nats a token against training step, one line a split.
+def training_curve(
+    losses: pd.DataFrame, baselines: dict[str, float] | None = None, height: int = 260, unit: str = "nats a token"
+) -> Layers:
+    """Loss against training step, one line a split.
 
     Args:
         losses: tidy, columns `step`, `split` (`train` or `held out`) and `loss`.
         baselines: losses of counting models (`unigram`, `bigram`) on held-out text, drawn as labelled rules.
         height: in pixels.
+        unit: what the loss is counted in.
     """
     require_columns(losses, ["step", "split", "loss"], "training_curve")
     splits = [name for name in _SPLITS if name in set(losses["split"])]
@@ -25,7 +28,7 @@ def training_curve(losses: pd.DataFrame, baselines: dict[str, float] | None = No
         .mark_line(strokeWidth=2, interpolate="monotone")
         .encode(
             x=alt.X("step:Q", title="step", axis=alt.Axis(format=",d", grid=False)),
-            y=alt.Y("loss:Q", title="loss (nats a token)", scale=alt.Scale(zero=False)),
+            y=alt.Y("loss:Q", title=f"loss ({unit})", scale=alt.Scale(zero=False)),
             color=alt.Color("split:N", title=None, scale=alt.Scale(domain=splits, range=colours), legend=legend),
             strokeDash=alt.StrokeDash(
                 "split:N", title=None, scale=alt.Scale(domain=splits, range=dashes), legend=legend
@@ -33,7 +36,7 @@ def training_curve(losses: pd.DataFrame, baselines: dict[str, float] | None = No
             tooltip=[
                 alt.Tooltip("split:N"),
                 alt.Tooltip("step:Q", format=","),
-                alt.Tooltip("loss:Q", format=".3f", title="loss (nats)"),
+                alt.Tooltip("loss:Q", format=".3f", title=f"loss ({unit})"),
             ],
         )
     )
