@@ -42,3 +42,11 @@ def test_a_concept_must_hold_and_fail_often_enough_where_it_is_chosen():
 
 def test_the_line_number_is_no_concept():
     assert concepts({"line": pa.array([1, 2, 3, 4], pa.int16())}, 4) == {}
+
+
+def test_a_measured_quantity_is_told_by_its_quarters_on_the_fitting_rows():
+    x = np.arange(400.0)
+    fit = x <= 200
+    found = concepts_of(pa.table({"x": x}), fit)
+    assert found.names == ["x ≥ 50", "x ≥ 100", "x ≥ 150", "x < 50"]
+    assert np.array_equal(found.matrix[:, 1].astype(bool), x >= np.median(x[fit]))

@@ -10,8 +10,9 @@ import pytest
 import torch
 from sklearn.metrics import f1_score, precision_score, recall_score
 
-from models import Dataset, Transformer, TransformerConfig
+from models import Dataset, Recurrent, RecurrentConfig, Seq2Seq, Seq2SeqConfig, Transformer, TransformerConfig
 from models.artifacts import ArtifactError
+from models.tasks import Copy
 from workbench.activations import harvest
 from workbench.features import FeatureIndex, build_index
 from workbench.sae import SAEConfig, build_sae
@@ -353,3 +354,38 @@ def test_an_open_index_outlives_its_folder_and_a_damaged_one_is_named(made, tmp_
     assert opened.feature(3).concepts.equals(index.feature(3).concepts)
     with pytest.raises(ArtifactError, match="not an artifact"):
         FeatureIndex.open(copy)
+
+
+def test_a_subject_of_vectors_is_indexed_by_its_labels(tmp_path):
+    """No token stands anywhere: features are named by what the labels say, and by nothing else."""
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(80, 10, 2, generator=generator)
+    up = pa.array((inputs[..., 0] > 0.5).flatten().numpy())
+    split = ["test" if i % 4 == 0 else "train" for i in range(80)]
+    dataset = Dataset(inputs, labels=pa.table({"up": up}), doc_table=pa.table({"name": split, "split": split}))
+    model = Recurrent(RecurrentConfig(cell="gru", d_model=8, d_in=2, d_out=2))
+    sae = make_sae(8, "blocks.0.rnn.hook_h")
+    store = harvest(model, dataset, [sae.cfg.hook_name], tmp_path / "a")
+    index = build_index(sae, store, model, tmp_path / "f", dataset)
+    assert index.vocabulary == ["any step"]
+    assert set(index.concepts["concept"]) >= {"up"}
+    example = index.examples(int(index.table["firings"].argmax()))[0]
+    assert set(example.tokens) == {"any step"}
+
+
+def test_an_encoders_features_are_indexed_on_its_source(tmp_path):
+    task = Copy()
+    dataset = task.dataset(60, 30)
+    cfg = Seq2SeqConfig(
+        cell="gru", d_model=8, d_vocab=task.shape["d_vocab"], d_vocab_source=task.shape["d_vocab_source"]
+    )
+    sae = make_sae(8, "encoder_blocks.0.rnn.hook_h")
+    model = Seq2Seq(cfg)
+    store = harvest(model, dataset, [sae.cfg.hook_name], tmp_path / "a")
+    assert len(store) == int(dataset.source_mask.sum())
+    _, cache = model.run_with_cache(**dataset.batch(slice(None)))
+    torch.testing.assert_close(store[sae.cfg.hook_name][:], cache[sae.cfg.hook_name][dataset.source_mask])
+    index = build_index(sae, store, model, tmp_path / "f", dataset)
+    assert np.array_equal(index.rows["token"], dataset.source[dataset.source_mask].numpy())
+    with pytest.raises(ValueError, match="record them apart"):
+        harvest(model, dataset, [sae.cfg.hook_name, "decoder_blocks.0.rnn.hook_h"], tmp_path / "b")

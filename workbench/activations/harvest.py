@@ -70,11 +70,13 @@ def harvest(
     """
     hooks = list(dict.fromkeys(hooks))
     _check(model, dataset, hooks, dtype)
-    rows = dataset.of_source() if _axis(model, hooks) == "source" else dataset
+    axis = _axis(model, hooks)
+    rows = dataset.of_source() if axis == "source" else dataset
     inputs = inputs or {"model": fingerprint(model)} | ({"data": dataset.id} if dataset.id else {})
     config = (config or {}) | {
         "hooks": hooks,
         "dtype": dtype,
+        "axis": axis,
         "positions": "real tokens after BOS" if rows.bos is not None else "real positions",
         "n_seq": len(dataset),
         "n_rows": rows.n_tokens,

@@ -101,6 +101,11 @@ class ActivationStore:
         files = [str(self.path / f"rows-{i:05d}.parquet") for i in range(len(self._starts) - 1)]
         return pa.dataset.dataset(files, format="parquet")
 
+    @property
+    def has_tokens(self) -> bool:
+        """Whether a token stands at each row; a subject that reads vectors has none."""
+        return "token" in self.rows.schema.names
+
     @cached_property
     def labels(self) -> list[str]:
         """The names of the label columns."""

@@ -21,7 +21,7 @@ from workbench.features.naming import ColumnSet
 from workbench.features.naming_rows import MAX_FIT_ROWS, NamingRows, naming_rows, read_positions
 from workbench.features.neighbours import coactive_features, decoder_neighbours
 from workbench.features.tables import write_feature_rows
-from workbench.features.vocabulary import token_strings
+from workbench.features.vocabulary import dataset_words
 from workbench.sae import SAE, TopK
 from workbench.sae.controls import Moments, pca_dictionary, random_dictionary
 
@@ -63,9 +63,9 @@ def build_index(
     hook = sae.cfg.hook_name
     sae = check_sae(sae, store, hook)
     positions = read_positions(store)
-    d_vocab = dataset.d_vocab
-    rows = naming_rows(store, positions, d_vocab, dataset.bos, max_fit_rows=max_fit_rows, seed=seed)
-    vocabulary = token_strings(dataset.tokenizer, range(d_vocab))
+    read = dataset.of_source() if store.manifest.config.get("axis") == "source" else dataset
+    vocabulary = dataset_words(read)
+    rows = naming_rows(store, positions, len(vocabulary), read.bos or 0, max_fit_rows=max_fit_rows, seed=seed)
     config = {"seed": seed, "hook_name": hook, "bos": dataset.bos, "max_fit_rows": max_fit_rows}
     with publishing(out, KIND, inputs=inputs or {"activations": store.id}, config=config, seed=seed) as draft:
         controls = _controls(sae, store, hook, rows)

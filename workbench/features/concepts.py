@@ -13,6 +13,7 @@ NOT_A_CONCEPT = {"line"}
 MIN_POSITIVES = 50
 EXACT = range(0, 6)
 AT_LEAST = (1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 32, 48, 64)
+QUARTERS = (0.25, 0.5, 0.75)
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class Concepts:
 
 
 def concepts_of(labels: pa.Table, fit: Bool[np.ndarray, " rows"], min_positives: int = MIN_POSITIVES) -> Concepts:
-    """Every Boolean column, every value of a categorical one, and a number's small values and lower bounds.
+    """Every Boolean column, every value of a categorical one, a whole number's small values and lower bounds, and
+    where a measured quantity lies among the quarters that it has on the rows `fit`.
 
     A concept must hold, and fail to hold, on at least `min_positives` of the rows `fit`; of concepts that hold on
     the very same rows, the first is kept.
@@ -35,7 +37,7 @@ def concepts_of(labels: pa.Table, fit: Bool[np.ndarray, " rows"], min_positives:
     for name in labels.column_names:
         if name in NOT_A_CONCEPT:
             continue
-        for words, holds in _statements(name, labels[name].combine_chunks()):
+        for words, holds in _statements(name, labels[name].combine_chunks(), fit):
             positives = int(holds[fit].sum())
             key = hash(np.packbits(holds).tobytes())
             if min(positives, int(fit.sum()) - positives) >= min_positives and key not in seen:
@@ -51,7 +53,9 @@ def conjunction_name(first: str, second: str) -> str:
     return f"{first} and {second}"
 
 
-def _statements(name: str, column: pa.Array) -> Iterator[tuple[str, Bool[np.ndarray, " rows"]]]:
+def _statements(
+    name: str, column: pa.Array, fit: Bool[np.ndarray, " rows"]
+) -> Iterator[tuple[str, Bool[np.ndarray, " rows"]]]:
     """The concepts of one label column. A missing label makes every one of them false."""
     words = name.removeprefix("is_").replace("_", " ")
     if pa.types.is_boolean(column.type):
@@ -68,7 +72,13 @@ def _statements(name: str, column: pa.Array) -> Iterator[tuple[str, Bool[np.ndar
             yield f"{words} = {value}", known & (numbers == value)
         for value in AT_LEAST:
             yield f"{words} ≥ {value}", known & (numbers >= value)
+    elif pa.types.is_floating(column.type):
+        measured = _as_numpy(column, np.nan)
+        quarters = np.nanquantile(measured[fit], QUARTERS)
+        for value in quarters:
+            yield f"{words} ≥ {value:.3g}", measured >= value
+        yield f"{words} < {quarters[0]:.3g}", measured < quarters[0]
 
 
-def _as_numpy(column: pa.Array, missing: bool | int) -> np.ndarray:
+def _as_numpy(column: pa.Array, missing: bool | float) -> np.ndarray:
     return pc.fill_null(column, pa.scalar(missing, column.type)).to_numpy(zero_copy_only=False)

@@ -9,9 +9,12 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
+from models import Recurrent
+
 N_LOGITS = 10
 RESIDUAL = re.compile(r"blocks\.\d+\.hook_(resid_(pre|mid|post)|mlp_out|attn_out|out)|hook_embed|hook_pos_embed")
 NEURONS = re.compile(r"blocks\.(\d+)\.mlp\.hook_post")
+STATES = re.compile(r"blocks\.(\d+)\.(rnn\.hook_h|hook_out)")
 HEADS = re.compile(r"blocks\.(\d+)\.attn\.hook_z")
 
 
@@ -21,14 +24,19 @@ def direct_logit_effects(
 ) -> Float[Tensor, "feature d_vocab"] | None:
     """What each direction, written at the hook, adds to the logits through no further layer.
 
-    From MLP neurons the path goes through W_out, from attention heads through W_O, from the residual stream straight
-    on; then through the unembedding with the last norm folded in. The norm's division by the residual's length is
-    left out, so effects compare between tokens, and only roughly between features; logits are centred over the
-    vocabulary, which softmax ignores.
+    From MLP neurons the path goes through W_out, from attention heads through W_O, from the residual stream and from a
+    recurrent network's last layer straight on; then through the unembedding with the last norm folded in. The norm's
+    division by the residual's length is left out, so effects compare between tokens, and only roughly between features;
+    logits are centred over the vocabulary, which softmax ignores.
 
     Returns:
         None for a hook without such a path, or a subject that cannot be folded.
     """
+    if isinstance(model, Recurrent):
+        top = STATES.fullmatch(hook_name)
+        if top is None or int(top[1]) != model.cfg.n_layers - 1 or len(model.unembed.W_U) != directions.shape[1]:
+            return None
+        return directions @ (model.unembed.W_U - model.unembed.W_U.mean(-1, keepdim=True))
     if not hasattr(model, "folded"):
         return None
     folded = model.folded()

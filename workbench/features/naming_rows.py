@@ -88,10 +88,15 @@ def naming_rows(
 
 
 def read_positions(store: ActivationStore) -> dict[str, np.ndarray]:
-    """The columns of the row table that say where each row is; and `line`, if the labels have it (−1: unknown)."""
+    """The columns of the row table that say where each row is; and `line`, if the labels have it (−1: unknown).
+
+    Where the sequences are of vectors, every row's token is 0.
+    """
     names = [*POSITION_COLUMNS, *(["line"] if "line" in store.labels else [])]
+    if not store.has_tokens:
+        names.remove("token")
     table = store.columns(*names)
-    columns = {}
+    columns = {} if store.has_tokens else {"token": np.zeros(len(store), np.int32)}
     for name in names:
         column = table[name].combine_chunks()
         if name == "split":

@@ -26,7 +26,9 @@ class FeatureRows:
         except (OSError, pa.ArrowInvalid) as error:
             raise ArtifactError(f"{path} is missing or damaged: its footer cannot be read.") from error
         column = self._metadata.schema.names.index("feature")
-        groups = [self._metadata.row_group(i).column(column) for i in range(self._metadata.num_row_groups)]
+        # A table without rows may still have a group, which has no least feature.
+        n_groups = self._metadata.num_row_groups if self._metadata.num_rows else 0
+        groups = [self._metadata.row_group(i).column(column) for i in range(n_groups)]
         self._first = np.array([g.statistics.min for g in groups], dtype=np.int64)
         self._last = np.array([g.statistics.max for g in groups], dtype=np.int64)
 

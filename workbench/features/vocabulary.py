@@ -4,7 +4,20 @@ from collections.abc import Sequence
 
 from tokenizers import Tokenizer
 
+from models.dataset import Dataset
+
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+
+# What stands at every position of sequences that are of vectors: there, a set of tokens is the name "always".
+ANY_STEP = "any step"
+
+
+def dataset_words(dataset: Dataset) -> list[str]:
+    """What each token id of a dataset is called; one word for every step of sequences that are of vectors."""
+    if dataset.tokens.is_floating_point():
+        return [ANY_STEP]
+    return token_strings(dataset.tokenizer, range(dataset.d_vocab))
 
 
 def token_strings(tokenizer: Tokenizer | None, ids: Sequence[int]) -> list[str]:
