@@ -104,7 +104,7 @@ class Cell(nn.Module, ABC):
         points: dict[str, StepHookPoint],
         reverse: bool,
         mask: Tensor | None,
-        feed: Feed | None,
+        feed: Feed | None = None,
     ) -> tuple[Hidden, State]:
         n_steps = x.shape[1]
         for point in points.values():
