@@ -134,16 +134,18 @@ def go_on(
 
 @contextmanager
 def _offsets(model: RunsInSteps) -> Iterator[Callable[[int], None]]:
-    """Every hook point is told which position its value starts at, while it lasts."""
+    """Hook points are told which position their value starts at, while it lasts; not those that see a whole source."""
+    axis = getattr(model, "position_axis", None)
+    points = [point for name, point in model.hook_dict.items() if axis is None or axis(name) == "target"]
 
     def say(offset: int) -> None:
-        for point in model.hook_dict.values():
+        for point in points:
             point.ctx["offset"] = offset
 
     try:
         yield say
     finally:
-        for point in model.hook_dict.values():
+        for point in points:
             point.ctx.pop("offset", None)
 
 

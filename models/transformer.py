@@ -18,10 +18,10 @@ from models.generation import Generation
 from models.hooks import HookedModel, attached
 from models.key_values import KeyValueCache, KeyValues
 from models.lens_contract import TextMethods, WeightMethods
-from models.loss import IGNORED, mean_loss, token_losses, unembedded_loss
+from models.loss import IGNORED
 from models.normalization import make_norm
 from models.positions import PosEmbed, SinusoidalPosEmbed
-from models.readout import asked_for, checked_tokens
+from models.readout import ReadOut, asked_for, checked_tokens
 from models.transformer_config import TransformerConfig
 
 __all__ = ["Transformer", "TransformerConfig"]
@@ -32,10 +32,10 @@ Stream = Float[Tensor, "batch pos d_model"]
 class Embed(nn.Module):
     """Token embedding, `W_E [d_vocab, d_model]`."""
 
-    def __init__(self, cfg: TransformerConfig) -> None:
+    def __init__(self, d_vocab: int, d_model: int, std: float) -> None:
         super().__init__()
-        self.std = cfg.initializer_range
-        self.W_E = nn.Parameter(torch.empty(cfg.d_vocab, cfg.d_model))
+        self.std = std
+        self.W_E = nn.Parameter(torch.empty(d_vocab, d_model))
 
     def reset_parameters(self, generator: Generator | None = None) -> None:
         nn.init.normal_(self.W_E, std=self.std, generator=generator)
@@ -80,21 +80,16 @@ class Block(nn.Module):
         return self.hook_resid_post(resid)
 
 
-class Unembed(nn.Module):
+class Unembed(ReadOut):
     """Residual stream to logits, `W_U [d_model, d_vocab]`, `b_U [d_vocab]`."""
 
     def __init__(self, cfg: TransformerConfig) -> None:
-        super().__init__()
+        super().__init__(cfg.d_model, cfg.d_vocab)
         self.std = cfg.initializer_range
-        self.W_U = nn.Parameter(torch.empty(cfg.d_model, cfg.d_vocab))
-        self.b_U = nn.Parameter(torch.empty(cfg.d_vocab))
 
     def reset_parameters(self, generator: Generator | None = None) -> None:
         nn.init.normal_(self.W_U, std=self.std, generator=generator)
         nn.init.zeros_(self.b_U)
-
-    def forward(self, resid: Stream) -> Float[Tensor, "batch pos d_vocab"]:
-        return F.linear(resid, self.W_U.T, self.b_U)
 
 
 class TiedUnembed(nn.Module):
@@ -113,7 +108,8 @@ class TiedUnembed(nn.Module):
     def reset_parameters(self, generator: Generator | None = None) -> None:
         nn.init.zeros_(self.b_U)
 
-    forward = Unembed.forward
+    forward = ReadOut.forward
+    returned: Callable[..., Any] = ReadOut.returned
 
 
 class Transformer(TextMethods, WeightMethods, Generation, HookedModel):
@@ -130,7 +126,7 @@ class Transformer(TextMethods, WeightMethods, Generation, HookedModel):
         super().__init__()
         self.cfg = cfg = dataclasses.replace(cfg)
         self.tokenizer = None
-        self.embed = Embed(cfg)
+        self.embed = Embed(cfg.d_vocab, cfg.d_model, cfg.initializer_range)
         self.hook_embed = HookPoint()
         self.pos_embed: PosEmbed | SinusoidalPosEmbed | None = None
         if cfg.positional_embedding_type in ("standard", "sinusoidal"):
@@ -144,13 +140,6 @@ class Transformer(TextMethods, WeightMethods, Generation, HookedModel):
         self.init_weights(cfg.seed)
         self.to(device=cfg.device, dtype=cfg.dtype)
         self.setup()
-
-    def init_weights(self, seed: int) -> None:
-        """Draw all weights anew; a seed gives the same ones on every device."""
-        generator = torch.Generator().manual_seed(seed)
-        for module in self.modules():
-            if callable(reset := getattr(module, "reset_parameters", None)):
-                reset(generator)
 
     def _apply(self, fn: Callable, recurse: bool = True) -> "Transformer":
         # `.to()`, `.cuda()`, `.double()` all pass here; TransformerLens's tools read both from the config.
@@ -207,18 +196,8 @@ class Transformer(TextMethods, WeightMethods, Generation, HookedModel):
         if stop_at_layer is not None:
             return resid
         resid = self.ln_final(resid)
-        if asked is not None and mean_only:
-            return unembedded_loss(resid, self.unembed.W_U, self.b_U, asked if at is None else asked[:, at])
-        if return_type is None:
-            return None
-        logits = self.unembed(resid)
-        if asked is None:
-            return logits
-        if not loss_per_token:
-            return logits, mean_loss(logits, asked)
-        loss = token_losses(logits, asked)
-        loss = loss if targets is not None else loss[:, :-1]
-        return loss if return_type == "loss" else (logits, loss)
+        asked = asked if asked is None or at is None else asked[:, at]
+        return self.unembed.returned(resid, asked, return_type, loss_per_token, targets is not None)
 
     @torch.no_grad()
     def run_steps(
