@@ -32,6 +32,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks
 
 reproduce: $(VENV)/.dev
+	$(BIN)/workbench reproduce all --quick
 	$(BIN)/python -m pytest -m reproduce -s
 
 clean:
