@@ -233,6 +233,13 @@ def check_fits(model: HookedModel, dataset: Dataset) -> None:
             f"the data has {dataset.d_vocab} token ids, but the model knows {cfg.d_vocab}: "
             f"set d_vocab to at least {dataset.d_vocab}."
         )
+    d_vocab_source, source = getattr(cfg, "d_vocab_source", None), dataset.source
+    if d_vocab_source is None or source is None:
+        if d_vocab_source is not source:
+            wants, has = ("a", "has none") if source is None else ("no", "has one")
+            raise ValueError(f"this model reads {wants} source, but the data {has}.")
+    elif int(source.max()) >= d_vocab_source:
+        raise ValueError(f"the data's source has the id {int(source.max())}, but the model knows {d_vocab_source}.")
     if cfg.n_ctx is not None and inputs.shape[1] > cfg.n_ctx:
         raise ValueError(f"sequences are {inputs.shape[1]} tokens long, but the model's context is {cfg.n_ctx}.")
 

@@ -5,8 +5,20 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from models import Seq2Seq, Seq2SeqConfig, TrainConfig, at_pos, load_model, replace_at, save_model, train
+from models import (
+    Recurrent,
+    RecurrentConfig,
+    Seq2Seq,
+    Seq2SeqConfig,
+    TrainConfig,
+    at_pos,
+    load_model,
+    replace_at,
+    save_model,
+    train,
+)
 from models.tasks.copying import Copy
+from models.tasks.dyck import Dyck
 
 D, VOCAB, SOURCE_VOCAB = 6, 9, 8
 LENGTHS = torch.tensor([5, 3, 1])
@@ -451,3 +463,16 @@ def test_targets_and_lengths_that_do_not_fit_are_refused():
         model.greedy_decode(source(), max_new=0, eos=1)
     with pytest.raises(ValueError, match="eos is 9"):
         model.greedy_decode(source(), max_new=2, eos=9)
+
+
+def test_data_that_does_not_fit_is_refused_before_training():
+    task, config = Copy(n_symbols=6), TrainConfig(n_steps=1)
+    data = task.dataset(4)
+    fits = task.shape | {"cell": "gru", "d_model": D}
+    with pytest.raises(ValueError, match="the data's source has the id 6, but the model knows 5"):
+        train(Seq2Seq(Seq2SeqConfig(**fits | {"d_vocab_source": 5})), data, config)
+    with pytest.raises(ValueError, match="this model reads a source, but the data has none"):
+        train(Seq2Seq(Seq2SeqConfig(**fits)), Dyck(n_types=2).dataset(4), config)
+    without = Recurrent(RecurrentConfig(cell="gru", d_model=D, d_vocab=task.shape["d_vocab"]))
+    with pytest.raises(ValueError, match="this model reads no source, but the data has one"):
+        train(without, data, config)
