@@ -1,5 +1,7 @@
 """The page of recurrent states: what each unit holds, and what its gates let through, at every token of a text."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -19,9 +21,17 @@ from workbench.figures.state_heatmap import Order
 
 _LEAST_PANE = 340
 _STRIP, _UNITS = "state_strip", "state_units"
-_LISTED = 10  # units in the table
-_COUNTS = (16, 32, 64, 128, 256)  # units in the heat map
-_ORDERS: dict[str, Order] = {"where they peak": "peak", "most varying": "given"}
+_LISTED = 7  # units in the table
+_COUNTS = (16, 32, 64, 128)  # units in the heat map
+_ORDERS: dict[str, Order] = {"peak": "peak", "variance": "given"}
+_MOSTLY = 0.9  # of the tokens
+# The same name means opposite things in different cells.
+_UPDATES = {
+    "gru": "old state that is kept",
+    "gru_textbook": "candidate that is written",
+    "mingru": "candidate that is written",
+}
+_RANKS = ["most varying", "strongest here"]
 # What a value is called; `_backward` behind a name is the cell that runs from the end.
 _NAMES = {
     "h": "hidden state h",
@@ -55,16 +65,17 @@ def show() -> None:
         plain(error)
         return
     token = _token_in_url(reading)
-    layer, name = _choose(reading)
+    layer, name, count, order = _choose(reading)
     values = reading.layers[layer][name]
+    chosen = most_varying(values, count)
     unit = _unit_in_url(values)
     left, right = halves(_LEAST_PANE)
     with left:
         _text(reading, values, name, unit, token)
-        _cell(reading, layer, unit, token)
+        _cell(reading, layer, unit, token, subject.cfg.cell_name)
     with right:
-        _units(reading, values, name, unit, token)
-    _heatmap(reading, values, name, unit, token)
+        _units(reading, values, unit, token)
+    _heatmap(reading, values, name, chosen, order, unit, token)
     _saturation(reading, layer, unit)
 
 
@@ -80,24 +91,30 @@ def _token_in_url(reading: StatesReading) -> int:
     return token if token is not None and 0 <= token <= last else last
 
 
-def _choose(reading: StatesReading) -> tuple[int, str]:
-    """The layer and the value that are looked at."""
-    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
-        layers = list(range(len(reading.layers)))
-        layer = st.segmented_control(
-            "Layer", layers, default=0, required=True, key="layer", bind="query-params", width="content"
-        )
-        name = st.segmented_control(
-            "Value",
-            list(reading.layers[layer]),
-            default="h",
-            required=True,
-            format_func=_called,
-            key="value",
-            bind="query-params",
-            width="content",
-        )
-    return layer, name
+def _choose(reading: StatesReading) -> tuple[int, str, int, Order]:
+    """The layer and the value that are looked at; how many units the heat map shows, and their order."""
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        layer = _segments("Layer", list(range(len(reading.layers))), "layer")
+        name = _segments("Value", list(reading.layers[layer]), "value")
+        n_units = reading.layers[layer][name].shape[1]
+        counts = [count for count in _COUNTS if count < n_units] + [n_units]
+        count = _segments("Units in the heat map", counts, "count", counts[min(1, len(counts) - 1)])
+        order = _segments("Ordered by", list(_ORDERS), "order")
+    return layer, name, count, _ORDERS[order]
+
+
+def _segments(label: str, options: list[Any], key: str, default: Any = None, **how: Any) -> Any:
+    """A choice of one whose options are shown, and stand in the URL, as they are."""
+    return st.segmented_control(
+        label,
+        options,
+        default=options[0] if default is None else default,
+        required=True,
+        key=key,
+        bind="query-params",
+        width="content",
+        **how,
+    )
 
 
 def _called(name: str) -> str:
@@ -136,21 +153,11 @@ def _notes(reading: StatesReading, at: int) -> list[Note]:
     return lines + ([("expected next", "", "rule")] if expected else []) + expected
 
 
-def _units(reading: StatesReading, values: np.ndarray, name: str, unit: int, token: int) -> None:
+def _units(reading: StatesReading, values: np.ndarray, unit: int, token: int) -> None:
     st.subheader(f"Token {token}: {escape_markdown(visible(words_of(reading)[token]))}", anchor=False)
-    strongest = "most open here" if is_gate(name) else "strongest here"
-    by = st.segmented_control(
-        "Units",
-        ["here", "text"],
-        default="here",
-        required=True,
-        format_func={"here": strongest, "text": "most varying over the text"}.__getitem__,
-        key="units",
-        bind="query-params",
-        label_visibility="collapsed",
-    )
+    rank = _segments("Units", _RANKS, "rank", label_visibility="collapsed")
     at = values[token]
-    chosen = np.argsort(-np.abs(at), kind="stable")[:_LISTED] if by == "here" else most_varying(values, _LISTED)
+    chosen = np.argsort(-np.abs(at), kind="stable")[:_LISTED] if rank == _RANKS[1] else most_varying(values, _LISTED)
     if unit not in chosen:
         chosen = np.append(chosen[:-1], unit)
     largest = max(float(np.abs(values).max()), 1e-9)
@@ -176,7 +183,7 @@ def _units(reading: StatesReading, values: np.ndarray, name: str, unit: int, tok
     link_table(columns, rows, key=_UNITS, ids=chosen.tolist(), on_open=_follow)
 
 
-def _cell(reading: StatesReading, layer: int, unit: int, token: int) -> None:
+def _cell(reading: StatesReading, layer: int, unit: int, token: int, cell: str) -> None:
     """All that one unit's cell held at the locked token."""
     columns = [
         Column(f"unit {unit}", "text"),
@@ -196,26 +203,26 @@ def _cell(reading: StatesReading, layer: int, unit: int, token: int) -> None:
                 Cell(number(values[token].mean(), 3)),
             ]
         )
-    st.subheader(f"Unit {unit} at this token", anchor=False)
+    st.subheader(f"Unit {unit} at token {token}", anchor=False)
     link_table(columns, rows, key="state_cell")
+    if cell in _UPDATES:
+        st.caption(f"The update gate is the share of the {_UPDATES[cell]}.")
 
 
-def _heatmap(reading: StatesReading, values: np.ndarray, name: str, unit: int, token: int) -> None:
+def _heatmap(
+    reading: StatesReading,
+    values: np.ndarray,
+    name: str,
+    chosen: np.ndarray,
+    order: Order,
+    unit: int,
+    token: int,
+) -> None:
     n_units = values.shape[1]
     st.subheader(f"The {_called(name)}, unit by unit", anchor=False)
-    counts = [count for count in _COUNTS if count < n_units] + [n_units]
-    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
-        count = st.select_slider(
-            "Units shown", counts, counts[min(1, len(counts) - 1)], key="count", bind="query-params", width=240
-        )
-        order = st.segmented_control(
-            "Ordered by", list(_ORDERS), default="where they peak", required=True, key="order", bind="query-params",
-            width="content",
-        )  # fmt: skip
-    st.caption(
-        f"All {n_units:,} units." if count == n_units else f"The {count:,} of {n_units:,} units that vary most here."
-    )
-    chosen = most_varying(values, count)
+    which = f"All {n_units:,} units" if len(chosen) == n_units else f"The {len(chosen):,} of {n_units:,} that vary most"
+    ordered = "by where they are farthest from zero" if order == "peak" else "by how much they vary"
+    st.caption(f"{which} over this text, ordered {ordered}. Framed: the locked token, and unit {unit} if it is here.")
     words = [visible(word) for word in words_of(reading)]
     positions = np.arange(len(words))
     table = pd.DataFrame(
@@ -226,7 +233,7 @@ def _heatmap(reading: StatesReading, values: np.ndarray, name: str, unit: int, t
             "value": values[:, chosen].ravel(),
         }
     )
-    chart = state_heatmap(table, gate=is_gate(name), order=_ORDERS[order], here=token, unit=unit)
+    chart = state_heatmap(table, gate=is_gate(name), order=order, here=token, unit=unit)
     st.altair_chart(chart, width="stretch")
 
 
@@ -244,21 +251,20 @@ def _saturation(reading: StatesReading, layer: int, unit: int) -> None:
             Column("gate", "text"),
             Column("shut", "bar-number", "Units that are below 0.1 at nine tokens of ten or more."),
             Column("open", "bar-number", "Units that are above 0.9 at nine tokens of ten or more."),
-            Column("neither", "bar-number", "Units that are never below 0.1 nor above 0.9."),
         ]
-        rows = []
-        for gate, units in table.groupby("gate", sort=False):
-            shares = [
-                (units["left"] >= 0.9).mean(),
-                (units["right"] >= 0.9).mean(),
-                ((units["left"] == 0) & (units["right"] == 0)).mean(),
-            ]
-            rows.append([Cell(_called(str(gate))), *(Cell(f"{share:.0%}", bar=share) for share in shares)])
-        link_table(columns, rows, key="saturation")
+        rows = [
+            [Cell(_called(str(gate))), *(_share((units[side] >= _MOSTLY).mean()) for side in ("left", "right"))]
+            for gate, units in table.groupby("gate", sort=False)
+        ]
+        link_table(columns, rows, key="saturation", caption="units that are nearly always")
         st.caption(
             f"Each point is a unit of layer {layer} over the {len(reading.tokens) - 1:,} tokens of this text; "
-            f"the rings are unit {unit}. On the dashed line a gate is always either shut or open."
+            f"unit {unit} is ringed. On the dashed line a gate is always either shut or open."
         )
+
+
+def _share(share: float) -> Cell:
+    return Cell(f"{share:.0%}", bar=share)
 
 
 def _lock() -> None:

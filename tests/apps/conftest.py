@@ -5,16 +5,25 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_run import make_run
+from tiny_run import make_recurrent_run, make_result_run, make_run, make_task_run
 
 
 @pytest.fixture(scope="session")
 def runs_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of two runs: `tiny`, which is whole, and `unindexed`, which has a subject and nothing more."""
+    """A folder of runs.
+
+    `tiny` is whole; `unindexed` has a subject and nothing more. `gru` reads the same text, and `both-ways` in both
+    directions; `flip-flop` and `sums` have learned tasks without text; `result` has tables and no subject.
+    """
     root = tmp_path_factory.mktemp("runs")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # so small a subject only waits for a second thread
     make_run(root / "tiny")
+    make_recurrent_run(root / "gru")
+    make_recurrent_run(root / "both-ways", bidirectional=True)
+    make_task_run(root / "flip-flop", vectors=True)
+    make_task_run(root / "sums", vectors=False)
+    make_result_run(root / "result")
     torch.set_num_threads(threads)
     for part in ("data", "model"):
         shutil.copytree(root / "tiny" / part, root / "unindexed" / part)

@@ -5,11 +5,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 from tiny_run import D_SAE, WICKED
 
 import apps
+from models.metrics_log import read_log
+from workbench.dynamics import most_varying, read_states
 from workbench.features import FeatureIndex
 from workbench.runs import Run
 
@@ -223,6 +226,183 @@ class TestPromptLab:
 
     def test_a_feature_that_does_not_exist_is_one_sentence(self) -> None:
         assert "There is no feature '99' in this dictionary" in words(opened("prompt_lab", prompt="return", f="99"))
+
+
+@pytest.mark.usefixtures("explorer_environment")
+class TestRecurrentStates:
+    PROMPT = "def make_1(self, value):\n    return"
+
+    def test_the_text_is_coloured_by_what_the_unit_holds(self, runs_root: Path) -> None:
+        held = read_states(Run.open(runs_root / "gru").model(), self.PROMPT)
+        app = opened("states", run="gru", prompt=self.PROMPT, layer="1", unit="5", token="3")
+        strip = component(app, "token_strip")
+        assert strip["hue"] == "signed"
+        assert strip["chosen"] == 3
+        assert strip["strips"][0]["values"] == pytest.approx(held.layers[1]["h"][:, 5], abs=1e-4)
+        assert strip["max"] == pytest.approx(np.abs(held.layers[1]["h"][:, 5]).max(), abs=1e-4)
+        assert "Token 3" in words(app)
+
+    def test_a_gate_in_the_link_is_shown_from_0_to_1(self, runs_root: Path) -> None:
+        held = read_states(Run.open(runs_root / "gru").model(), self.PROMPT)
+        app = opened("states", run="gru", prompt=self.PROMPT, value="update", unit="7")
+        strip = component(app, "token_strip")
+        assert (strip["hue"], strip["max"]) == ("activation", 1.0)
+        assert strip["strips"][0]["values"] == pytest.approx(held.layers[0]["update"][:, 7], abs=1e-4)
+        assert "The update gate is the share of the old state that is kept." in words(app)
+
+    def test_units_are_listed_by_how_much_they_vary_or_by_what_they_hold(self, runs_root: Path) -> None:
+        values = read_states(Run.open(runs_root / "gru").model(), self.PROMPT).layers[0]["h"]
+        varying = component(opened("states", run="gru", prompt=self.PROMPT), "link_table", "varies by")
+        assert varying["ids"] == most_varying(values, 7).tolist()
+        app = opened(
+            "states", run="gru", prompt=self.PROMPT, token="2", rank="strongest here", unit=str(varying["ids"][0])
+        )
+        strongest = component(app, "link_table", "varies by")["ids"]
+        assert strongest[:6] == np.argsort(-np.abs(values[2]), kind="stable")[:6].tolist()
+
+    def test_the_cells_own_values_stand_beside_each_other(self, runs_root: Path) -> None:
+        values = read_states(Run.open(runs_root / "gru").model(), self.PROMPT).layers[0]
+        app = opened("states", run="gru", prompt=self.PROMPT, token="4", unit="2")
+        rows = component(app, "link_table", "mean unit")["rows"]
+        assert [row[0]["text"] for row in rows] == ["hidden state h", "reset gate", "update gate", "candidate"]
+        for row, value in zip(rows, values.values(), strict=True):
+            assert float(row[1]["text"].replace("−", "-")) == pytest.approx(value[4, 2], abs=6e-4)
+
+    def test_how_many_units_are_drawn_is_said(self) -> None:
+        assert "The 16 of 24 that vary most" in words(opened("states", run="gru", prompt=self.PROMPT, count="16"))
+        assert "All 24 units" in words(opened("states", run="gru", prompt=self.PROMPT, count="24"))
+
+    def test_both_directions_of_a_bidirectional_network_are_there(self) -> None:
+        app = opened("states", run="both-ways", prompt=self.PROMPT, value="h_backward")
+        assert "hidden state h, backward" in words(app)
+        assert component(app, "token_strip")["strips"][0]["values"]
+
+    def test_the_prompt_is_the_prompt_labs(self) -> None:
+        app = opened("prompt_lab", run="gru", prompt=self.PROMPT)
+        app.switch_page("views/states.py")
+        app.run()
+        assert not app.exception
+        assert app.text_area(key="prompt").value == self.PROMPT
+
+    @pytest.mark.parametrize(
+        ("run", "sentence"),
+        [
+            (
+                "tiny",
+                "A Transformer has no recurrence: nothing in it goes from one step to the next. both-ways is a run",
+            ),
+            ("flip-flop", "This model reads 3 numbers a step, not tokens, so it cannot read a typed text."),
+            ("result", "This run holds tables alone, and no subject."),
+        ],
+    )
+    def test_where_there_is_nothing_to_show_one_sentence_says_so(self, run: str, sentence: str) -> None:
+        app = opened("states", run=run)
+        assert sentence in words(app)
+        assert not app.error
+        assert not app.text_area
+
+    @pytest.mark.parametrize(
+        ("asked", "sentence"),
+        [
+            ({"prompt": "value " * 2000}, "at most 1023 are read at once"),
+            ({"prompt": "x", "unit": "99"}, "There is no such unit in this layer: they are numbered 0 to 23."),
+            ({"prompt": "x", "unit": "<script>"}, "There is no such unit in this layer"),
+        ],
+    )
+    def test_what_cannot_be_shown_is_one_sentence(self, asked: dict[str, str], sentence: str) -> None:
+        assert sentence in words(opened("states", run="gru", **asked))
+
+    def test_markup_in_a_prompt_stays_text(self) -> None:
+        app = opened("states", run="gru", prompt=WICKED, token="2")
+        drawn = [e.value for e in [*app.title, *app.caption, *app.markdown, *app.subheader, *app.html]]
+        assert not any("<script" in text for text in drawn)
+
+
+@pytest.mark.usefixtures("explorer_environment")
+class TestOtherSubjects:
+    """Subjects that are no transformers, or read no text: each page says what is true of them."""
+
+    def facts(self, app: AppTest) -> dict[str, str]:
+        found = [json.loads(c.proto.json) for c in app.get("bidi_component") if c.proto.component_name == "facts"]
+        return {f["label"]: f["value"] for row in found for f in row["facts"]}
+
+    def test_a_recurrent_subjects_shape(self) -> None:
+        facts = self.facts(opened(run="gru"))
+        assert facts["Architecture"] == "Recurrent"
+        assert facts["Cell"] == "gru (pytorch)"
+        assert (facts["Layers"], facts["Width"], facts["Context"]) == ("2", "24", "any length")
+        assert not {"Heads", "MLP", "Input", "Task"} & facts.keys()
+
+    def test_a_subject_of_vectors_and_its_task(self, runs_root: Path) -> None:
+        app = opened(run="flip-flop")
+        facts = self.facts(app)
+        data = Run.open(runs_root / "flip-flop").dataset()
+        assert (facts["Cell"], facts["Input"], facts["Output"]) == ("lstm", "3", "3")
+        assert (facts["Task"], facts["n bits"], facts["n steps"]) == ("flip flop", "3", "12")
+        assert facts["Steps"] == f"{len(data) * 12:,}"
+        assert "Tokens" not in facts
+        learned = component(app, "link_table", "held-out accuracy")
+        assert learned["columns"][0]["label"] == "loss, mean squared error"
+        log = read_log(runs_root / "flip-flop" / "model" / "metrics.jsonl")
+        assert learned["rows"][-1][1]["text"] == f"{log[-1]['heldout_accuracy']:.1%}"
+
+    def test_a_transformer_on_a_task(self) -> None:
+        app = opened(run="sums")
+        facts = self.facts(app)
+        assert (facts["Heads"], facts["Task"], facts["p"]) == ("2", "modular addition", "11")
+        assert "MLP" not in facts, "it has none"
+        assert component(app, "link_table", "nats an answer")
+
+    def test_a_run_of_tables_shows_its_result(self) -> None:
+        app = opened(run="result")
+        said = words(app)
+        assert "A memory" in said
+        rows = component(app, "link_table", "published")["rows"]
+        assert [[cell["text"] for cell in row] for row in rows] == [
+            ["accuracy", "solved", "0.995", "≥ .99", "passed"],
+            [WICKED, "0.5", "0.25", "> .4", "failed"],
+            ["seconds", "", "12", "", "–"],
+        ]
+        made = component(app, "link_table", "whole")["rows"]
+        assert [row[1]["text"] for row in made] == ["result", "spectrum"]
+        assert not app.error
+        drawn = [e.value for e in [*app.title, *app.caption, *app.markdown, *app.subheader, *app.html]]
+        assert not any("<script" in text for text in drawn)
+
+    def test_the_lab_reads_a_recurrent_subject(self) -> None:
+        app = opened("prompt_lab", run="gru", prompt="return self")
+        assert "This subject has no attention." in words(app)
+        assert component(app, "token_strip")["hue"] == "loss"
+
+    def test_who_sees_the_next_token_expects_none(self) -> None:
+        app = opened("prompt_lab", run="both-ways", prompt="return self")
+        assert "This subject does not predict the next token" in words(app)
+        assert set(component(app, "token_strip")["strips"][0]["values"]) == {None}
+
+    @pytest.mark.parametrize(
+        ("run", "sentence"),
+        [
+            ("flip-flop", "This model reads 3 numbers a step, not tokens, so it cannot read a typed text."),
+            ("sums", "This model has no tokenizer, so it cannot read a typed text."),
+            ("result", "This run holds tables alone, and no subject."),
+        ],
+    )
+    def test_where_no_text_can_be_read_the_lab_says_so(self, run: str, sentence: str) -> None:
+        app = opened("prompt_lab", run=run)
+        assert sentence in words(app)
+        assert not app.error
+        assert not app.text_area
+
+    @pytest.mark.parametrize("run", ["gru", "flip-flop", "sums"])
+    def test_without_an_index_the_commands_are_named(self, runs_root: Path, run: str) -> None:
+        said = words(opened("features", run=run))
+        assert f"workbench index --run {runs_root / run}" in said
+        assert "workbench train" not in said
+
+    def test_a_run_of_tables_has_no_features(self) -> None:
+        said = words(opened("features", run="result"))
+        assert "This run holds tables alone, and no subject." in said
+        assert "workbench" not in said
 
 
 class TestTrouble:

@@ -2,16 +2,21 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import torch
 from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers import models as tokenizer_models
 from tokenizers.trainers import BpeTrainer
 
-from models import Dataset, TrainConfig, Transformer, TransformerConfig, train
+from models import Dataset, Recurrent, RecurrentConfig, TrainConfig, Transformer, TransformerConfig, train
 from models.artifacts import publishing, write_json
+from models.hooks import HookedModel
+from models.saving import save_model
+from models.tasks import FlipFlop, ModularAddition, Task
 from workbench.activations import ActivationStore, harvest
 from workbench.features import build_index
+from workbench.reproductions.base import publish_table
 from workbench.runs import Run
 from workbench.sae import SAEConfig, SAETrainConfig, compare_dictionaries, control_dictionaries, train_sae
 
@@ -45,6 +50,48 @@ def make_run(path: Path) -> None:
     run = run.refresh()
     inputs = run.inputs(recording, run.find("sae"), run.find("model"), run.find("dataset"))
     build_index(sae, store, model, run.path_of("features", "small"), dataset, inputs=inputs)
+
+
+def make_recurrent_run(path: Path, *, bidirectional: bool = False) -> None:
+    """A GRU on the same corpus; one that reads both ways is not trained, for it sees the next token."""
+    dataset = _corpus()
+    cfg = RecurrentConfig(cell="gru", n_layers=2, d_model=24, d_vocab=dataset.d_vocab, bidirectional=bidirectional)
+    model = Recurrent(cfg)
+    model.tokenizer = dataset.tokenizer
+    Run.create(path)
+    if bidirectional:
+        dataset.save(path)
+        save_model(model, path)
+    else:
+        train(model, dataset, TrainConfig(n_steps=20, batch_size=16, warmup_steps=5, eval_every=10), path)
+
+
+def make_task_run(path: Path, *, vectors: bool) -> None:
+    """A subject of a task without text: an LSTM on flip-flops, which are vectors, or a transformer on modular sums."""
+    task: Task = FlipFlop(n_steps=12) if vectors else ModularAddition(p=11)
+    model: HookedModel = (
+        Recurrent(RecurrentConfig(cell="lstm", d_model=8, **task.shape))
+        if vectors
+        else Transformer(TransformerConfig(n_layers=1, d_model=16, n_heads=2, attn_only=True, **task.shape))
+    )
+    dataset = task.dataset(48, 16)
+    config = TrainConfig(n_steps=10, batch_size=16, warmup_steps=2, eval_every=5)
+    dataset.save(Run.create(path).path, config={"task": task.to_dict()})
+    train(model, dataset, config, path, task=task)
+
+
+def make_result_run(path: Path) -> None:
+    """What a reproduction leaves beside its subjects: tables."""
+    rows = {
+        "result": ["accuracy", WICKED, "seconds"],
+        "published": ["solved", "0.5", ""],
+        "ours": ["0.995", "0.25", "12"],
+        "bar": ["≥ .99", "> .4", ""],
+        "passed": pd.array([True, False, None], "boolean"),
+    }
+    run = Run.create(path)
+    publish_table(run, "result", pd.DataFrame(rows), {"title": "A memory", "paper": f"{WICKED} 2013", "full": False})
+    publish_table(run, "spectrum", pd.DataFrame({"component": [1, 2], "explained": [0.9, 0.1]}), {})
 
 
 def _metrics(sae, store: ActivationStore, model, dataset: Dataset) -> list[dict]:

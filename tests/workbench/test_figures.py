@@ -10,7 +10,9 @@ from workbench.figures import (
     concept_gain,
     density_histogram,
     dictionary_comparison,
+    gate_saturation,
     naming_fractions,
+    state_heatmap,
     training_curve,
 )
 from workbench.figures.palette import DICTIONARIES
@@ -121,3 +123,71 @@ def test_naming_and_comparison_colour_a_dictionary_alike() -> None:
 def test_a_table_of_something_else_is_refused_in_one_sentence(draw) -> None:
     with pytest.raises(ValueError, match="the table lacks"):
         draw(pd.DataFrame({"x": [1.0]}))
+
+
+def states(values: np.ndarray) -> pd.DataFrame:
+    """The tidy table of `[pos, unit]` values whose units are called 10, 11, …"""
+    n_pos, n_units = values.shape
+    return pd.DataFrame(
+        {
+            "position": np.repeat(np.arange(n_pos), n_units),
+            "token": np.repeat([f"word{i % 2}" for i in range(n_pos)], n_units),
+            "unit": np.tile(np.arange(n_units) + 10, n_pos),
+            "value": values.ravel(),
+        }
+    )
+
+
+class TestStateHeatmap:
+    VALUES = np.array([[0.1, -0.9, 0.0], [0.2, 0.3, -0.1], [-0.8, 0.1, 0.1], [0.0, 0.5, 0.05]])
+
+    def cells(self, **changes) -> dict:
+        return state_heatmap(states(self.VALUES), **changes).to_dict()["layer"][0]
+
+    def test_every_value_stands_at_its_unit_and_position(self) -> None:
+        chart = state_heatmap(states(self.VALUES))
+        table = next(t for t in datasets(chart) if "10" in t)
+        np.testing.assert_allclose(table[["10", "11", "12"]], self.VALUES)
+        assert table["at"].tolist() == ["0  word0", "1  word1", "2  word0", "3  word1"]
+        assert set(self.cells()["transform"][0]["fold"]) == {"10", "11", "12"}
+
+    def test_units_stand_by_their_peak_or_as_given(self) -> None:
+        assert self.cells()["encoding"]["y"]["sort"] == ["11", "12", "10"]
+        assert self.cells(order="given")["encoding"]["y"]["sort"] == ["10", "11", "12"]
+
+    def test_colours_are_symmetric_about_zero_and_a_gate_goes_from_0_to_1(self) -> None:
+        domain = self.cells()["encoding"]["color"]["scale"]["domain"]
+        assert domain[0] == -0.9
+        assert [-d for d in domain[::-1]] == domain
+        assert self.cells(gate=True)["encoding"]["color"]["scale"]["domain"] == [0, 1]
+
+    def test_all_the_units_of_a_wide_layer_are_sent_small(self) -> None:
+        values = np.random.default_rng(0).normal(size=(128, 256))
+        chart = state_heatmap(states(values), here=3, unit=17).to_dict()
+        assert max(len(rows) for rows in chart["datasets"].values()) == 128
+        assert chart["height"] <= 640
+
+    def test_a_missing_value_is_refused(self) -> None:
+        with pytest.raises(ValueError, match="one value of every unit at every position"):
+            state_heatmap(states(self.VALUES).iloc[1:])
+        with pytest.raises(ValueError, match="lacks token"):
+            state_heatmap(states(self.VALUES).drop(columns="token"))
+
+
+def test_gate_saturation_draws_every_gate_of_every_unit_and_rings_one() -> None:
+    table = pd.DataFrame(
+        {"gate": ["i", "i", "f", "f"], "unit": [0, 1, 0, 1], "left": [0, 0.5, 0.2, 1], "right": [1, 0.5, 0.1, 0]}
+    )
+    drawn = datasets(gate_saturation(table, unit=1))
+    points = next(t for t in drawn if len(t) == 4)
+    pd.testing.assert_frame_equal(points.astype({"left": float, "right": float}), table)
+    ringed = next(t for t in drawn if len(t) == 2 and "unit" in t)
+    assert ringed["unit"].tolist() == [1, 1]
+    with pytest.raises(ValueError, match="lacks right"):
+        gate_saturation(table.drop(columns="right"))
+
+
+def test_a_training_curve_says_what_its_loss_is_counted_in() -> None:
+    losses = pd.DataFrame({"step": [1, 2], "split": "train", "loss": [3.0, 2.0]})
+    lines = training_curve(losses, unit="mean squared error").to_dict()["layer"][0]
+    assert lines["encoding"]["y"]["title"] == "loss (mean squared error)"

@@ -97,7 +97,7 @@ def gate_saturation(reading: StatesReading, layer: int, *, low: float = 0.1, hig
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["gate", "unit", "left", "right"])
 
 
-def most_varying(values: Values, n: int) -> Int[np.ndarray, " unit"]:
+def most_varying(values: Values, n: int) -> Int[np.ndarray, " chosen"]:
     """The `n` units whose value varies most over the tokens, BOS left out, the most varying first."""
     spread = values[1:].std(0)
     return np.argsort(-spread, kind="stable")[:n]

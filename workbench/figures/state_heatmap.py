@@ -9,8 +9,8 @@ import pandas as pd
 from workbench.figures.palette import NEURONS, RULE, TRAINED, Layers, require_columns
 
 Order = Literal["peak", "given"]
-_STEP = 9  # pixels a unit, until there are so many that they are squeezed
-_HEIGHTS = (150, 620)
+_STEP = 11  # pixels a unit, until there are so many that they are squeezed
+_HEIGHTS = (150, 640)
 
 
 def state_heatmap(
