@@ -16,7 +16,21 @@ from transformer_lens.tools.analysis.logit_lens import logit_lens
 CLEAN, CORRUPT = random_tokens(batch=2, pos=6, seed=1), random_tokens(batch=2, pos=6, seed=2)
 
 
-@pytest.fixture(scope="module", params=[{}, {"normalization_type": None}, {"attn_only": True}], ids=str)
+SHAPES = [
+    {},
+    {"normalization_type": None},
+    {"attn_only": True},
+    {
+        "positional_embedding_type": "rotary",
+        "rotary_adjacent_pairs": True,
+        "gated_mlp": True,
+        "act_fn": "silu",
+        "normalization_type": "RMS",
+    },
+]
+
+
+@pytest.fixture(scope="module", params=SHAPES, ids=["learned", "no norm", "attention-only", "Llama's"])
 def pair(request):
     """A subject and TransformerLens's native model with the same weights."""
     model = subject(unembed_bias=False, **request.param)
