@@ -130,6 +130,23 @@ class Dataset:
             bos=None,
         )
 
+    def of_last(self) -> "Dataset":
+        """The last position of each sequence, which stands for the whole, as a dataset of its own.
+
+        Raises:
+            ValueError: some sequence ends in padding.
+        """
+        if not self.mask[:, -1].all():
+            raise ValueError("some sequences end in padding: they have no last position in common.")
+        is_last = torch.zeros_like(self.mask)
+        is_last[:, -1] = True
+        labels = None if self.labels is None else self.labels.filter(pa.array(is_last[self.mask].numpy()))
+        return Dataset(tokens=self.tokens[:, -1:], docs=self.docs, labels=labels, doc_table=self.doc_table, bos=None)
+
+    def on_axis(self, axis: str) -> "Dataset":
+        """What a subject's hooks have rows for: positions of the `target`, of its `source`, or one a `sequence`."""
+        return {"target": lambda: self, "source": self.of_source, "sequence": self.of_last}[axis]()
+
     def select(self, sequences: Int[Tensor, " chosen"] | np.ndarray) -> "Dataset":
         """The dataset of some of the sequences, in reading order."""
         chosen = torch.as_tensor(sequences).sort().values

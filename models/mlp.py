@@ -188,6 +188,15 @@ class MLP(HookedModel):
             x = block(x)
         return self.unembed.returned(x, asked, return_type, loss_per_token, given=True)
 
+    def position_axis(self, hook_name: str) -> str:
+        """What the positions of a hook's value count: those of the `target`, or whole sequences (`sequence`).
+
+        Raises:
+            ValueError: no hook has that name.
+        """
+        (name,) = self.match_hooks(hook_name)
+        return "target" if self.cfg.d_vocab is None or name == "hook_embed" else "sequence"
+
 
 def _last(targets: Tensor) -> Tensor:
     """What is asked at the last position, where alone there is an answer."""

@@ -5,8 +5,9 @@ import pyarrow as pa
 import pytest
 import torch
 
-from models import Dataset, Recurrent, RecurrentConfig, Transformer, TransformerConfig
+from models import MLP, Dataset, MLPConfig, Recurrent, RecurrentConfig, Transformer, TransformerConfig
 from models.artifacts import ArtifactError
+from models.tasks import ModularAddition
 from workbench.activations import ActivationStore, harvest
 from workbench.activations.harvest import _Writer
 
@@ -223,3 +224,23 @@ class TestRecurrentSubjects:
         rows = store.rows.to_table()
         assert rows["pos"].to_pylist() == [0, 1, 2, 3, 4] * 6
         assert rows["x"].to_numpy() == pytest.approx(inputs[..., 0].flatten().numpy())
+
+
+def test_a_pattern_has_a_row_for_each_query(tmp_path):
+    hook = "blocks.0.attn.hook_pattern"
+    store = harvest(model(), data(), [hook], tmp_path / "a", batch_size=4, shard_rows=60)
+    _, cache = model().run_with_cache(data().tokens)
+    expected = cache[hook].permute(0, 2, 1, 3)[data().counted]
+    assert store.shape(hook) == (2, 12)
+    torch.testing.assert_close(store[hook][:], expected.flatten(1))
+
+
+def test_a_perceptron_over_tokens_has_a_row_for_each_sequence(tmp_path):
+    task = ModularAddition(p=7)
+    dataset = task.dataset()
+    subject = MLP(MLPConfig(d_mlp=8, d_model=4, **task.shape))
+    store = harvest(subject, dataset, ["blocks.0.mlp.hook_post"], tmp_path / "a", batch_size=9, shard_rows=20)
+    _, cache = subject.run_with_cache(dataset.tokens)
+    torch.testing.assert_close(store["blocks.0.mlp.hook_post"][:], cache["blocks.0.mlp.hook_post"][:, 0])
+    rows = store.rows.to_table().to_pydict()
+    assert rows["c"] == [(a + b) % 7 for a, b in zip(rows["a"], rows["b"], strict=True)]

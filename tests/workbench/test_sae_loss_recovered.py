@@ -127,7 +127,7 @@ def test_a_recurrence_is_spliced_step_by_step(dataset):
         fwd_hooks=[(hook, lambda h, hook: h * 0 if hook.ctx["t"] else h)],
     )
     counted = dataset.counted[:, :-1] & dataset.mask[:, 1:]
-    assert got["ce_zero"] == pytest.approx(float(losses[counted].mean()), abs=1e-5)
+    assert got["ce_zero"] == pytest.approx(losses[counted].mean().item(), abs=1e-5)
 
 
 def test_targets_are_what_is_lost_where_there_are_any():

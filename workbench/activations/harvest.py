@@ -25,7 +25,7 @@ from models.dataset import Dataset
 from models.evaluation import accepted
 from models.progress import progress
 from models.saving import fingerprint
-from models.step_hooks import StepHookPoint
+from models.step_hooks import StepHookPoint, position_axis
 from workbench.activations.store import DTYPES, ActivationStore
 
 STATE = "harvest.json"
@@ -45,7 +45,8 @@ def harvest(
 ) -> ActivationStore:
     """Record `hooks` at every real position of `dataset`, BOS and padding left out, in one pass.
 
-    The rows of an encoder's hooks are the positions of its source.
+    The rows of an encoder's hooks are the positions of its source; a hook that holds one value a sequence has a row for
+    each.
 
     Memory holds two shards, whatever the length of the dataset. A killed harvest, called again with the same
     arguments, goes on behind its last whole shard.
@@ -63,15 +64,15 @@ def harvest(
         config: more to be noted in the manifest, such as how `dataset` was sampled.
 
     Raises:
-        ValueError: an unknown hook or dtype, no hook at all, hooks of an encoder together with hooks of its decoder,
-            an empty dataset.
+        ValueError: an unknown hook or dtype, no hook at all, hooks whose rows are not of the same positions,
+            such as an encoder's and its decoder's, an empty dataset.
         FloatingPointError: an activation is NaN or infinite, with hook, document and position; or it does not fit
             into float16.
     """
     hooks = list(dict.fromkeys(hooks))
     _check(model, dataset, hooks, dtype)
     axis = _axis(model, hooks)
-    rows = dataset.of_source() if axis == "source" else dataset
+    rows = dataset.on_axis(axis)
     inputs = inputs or {"model": fingerprint(model)} | ({"data": dataset.id} if dataset.id else {})
     config = (config or {}) | {
         "hooks": hooks,
@@ -130,6 +131,7 @@ class _Recorder:
         n = len(chosen)
 
         def copy(value: Tensor, hook: Any) -> None:
+            value = value.movedim(position_axis(hook), 1)  # a pattern is [head, key] for each query
             flat = rearrange(value, "batch pos ... -> (batch pos) (...)")
             if hook.name not in buffers:
                 buffers[hook.name] = torch.empty(n_rows, flat.shape[1], dtype=self.dtype)
@@ -279,16 +281,13 @@ def _check(model: Any, dataset: Dataset, hooks: list[str], dtype: str) -> None:
 
 
 def _axis(model: Any, hooks: list[str]) -> str:
-    """Whose positions the hooks' rows are: of an encoder's `source`, or, as everywhere else, of the `target`."""
+    """What the hooks have rows for: positions of the `target`, as nearly all, of its `source`, or one a `sequence`."""
     if not hasattr(model, "position_axis"):
         return "target"
     axes = {name: model.position_axis(name) for name in hooks}
     if len(set(axes.values())) > 1:
-        first = {axis: name for name, axis in axes.items()}
-        raise ValueError(
-            f"{first['source']} has a row for each source position and {first['target']} one for each of the target: "
-            "record them apart."
-        )
+        (first, one), (second, other), *_ = {axis: name for name, axis in axes.items()}.items()
+        raise ValueError(f"{one} has rows of the {first} and {other} of the {second}: record them apart.")
     return next(iter(axes.values()))
 
 

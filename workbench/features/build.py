@@ -63,7 +63,7 @@ def build_index(
     hook = sae.cfg.hook_name
     sae = check_sae(sae, store, hook)
     positions = read_positions(store)
-    read = dataset.of_source() if store.manifest.config.get("axis") == "source" else dataset
+    read = dataset.on_axis(store.manifest.config.get("axis", "target"))
     vocabulary = dataset_words(read)
     rows = naming_rows(store, positions, len(vocabulary), read.bos or 0, max_fit_rows=max_fit_rows, seed=seed)
     config = {"seed": seed, "hook_name": hook, "bos": dataset.bos, "max_fit_rows": max_fit_rows}

@@ -96,13 +96,13 @@ class _Chunk:
     @classmethod
     def of(cls, dataset: Dataset, rows: slice, model: Any, hook: str) -> "_Chunk":
         batch = dataset.batch(rows)
-        from_source = hasattr(model, "position_axis") and model.position_axis(hook) == "source"
-        after_bos = dataset.counted[rows]
+        axis = model.position_axis(hook) if hasattr(model, "position_axis") else "target"
+        counted = asked_positions(batch)
         targets = {name: batch[name] for name in ("targets",) if name in batch}
         return cls(
             given=accepted(model, batch) | targets,
-            replaced=batch["source_mask"] if from_source else after_bos,
-            counted=asked_positions(batch) & (batch["mask"] if from_source else after_bos),
+            replaced=dataset.on_axis(axis).counted[rows],
+            counted={"target": counted & dataset.counted[rows], "source": counted, "sequence": counted[:, -1:]}[axis],
         )
 
 
