@@ -16,17 +16,18 @@ def attending_to(source, n_keys):
 TOKENS = torch.tensor([[0, 5, 6, 7, 5, 6, 5, 8]])
 
 
-def test_a_query_is_matched_to_what_followed_its_last_earlier_occurrence():
-    assert scores.induction_sources(TOKENS).tolist() == [[-1, -1, -1, -1, 2, 3, 5, -1]]
+def test_a_query_is_matched_to_what_followed_its_own_token_before():
+    matched = scores.after_earlier_occurrences(TOKENS)[0]
+    assert matched.nonzero().tolist() == [[4, 2], [5, 3], [6, 2], [6, 5]]
 
 
 def test_an_ideal_induction_head_scores_1_and_an_even_one_its_share():
-    ideal = attending_to([[0, 0, 0, 0, 2, 3, 5, 0]], 8)
-    assert scores.prefix_matching_scores(ideal, TOKENS).tolist() == [1]
-    one_late = attending_to([[0, 0, 0, 0, 1, 2, 4, 0]], 8)
+    nearest = attending_to([[0, 0, 0, 0, 2, 3, 5, 0]], 8)
+    farthest = attending_to([[0, 0, 0, 0, 2, 3, 2, 0]], 8)
+    one_early = attending_to([[0, 0, 0, 0, 1, 2, 4, 0]], 8)
     even = torch.full((1, 1, 8, 8), 1 / 8)
-    both = torch.cat([one_late, even], 1)
-    assert scores.prefix_matching_scores(both, TOKENS).tolist() == [0, 1 / 8]
+    found = scores.prefix_matching_scores(torch.cat([nearest, farthest, one_early, even], 1), TOKENS)
+    assert found.tolist() == pytest.approx([1, 1, 0, 4 / 3 / 8])
 
 
 def test_an_ideal_previous_token_head_scores_1():
@@ -35,14 +36,14 @@ def test_an_ideal_previous_token_head_scores_1():
     assert scores.previous_token_scores(torch.cat([ideal, duplicate], 1)).tolist() == [1, pytest.approx(1 / 7)]
 
 
-def test_in_the_tasks_repeat_it_is_the_position_that_the_label_names():
-    task = RepeatedSequences()
-    data = task.dataset(20)
-    found = scores.induction_sources(data.tokens)
-    labelled = torch.tensor(data.labels["induction_source"].fill_null(-1).to_pylist()).view(20, -1)
-    asked = labelled >= 0
-    assert asked.any()
-    assert (found[asked] == labelled[asked]).all()
+def test_in_the_tasks_repeat_it_is_among_others_the_position_that_the_label_names():
+    data = RepeatedSequences().dataset(20)
+    matched = scores.after_earlier_occurrences(data.tokens)
+    source = torch.tensor(data.labels["induction_source"].fill_null(-1).to_pylist()).view(20, -1)
+    seq, query = (source >= 0).nonzero(as_tuple=True)
+    assert len(seq)
+    assert matched[seq, query, source[seq, query]].all()
+    assert (matched.any(-1) == (source >= 0)).all()
 
 
 def test_without_a_repeated_token_there_is_nothing_to_match():

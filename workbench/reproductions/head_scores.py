@@ -2,7 +2,7 @@
 
 import einops
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from models.transformer import Transformer
@@ -10,45 +10,38 @@ from models.transformer import Transformer
 Pattern = Float[Tensor, "batch head query key"]
 
 
-def attention_to(pattern: Pattern, source: Int[Tensor, "batch query"]) -> Float[Tensor, " head"]:
-    """The mean attention to one chosen position, over the queries that have one.
-
-    Args:
-        pattern: each query's attention, which sums to 1 over keys.
-        source: the chosen key of each query; −1 where there is none.
+def attention_to(pattern: Pattern, keys: Bool[Tensor, "batch query key"]) -> Float[Tensor, " head"]:
+    """The mean attention to the marked keys together, over the queries that have any.
 
     Raises:
         ValueError: no query has one.
     """
-    has = source >= 0
+    has = keys.any(-1)
     if not has.any():
         raise ValueError("no query has a position that it should look at.")
-    index = einops.repeat(source.clamp(min=0), "batch query -> batch head query 1", head=pattern.shape[1])
-    return einops.rearrange(pattern.gather(-1, index), "batch head query 1 -> batch query head")[has].mean(0)
+    given = einops.einsum(pattern, keys.to(pattern.dtype), "batch head query key, batch query key -> batch query head")
+    return given[has].mean(0)
 
 
 def previous_token_scores(pattern: Pattern) -> Float[Tensor, " head"]:
     """The mean attention to the token before, over all positions but the first."""
     batch, _, length, _ = pattern.shape
-    return attention_to(pattern, (torch.arange(length, device=pattern.device) - 1).expand(batch, -1))
+    before = torch.ones(length, length, dtype=torch.bool, device=pattern.device).tril(-1).triu(-1)
+    return attention_to(pattern, before.expand(batch, -1, -1))
 
 
 def prefix_matching_scores(pattern: Pattern, tokens: Int[Tensor, "batch query"]) -> Float[Tensor, " head"]:
-    """The mean attention to the token after the current token's last earlier occurrence (Olsson et al. 2022).
+    """The mean attention to the tokens that came after earlier occurrences of the current one (Olsson et al. 2022).
 
-    Position 0, which is BOS, is no query; nor is a token that has not been seen before.
+    Over the positions whose token has come before.
     """
-    return attention_to(pattern, induction_sources(tokens))
+    return attention_to(pattern, after_earlier_occurrences(tokens))
 
 
-def induction_sources(tokens: Int[Tensor, "batch query"]) -> Int[Tensor, "batch query"]:
-    """For each position the one after its token's last earlier occurrence; −1 at position 0 and for a new token."""
-    position = torch.arange(tokens.shape[1], device=tokens.device)
-    earlier = (tokens[:, :, None] == tokens[:, None, :]) & (position < position[:, None])
-    last = torch.where(earlier, position, -2).amax(-1)
-    source = last + 1
-    source[:, 0] = -1
-    return source
+def after_earlier_occurrences(tokens: Int[Tensor, "batch query"]) -> Bool[Tensor, "batch query key"]:
+    """Where the token before the key is the query's own, and earlier than it."""
+    same = (tokens[:, :, None] == tokens[:, None, :]).tril(-1)
+    return torch.nn.functional.pad(same[:, :, :-1], (1, 0))
 
 
 @torch.no_grad()

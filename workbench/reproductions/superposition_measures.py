@@ -1,4 +1,4 @@
-"""How features share the dimensions of a toy model, and the optimum of the smallest one (Elhage et al. 2022).
+"""How features lie in a toy model's dimensions, and the optimum of the smallest one (Elhage et al. 2022).
 
 `W` is `[hidden, feature]`: the model gives back ReLU(WᵀWx + b). Features are 0 except with probability 1 − S, their
 density, and then uniform between 0 and 1.
@@ -18,18 +18,6 @@ Weights = Float[Tensor, "hidden feature"]
 REPRESENTED = 0.5
 # Midpoints on which expectations over the uniform distribution are taken: errors are of the order of 1/N².
 _X = (np.arange(128) + 0.5) / 128
-
-
-def dimensions_per_feature(W: Weights) -> float:
-    """D* = m / ‖W‖²: hidden dimensions for each feature that is represented, 1 without superposition, ½ in pairs."""
-    return len(W) / float(W.square().sum())
-
-
-def feature_dimensionality(W: Weights) -> Float[Tensor, " feature"]:
-    """D_i = ‖W_i‖² / Σ_j (Ŵ_i · W_j)²: the share of a dimension that feature i has; 0 for one that has no weights."""
-    squares = W.square().sum(0)
-    overlap = (W.T @ W).square().sum(1)
-    return torch.where(overlap > 0, squares.square() / overlap.clamp(min=torch.finfo(W.dtype).tiny), 0)
 
 
 def in_pairs(W: Weights, cosine: float = -0.9) -> float:
