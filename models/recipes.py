@@ -157,18 +157,18 @@ RECIPES = {
         *(
             Recipe(
                 name=f"copy-{attention.split('_')[0]}",
-                summary=f"an encoder and a decoder of 64 units with {attention} attention copy up to 20 symbols",
+                summary=f"an encoder and a decoder of 64 units with {attention} attention copy 10 to 20 symbols",
                 architecture="seq2seq",
                 model={"cell": "gru", "d_model": 64, "attention": attention},
                 training=TrainConfig(
-                    n_steps=n_steps, batch_size=64, lr=5e-3, warmup_steps=50, weight_decay=0, fresh=True
+                    n_steps=n_steps, batch_size=64, lr=lr, warmup_steps=50, weight_decay=0, fresh=True
                 ),
-                task=Copy(),
+                task=Copy(min_length=10),
                 n_train=64,
                 n_test=512,
                 accuracy=0.97,
             )
-            for attention, n_steps in (("bahdanau", 700), ("luong_general", 400))
+            for attention, n_steps, lr in (("bahdanau", 800, 8e-3), ("luong_general", 400, 5e-3))
         ),
         *(
             Recipe(

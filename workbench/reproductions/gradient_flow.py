@@ -82,7 +82,7 @@ def _decay_rows(found: pd.DataFrame) -> list[Row]:
                 continue
             slower = None
             if stage == "trained" and cell != "rnn":
-                slower = all(a > b for a, b in zip(factors, of("rnn", stage, "per_step"), strict=True))
+                slower = bool((np.abs(np.log(factors)) < np.abs(np.log(of("rnn", stage, "per_step")))).all())
             rows.append(
                 Row(
                     f"{cell}, {stage}: the gradient's factor per step of distance",

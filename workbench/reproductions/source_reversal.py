@@ -84,7 +84,7 @@ def _rows(task: str, found: pd.DataFrame, n_steps: int) -> list[Row]:
             "perplexity 5.8 → 4.7, BLEU 25.9 → 30.6" if task == "copy" else "negative control",
             spread(cuts),
             "≥ .25" if task == "copy" else "none: ≤ 0",
-            middle >= 0.25 if task == "copy" else middle <= 0,
+            middle >= 0.25 if task == "copy" else middle <= 0 and math.isfinite(min(steps["forward"])),
         )
     )
     return rows
