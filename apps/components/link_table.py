@@ -23,14 +23,15 @@ class Column:
 
     Attributes:
         label: its heading.
-        kind: `text` takes the room that is left and is cut where it must be; `word` is never cut; `code` is in the code
-            font, and `token` shows its white space as glyphs too; `bar-number` draws a bar beside its number.
+        kind: `text` takes the room that is left and is cut where it must be; `prose` is broken into lines; `word` is
+            never cut; `code` is in the code font, and `token` shows its white space as glyphs too; `bar-number` draws a
+            bar beside its number.
         help: a hint on the heading.
         sort: what a click on the heading asks to be sorted by; empty where it cannot be.
     """
 
     label: str
-    kind: Literal["text", "word", "code", "token", "number", "bar-number"] = "number"
+    kind: Literal["text", "prose", "word", "code", "token", "number", "bar-number"] = "number"
     help: str = ""
     sort: str = ""
 

@@ -16,6 +16,7 @@ from apps.messages import no_feature, no_subject, plain
 from apps.place import Place
 from apps.prompt_box import prompt_box, reads_text, words_of
 from apps.text import escape_markdown, number, percent, visible
+from workbench.dynamics import has_recurrence
 from workbench.features.index import FeatureIndex
 from workbench.features.prompt import PromptReading
 from workbench.features.text_reading import TextReading
@@ -48,7 +49,7 @@ def show() -> None:
     left, right = halves(_LEAST_PANE)
     with left:
         _text(here, reading, index, feature, token)
-        head = _attention(reading, token)
+        head = _attention(reading, token, has_recurrence(subject))
     with right:
         _locked(here, reading, index, token)
         if head is not None:
@@ -172,12 +173,13 @@ def _predictions(reading: TextReading, token: int) -> None:
     link_table(columns, rows, key="predictions")
 
 
-def _attention(reading: PromptReading, token: int) -> tuple[int, int] | None:
+def _attention(reading: PromptReading, token: int, recurrent: bool) -> tuple[int, int] | None:
     """The patterns of all heads; gives the layer and head that are looked at."""
     st.subheader("Attention", anchor=False)
     layers = sorted(reading.patterns)
     if not layers:
-        st.caption("This subject has no attention.")
+        instead = " What it holds from step to step is on the page Recurrent states." if recurrent else ""
+        st.caption(f"This subject has no attention.{instead}")
         return None
     with st.container(horizontal=True, vertical_alignment="center"):
         layer = st.segmented_control(

@@ -88,7 +88,7 @@ def _result(run: Run) -> None:
             ]
             for row in table.to_dict("records")
         ]
-        columns = [*(Column(name, "text") for name in ("result", "published", "ours", "bar")), Column("", "word")]
+        columns = [*(Column(name, "prose") for name in ("result", "published", "ours", "bar")), Column("", "word")]
         link_table(columns, rows, key="result")
 
 

@@ -81,7 +81,7 @@ def show() -> None:
 
 def _no_recurrence(subject: object) -> None:
     known = serve.run_with_recurrence()
-    instead = f" {escape_markdown(known)} is a run that has one: choose it in the side bar." if known else ""
+    instead = f" The run {escape_markdown(known)} has one: choose it in the side bar." if known else ""
     st.info(f"A {type(subject).__name__} has no recurrence: nothing in it goes from one step to the next.{instead}")
 
 

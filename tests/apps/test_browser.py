@@ -223,8 +223,30 @@ def test_heads_are_chosen_and_read(page: Page, address: str) -> None:
     expect(page.locator(".readout")).to_contain_text("looks at")
 
 
+def test_units_are_chosen_and_their_states_read(page: Page, address: str) -> None:
+    visit(page, f"{address}/states?run=gru&prompt=return+self.total")
+    strip = page.locator(".st-key-state_strip .token")
+    expect(page.locator("[data-testid=stVegaLiteChart] canvas, [data-testid=stVegaLiteChart] svg")).to_have_count(2)
+    strip.nth(2).click()
+    expect(page.get_by_role("heading", name=re.compile("^Token 2"))).to_be_visible()
+    assert "token=2" in settled(page).url
+    page.locator(".st-key-state_units").get_by_role("link", name="colour").first.click()
+    page.wait_for_url(re.compile(r"unit=\d+"))
+    unit = re.search(r"unit=(\d+)", settled(page).url)[1]
+    expect(page.get_by_text(f"hidden state h, unit {unit}")).to_be_visible()
+    expect(page.get_by_role("heading", name=f"Unit {unit} at token 2")).to_be_visible()
+    page.get_by_role("radio", name="update").click()
+    expect(page.get_by_text(f"coloured by the update gate, unit {unit}")).to_be_visible()
+    assert "value=update" in settled(page).url
+    label = strip.nth(2).get_attribute("aria-label")
+    link = page.url
+    visit(page, link)
+    expect(strip.nth(2)).to_have_attribute("aria-label", label)
+    expect(strip.nth(2)).to_have_attribute("aria-pressed", "true")
+
+
 @pytest.mark.parametrize("page", ["light", "dark"], indirect=True)
-@pytest.mark.parametrize("path", ["", "features", "features?feature=3", "prompt_lab"])
+@pytest.mark.parametrize("path", ["", "features", "features?feature=3", "prompt_lab", "states?run=gru"])
 @pytest.mark.parametrize("width", [768, 1440])
 def test_every_page_in_both_themes_and_widths(page: Page, address: str, path: str, width: int, request) -> None:
     page.set_viewport_size({"width": width, "height": 1000})

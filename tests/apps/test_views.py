@@ -1,6 +1,7 @@
 """Each page without a browser: what it shows, what it says when something is missing, what it keeps in the URL."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
-from tiny_run import D_SAE, WICKED
+from tiny_run import D_SAE, WICKED, make_result_run
 
 import apps
 from models.metrics_log import read_log
@@ -37,6 +38,12 @@ def component(app: AppTest, name: str, containing: str = "") -> dict[str, Any]:
     """What the first component of a name was given, or the first whose data has a word in it."""
     found = [c.proto for c in app.get("bidi_component") if c.proto.component_name == name]
     return json.loads(next(p.json for p in found if containing in p.json))
+
+
+def unescaped_tags(app: AppTest) -> list[str]:
+    """What Streamlit's own elements say with an angle bracket that Markdown would take for a tag's."""
+    drawn = [*app.title, *app.caption, *app.markdown, *app.subheader, *app.info, *app.warning]
+    return [e.value for e in drawn if re.search(r"(?<!\\)<", e.value)]
 
 
 def words(app: AppTest) -> str:
@@ -254,9 +261,8 @@ class TestRecurrentStates:
         values = read_states(Run.open(runs_root / "gru").model(), self.PROMPT).layers[0]["h"]
         varying = component(opened("states", run="gru", prompt=self.PROMPT), "link_table", "varies by")
         assert varying["ids"] == most_varying(values, 7).tolist()
-        app = opened(
-            "states", run="gru", prompt=self.PROMPT, token="2", rank="strongest here", unit=str(varying["ids"][0])
-        )
+        asked = {"token": "2", "rank": "strongest here", "unit": str(varying["ids"][0])}
+        app = opened("states", run="gru", prompt=self.PROMPT, **asked)
         strongest = component(app, "link_table", "varies by")["ids"]
         assert strongest[:6] == np.argsort(-np.abs(values[2]), kind="stable")[:6].tolist()
 
@@ -287,10 +293,8 @@ class TestRecurrentStates:
     @pytest.mark.parametrize(
         ("run", "sentence"),
         [
-            (
-                "tiny",
-                "A Transformer has no recurrence: nothing in it goes from one step to the next. both-ways is a run",
-            ),
+            ("tiny", "A Transformer has no recurrence"),
+            ("tiny", "The run both-ways has one"),
             ("flip-flop", "This model reads 3 numbers a step, not tokens, so it cannot read a typed text."),
             ("result", "This run holds tables alone, and no subject."),
         ],
@@ -313,9 +317,9 @@ class TestRecurrentStates:
         assert sentence in words(opened("states", run="gru", **asked))
 
     def test_markup_in_a_prompt_stays_text(self) -> None:
-        app = opened("states", run="gru", prompt=WICKED, token="2")
-        drawn = [e.value for e in [*app.title, *app.caption, *app.markdown, *app.subheader, *app.html]]
-        assert not any("<script" in text for text in drawn)
+        app = opened("states", run="gru", prompt=WICKED, token="1")
+        assert "Token 1: <" in words(app)
+        assert not unescaped_tags(app)
 
 
 @pytest.mark.usefixtures("explorer_environment")
@@ -366,8 +370,19 @@ class TestOtherSubjects:
         made = component(app, "link_table", "whole")["rows"]
         assert [row[1]["text"] for row in made] == ["result", "spectrum"]
         assert not app.error
-        drawn = [e.value for e in [*app.title, *app.caption, *app.markdown, *app.subheader, *app.html]]
-        assert not any("<script" in text for text in drawn)
+        assert WICKED in said
+        assert not unescaped_tags(app)
+
+    def test_a_run_of_tables_names_the_subjects_inside_it(
+        self, runs_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        make_result_run(tmp_path / "memory")
+        shutil.copytree(runs_root / "flip-flop", tmp_path / "memory" / "seed-0")
+        monkeypatch.setenv("WORKBENCH_EXPLORE_ROOT", str(tmp_path))
+        monkeypatch.delenv("WORKBENCH_EXPLORE_RUN")
+        for page in ("runs", "features", "prompt_lab", "states"):
+            said = words(opened(page, run="memory"))
+            assert "those inside it have one, such as seed-0." in said
 
     def test_the_lab_reads_a_recurrent_subject(self) -> None:
         app = opened("prompt_lab", run="gru", prompt="return self")
