@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor
 
-from models.readout import checked_tokens
+from models.checked_input import checked_mask, checked_padding, checked_tokens
 
 Pick = Callable[[Float[Tensor, "batch d_vocab"]], Int[Tensor, " batch"]]
 
@@ -185,9 +185,5 @@ def make_pick(temperature: float, top_k: int | None, top_p: float | None, seed: 
 def _lengths(tokens: Int[Tensor, "batch pos"], mask: Tensor | None) -> Int[Tensor, " batch"]:
     if mask is None:
         return torch.full((len(tokens),), tokens.shape[1], device=tokens.device)
-    if mask.shape != tokens.shape or mask.dtype != torch.bool:
-        raise ValueError(f"the mask must be bool {list(tokens.shape)}, not {mask.dtype} {list(mask.shape)}.")
-    mask = mask.to(tokens.device)
-    if not mask[:, 0].all() or (mask[:, 1:] & ~mask[:, :-1]).any():
-        raise ValueError("the mask must be True from a row's first token on: padding stands only at the end.")
-    return mask.sum(1)
+    checked_mask(mask, tokens.shape)
+    return checked_padding(mask.to(tokens.device))

@@ -8,6 +8,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from models.checked_input import checked_mask
+
 IGNORED = -100
 # Logits held at once: on a CPU 16 MB of them, which fit a last-level cache, on a GPU about half a gigabyte.
 _CPU_CHUNK, _GPU_CHUNK = 1 << 22, 1 << 27
@@ -24,8 +26,7 @@ def next_tokens(tokens: Int[Tensor, "batch pos"], mask: Tensor | None = None) ->
     targets = F.pad(tokens[:, 1:], (0, 1), value=IGNORED)
     if mask is None:
         return targets
-    if mask.shape != tokens.shape or mask.dtype != torch.bool:
-        raise ValueError(f"the mask must be bool {list(tokens.shape)}, not {mask.dtype} {list(mask.shape)}.")
+    checked_mask(mask, tokens.shape)
     if mask.device.type == "cpu" and not mask[:, 1:].any():
         raise ValueError("the mask leaves no real token to predict.")
     return targets.masked_fill(~F.pad(mask[:, 1:], (0, 1)), IGNORED)

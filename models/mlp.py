@@ -11,10 +11,11 @@ from jaxtyping import Bool, Float
 from torch import Generator, Tensor, nn
 from transformer_lens.hook_points import HookPoint
 
+from models.checked_input import checked_tokens, checked_vectors
 from models.config_json import config_from_dict, config_to_dict
 from models.hooks import HookedModel
 from models.loss import IGNORED
-from models.readout import Embedding, ReadOut, asked_for, checked_tokens, checked_vectors
+from models.readout import Embedding, ReadOut, asked_for
 
 __all__ = ["MLP", "MLPConfig"]
 
@@ -176,8 +177,6 @@ class MLP(HookedModel):
             input = checked_tokens(input[None] if input.ndim == 1 else input, cfg.d_vocab, None, cfg.device)
             if input.shape[1] != cfg.n_ctx:
                 raise ValueError(f"sequences are of {input.shape[1]} tokens, but this model takes exactly {cfg.n_ctx}.")
-        if mask is not None and (mask.shape != input.shape[:2] or mask.dtype != torch.bool):
-            raise ValueError(f"the mask must be bool {list(input.shape[:2])}, not {mask.dtype} {list(mask.shape)}.")
         if targets is None and return_type in ("loss", "both"):
             raise ValueError("a loss needs targets: an MLP has no next token to predict.")
         asked = asked_for(input, mask, targets, return_type, cfg.d_out)

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
+from models.checked_input import checked_mask
 from models.loss import IGNORED, mean_loss, next_tokens, token_losses, unembedded_loss
 
 RETURN_TYPES = ("logits", "loss", "both", None)
@@ -79,11 +80,12 @@ def asked_for(
     """What the positions are compared with: `targets`, or the next tokens; None where no loss is asked for.
 
     Raises:
-        ValueError: the return type is unknown; the targets do not fit the input or the output; or there is nothing
+        ValueError: the return type is unknown; the mask does not fit the input; the targets do not fit the input or the output; or there is nothing
             to predict.
     """
     if return_type not in RETURN_TYPES:
         raise ValueError(f"return_type {return_type!r} is unknown: there are logits, loss, both and None.")
+    checked_mask(mask, input.shape[:2])
     if return_type not in ("loss", "both"):
         return None
     if targets is None:
@@ -104,39 +106,3 @@ def asked_for(
         if high < 0:
             raise ValueError("the targets ask nothing at any position.")
     return targets
-
-
-def checked_tokens(tokens: Tensor, d_vocab: int, n_ctx: int | None, device: Any, what: str = "tokens") -> Tensor:
-    """Token ids `[batch, pos]` on the model's device; ids are checked where that does not stop a GPU's queue.
-
-    Raises:
-        ValueError: they are not integers `[batch, pos]`, there are none, too many, or some outside the vocabulary.
-    """
-    if tokens.ndim != 2 or tokens.is_floating_point():
-        raise ValueError(f"{what} must be integers [batch, pos], not {tokens.dtype} {list(tokens.shape)}.")
-    if tokens.numel() == 0:
-        raise ValueError(f"the input has no {what}.")
-    if n_ctx is not None and tokens.shape[1] > n_ctx:
-        raise ValueError(f"{tokens.shape[1]} {what} are more than the {n_ctx} that this model can see.")
-    if tokens.device.type == "cpu":
-        low, high = (int(bound) for bound in tokens.aminmax())
-        if low < 0 or high >= d_vocab:
-            raise ValueError(f"ids of {what} run from {low} to {high}, but the vocabulary is 0 to {d_vocab - 1}.")
-    return tokens.to(device)
-
-
-def checked_vectors(values: Tensor, d_in: int, n_ctx: int | None, device: Any, dtype: torch.dtype) -> Tensor:
-    """Continuous input `[batch, pos, d_in]` on the model's device.
-
-    Raises:
-        ValueError: its shape does not fit, it is empty or too long, or holds NaN or infinite values.
-    """
-    if values.ndim != 3 or values.shape[-1] != d_in or not values.is_floating_point():
-        raise ValueError(f"the input must be numbers [batch, pos, {d_in}], not {values.dtype} {list(values.shape)}.")
-    if values.numel() == 0:
-        raise ValueError("the input is empty.")
-    if n_ctx is not None and values.shape[1] > n_ctx:
-        raise ValueError(f"{values.shape[1]} steps are more than the {n_ctx} that this model can see.")
-    if values.device.type == "cpu" and not torch.isfinite(values).all():
-        raise ValueError("the input holds NaN or infinite values: leave them out, or fill them in.")
-    return values.to(device=device, dtype=dtype)

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 
 from models.cells import State
+from models.checked_input import checked_mask, checked_tokens, checked_vectors
 from models.generation import Generation
 from models.hooks import HookedModel
 from models.lens_contract import TextMethods
-from models.readout import Embedding, ReadOut, asked_for, checked_tokens, checked_vectors
+from models.readout import Embedding, ReadOut, asked_for
 from models.recurrent_config import RecurrentConfig
 
 __all__ = ["Recurrent", "RecurrentConfig"]
@@ -144,8 +145,7 @@ class Recurrent(TextMethods, Generation, HookedModel):
             input = checked_vectors(input, cfg.d_in, cfg.n_ctx, cfg.device, cfg.dtype)
         else:
             input = checked_tokens(input[None] if input.ndim == 1 else input, cfg.d_vocab, cfg.n_ctx, cfg.device)
-        if mask is not None and (mask.shape != input.shape[:2] or mask.dtype != torch.bool):
-            raise ValueError(f"the mask must be bool {list(input.shape[:2])}, not {mask.dtype} {list(mask.shape)}.")
+        mask = checked_mask(mask, input.shape[:2])
         asked = None
         if stop_at_layer is None:
             if cfg.bidirectional and targets is None and return_type in ("loss", "both"):

@@ -12,10 +12,10 @@ from transformer_lens.hook_points import HookPoint
 
 from models.alignment import BahdanauAttention, LuongAttention, Memory
 from models.cells import Feed, State
-from models.generation import go_on, make_pick
-from models.hooks import HookedModel
-from models.readout import Embedding, ReadOut, asked_for, checked_tokens
+from models.checked_input import as_rows, checked_mask, checked_padding, checked_tokens
+from models.readout import Embedding, ReadOut
 from models.seq2seq_config import Seq2SeqConfig
+from models.source_to_target import SourceToTarget
 
 __all__ = ["Seq2Seq", "Seq2SeqConfig"]
 
@@ -96,7 +96,7 @@ class Bridge(nn.Module):
         return h.tanh(), *others
 
 
-class Seq2Seq(HookedModel):
+class Seq2Seq(SourceToTarget):
     """A recurrent encoder–decoder (Sutskever et al. 2014; Bahdanau et al. 2015; Luong et al. 2015).
 
     Each decoder layer starts from the state in which the encoder layer of its height ended at its last real token,
@@ -146,80 +146,6 @@ class Seq2Seq(HookedModel):
         self.cfg.device, self.cfg.dtype = str(self.unembed.W_U.device), self.unembed.W_U.dtype
         return self
 
-    def forward(
-        self,
-        input: Tensor,
-        *,
-        source: Tensor,
-        source_mask: Bool[Tensor, "batch source"] | None = None,
-        mask: Bool[Tensor, "batch pos"] | None = None,
-        targets: Tensor | None = None,
-        return_type: str | None = "logits",
-        loss_per_token: bool = False,
-    ) -> Any:
-        """Run the model with the target given (teacher forcing).
-
-        Args:
-            input: target token ids `[batch, pos]` or `[pos]`, which start with BOS.
-            source: source token ids `[batch, source]` or `[source]`.
-            source_mask: True where the source is real; padding must be at the end of a row, and changes nothing.
-            mask: the same for the target; what is padding is not asked for.
-            targets: classes `[batch, pos]`, −100 where nothing is asked; the next token where there are none.
-            return_type: `"logits"`: `[batch, pos, d_vocab]`. `"loss"`: mean cross-entropy, in nats. `"both"`: the pair.
-                None: nothing, for those who only want the hooks.
-            loss_per_token: the loss as `[batch, pos − 1]`, or `[batch, pos]` where there are targets.
-
-        Raises:
-            ValueError: source or target is empty, too long or outside its vocabulary; they are not as many; masks or
-                targets do not fit.
-        """
-        cfg = self.cfg
-        tokens, source = checked_tokens(_rows(input), cfg.d_vocab, cfg.n_ctx, cfg.device), _rows(source)
-        if len(tokens) != len(source):
-            raise ValueError(f"there are {len(tokens)} targets, but {len(source)} sources: each needs the other.")
-        _check_mask("mask", mask, tokens)
-        asked = asked_for(tokens, mask, targets, return_type, cfg.d_vocab)
-        hidden, _ = self._decode(tokens, self.encode(source, source_mask))
-        return self.unembed.returned(hidden, asked, return_type, loss_per_token, targets is not None)
-
-    @torch.no_grad()
-    def greedy_decode(
-        self,
-        source: Tensor,
-        source_mask: Bool[Tensor, "batch source"] | None = None,
-        *,
-        max_new: int,
-        eos: int,
-    ) -> Int[Tensor, "batch pos"]:
-        """What the model says of its own: the likeliest token after BOS, the likeliest after that, and so on.
-
-        Hooks stay at work: those of the decoder fire for one position at a time, whose number they find in
-        `hook.ctx["offset"]`; `at_pos` and `replace_at` know of it.
-
-        Args:
-            source: source token ids `[batch, source]` or `[source]`.
-            source_mask: True where the source is real; padding must be at the end of a row.
-            max_new: how many tokens each row gets, fewer where it comes to `eos`.
-            eos: the token at which a row stops; it is kept.
-
-        Returns:
-            Tokens, BOS first, 0 where a row has ended.
-
-        Raises:
-            ValueError: the source does not fit the model, `max_new` is below 1 or more than it can say, or `eos` is
-                outside the vocabulary.
-        """
-        cfg = self.cfg
-        if max_new < 1 or (cfg.n_ctx is not None and max_new >= cfg.n_ctx):
-            most = "" if cfg.n_ctx is None else f" and, with BOS, at most {cfg.n_ctx}"
-            raise ValueError(f"max_new is {max_new}: it must be at least 1{most}.")
-        if not 0 <= eos < cfg.d_vocab:
-            raise ValueError(f"eos is {eos}, but the vocabulary is 0 to {cfg.d_vocab - 1}.")
-        tokens = source.new_zeros((1 if source.ndim == 1 else len(source), 1), device=cfg.device)
-        pick = make_pick(0.0, None, None, 0)
-        start = self.encode(source, source_mask)
-        return go_on(self, tokens, torch.ones_like(tokens[:, 0]), 1 + max_new, max_new, pick, eos, start)[0]
-
     def encode(self, source: Tensor, source_mask: Bool[Tensor, "batch source"] | None = None) -> Decoding:
         """What the decoder goes on from before its first step. `ValueError` if the source does not fit the model."""
         source, mask = self._checked_source(source, source_mask)
@@ -234,11 +160,6 @@ class Seq2Seq(HookedModel):
         annotations = x if mask is None else x.masked_fill(~mask[..., None], 0)
         return Decoding(states, self.attn.remember(annotations, mask))
 
-    def run_steps(self, input: Tensor, state: Decoding) -> tuple[Float[Tensor, "batch new d_vocab"], Decoding]:
-        """Go on from `state`: the logits of the given target tokens `[batch, new]`, and the state after them."""
-        hidden, state = self._decode(checked_tokens(input, self.cfg.d_vocab, None, self.cfg.device), state)
-        return self.unembed(hidden), state
-
     def position_axis(self, hook_name: str) -> str:
         """What the positions of a hook's value count: those of the `source` or of the `target`.
 
@@ -248,7 +169,7 @@ class Seq2Seq(HookedModel):
         (name,) = self.match_hooks(hook_name)
         return "source" if name.startswith(("encoder_blocks.", "hook_source_embed")) else "target"
 
-    def _decode(
+    def decode(
         self, tokens: Int[Tensor, "batch new"], state: Decoding
     ) -> tuple[Float[Tensor, "batch new d_model"], Decoding]:
         """What is read out at the given tokens, and the state after the last."""
@@ -268,20 +189,10 @@ class Seq2Seq(HookedModel):
 
     def _checked_source(self, source: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
         cfg = self.cfg
-        source = checked_tokens(_rows(source), cfg.d_vocab_source, cfg.n_ctx, cfg.device, "source tokens")
-        _check_mask("source_mask", mask, source)
+        source = checked_tokens(as_rows(source), cfg.d_vocab_source, cfg.n_ctx, cfg.device, "source tokens")
+        mask = checked_mask(mask, source.shape, "source_mask")
         if mask is not None and mask.device.type == "cpu":
-            if not mask[:, 0].all() or (mask[:, 1:] & ~mask[:, :-1]).any():
-                raise ValueError("source_mask must be True from a row's first token on: padding is only at the end.")
+            checked_padding(mask, "source_mask")
             if mask.all():
                 mask = None
         return source, None if mask is None else mask.to(cfg.device)
-
-
-def _rows(tokens: Tensor) -> Tensor:
-    return tokens[None] if tokens.ndim == 1 else tokens
-
-
-def _check_mask(name: str, mask: Tensor | None, tokens: Tensor) -> None:
-    if mask is not None and (mask.shape != tokens.shape or mask.dtype != torch.bool):
-        raise ValueError(f"{name} must be bool {list(tokens.shape)}, not {mask.dtype} {list(mask.shape)}.")

@@ -10,9 +10,10 @@ from jaxtyping import Bool, Float
 from torch import Generator, Tensor, nn
 from transformer_lens.hook_points import HookPoint
 
+from models.checked_input import checked_vectors
 from models.config_json import config_from_dict, config_to_dict
 from models.hooks import HookedModel
-from models.readout import asked_for, checked_vectors
+from models.readout import asked_for
 
 __all__ = ["SuperpositionModel", "SuperpositionModelConfig"]
 
@@ -122,8 +123,6 @@ class SuperpositionModel(HookedModel):
         """
         cfg = self.cfg
         x = checked_vectors(input, cfg.d_in, cfg.n_ctx, cfg.device, cfg.dtype)
-        if mask is not None and (mask.shape != x.shape[:2] or mask.dtype != torch.bool):
-            raise ValueError(f"the mask must be bool {list(x.shape[:2])}, not {mask.dtype} {list(mask.shape)}.")
         asked = asked_for(x, mask, x if targets is None else targets, return_type, cfg.d_in)
         out = torch.nn.functional.linear(self.hook_hidden(x @ self.W.T), self.W.T, self.b)
         out = self.hook_out(out if cfg.linear else out.relu())

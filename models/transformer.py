@@ -12,6 +12,7 @@ from torch import Generator, Tensor, nn
 from transformer_lens.hook_points import HookPoint
 
 from models.attention import Attention
+from models.checked_input import checked_tokens
 from models.feed_forward import MLP, GatedMLP
 from models.folding import folded_config, folded_weights
 from models.generation import Generation
@@ -21,7 +22,7 @@ from models.lens_contract import TextMethods, WeightMethods
 from models.loss import IGNORED
 from models.normalization import make_norm
 from models.positions import PosEmbed, SinusoidalPosEmbed
-from models.readout import ReadOut, asked_for, checked_tokens
+from models.readout import ReadOut, asked_for
 from models.transformer_config import TransformerConfig
 
 __all__ = ["Transformer", "TransformerConfig"]

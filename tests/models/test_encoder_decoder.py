@@ -286,7 +286,7 @@ def test_inconsistent_config_is_one_plain_sentence(overrides, sentence):
         ({"source": torch.zeros(3, 13, dtype=torch.long)}, "13 source tokens are more than the 12"),
         ({"source": torch.zeros(3, 0, dtype=torch.long)}, "no source tokens"),
         ({"source_mask": SOURCE_MASK[:, :5]}, "source_mask must be bool"),
-        ({"source_mask": SOURCE_MASK & False}, "source_mask leaves a row without any real token"),
+        ({"source_mask": SOURCE_MASK & False}, "source_mask must be True from a row's first position on"),
         ({"input": TARGET + 10}, "ids of tokens run from"),
         ({"targets": torch.zeros(3, 9)}, "targets must be token ids"),
     ],

@@ -349,7 +349,7 @@ def test_vectors_go_in_and_out():
     x, targets = torch.randn(BATCH, TIME, 2), torch.randn(BATCH, TIME, 3)
     mask = torch.arange(TIME) < torch.tensor([7, 4, 2])[:, None]
     output, loss = model(x, mask=mask, targets=targets, return_type="both")
-    assert float(loss) == pytest.approx(float((output - targets)[mask].square().mean()), rel=1e-5)
+    assert loss.item() == pytest.approx((output - targets)[mask].square().mean().item(), rel=1e-5)
     per_position = model(x, mask=mask, targets=targets, return_type="loss", loss_per_token=True)
     assert not per_position[~mask].any()
 
