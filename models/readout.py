@@ -80,8 +80,8 @@ def asked_for(
     """What the positions are compared with: `targets`, or the next tokens; None where no loss is asked for.
 
     Raises:
-        ValueError: the return type is unknown; the mask does not fit the input; the targets do not fit the input or the output; or there is nothing
-            to predict.
+        ValueError: the return type is unknown; the mask does not fit the input; the targets do not fit the input or the
+            output; or there is nothing to predict.
     """
     if return_type not in RETURN_TYPES:
         raise ValueError(f"return_type {return_type!r} is unknown: there are logits, loss, both and None.")
