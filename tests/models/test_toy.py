@@ -84,7 +84,7 @@ def test_dimensionalities_add_up_to_the_rank():
 def test_initial_weights_are_glorots_and_come_from_the_seed():
     model = subject(d_in=400, d_model=300, seed=3)
     assert model.W.std().item() == pytest.approx(math.sqrt(2 / 700), rel=0.02)
-    assert float(model.W.mean()) == pytest.approx(0, abs=1e-3)
+    assert model.W.mean().item() == pytest.approx(0, abs=1e-3)
     assert not model.b.any()
     assert torch.equal(model.W, subject(d_in=400, d_model=300, seed=3).W)
     assert not torch.equal(model.W, subject(d_in=400, d_model=300, seed=4).W)
