@@ -95,7 +95,7 @@ def _result(run: Run) -> None:
 def _artifacts(run: Run) -> None:
     st.subheader("What was made", anchor=False)
     columns = [
-        Column("kind", "text"),
+        Column("kind", "word"),
         Column("name", "text"),
         Column("size"),
         Column("id", "code"),

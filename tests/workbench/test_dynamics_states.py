@@ -5,7 +5,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from models import Recurrent, RecurrentConfig, Transformer, TransformerConfig
+from models import Recurrent, RecurrentConfig, Seq2Seq, Seq2SeqConfig, Transformer, TransformerConfig
 from workbench.dynamics import (
     StatesReading,
     gate_saturation,
@@ -138,6 +138,10 @@ def test_what_cannot_be_read_is_one_sentence(tokenizer):
     vectors = Recurrent(RecurrentConfig(cell="gru", d_model=4, d_in=3, d_out=3))
     with pytest.raises(ValueError, match="reads 3 numbers a step, not tokens"):
         read_states(vectors, TEXT)
+    both_sides = Seq2Seq(Seq2SeqConfig(cell="gru", d_model=4, d_vocab=5, d_vocab_source=5))
+    assert has_recurrence(both_sides)
+    with pytest.raises(ValueError, match="answers a source with a target"):
+        read_states(both_sides, TEXT)
     model.tokenizer = None
     with pytest.raises(ValueError, match="no tokenizer"):
         read_states(model, TEXT)

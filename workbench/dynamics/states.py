@@ -41,8 +41,8 @@ def is_gate(name: str) -> bool:
 
 
 def has_recurrence(model: Any) -> bool:
-    """Whether a subject has recurrent layers that `read_states` knows."""
-    return any(_HOOK.fullmatch(name) for name in model.hook_dict)
+    """Whether a subject has recurrent layers, be it in an encoder or a decoder."""
+    return any(_HOOK.search(name) for name in model.hook_dict)
 
 
 def read_states(model: Any, text: str, *, n_predictions: int = 5, bos: int = 0) -> StatesReading:
