@@ -3,11 +3,13 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from models import Transformer, TransformerConfig
 from models.tasks.modular_addition import ModularAddition
+from workbench.reproductions import grokking
 from workbench.reproductions import grokking_measures as measures
 
 P = 11
@@ -132,3 +134,37 @@ def test_an_embedding_of_one_circle_has_one_frequency():
     assert measures.gini(norms) == pytest.approx(1 - 1 / 5)
     assert measures.gini(torch.ones(4)) == pytest.approx(0)
     assert measures.gini(torch.tensor([3.0, 1.0])) == pytest.approx(1 / 4)
+
+
+@pytest.fixture
+def curve():
+    """Learnt by heart until 200, a circuit formed until 500, and cleaned up to 700."""
+    return pd.DataFrame(
+        {
+            "step": [0, 100, 200, 300, 400, 500, 600, 700],
+            "train_loss": [4, 1, 0, 0, 0, 0, 0, 0],
+            "test_loss": [4, 9, 12, 13, 12, 5, 1, 0],
+            "restricted_loss": [4, 4, 4, 3, 1, 1, 0, 0],
+            "excluded_loss": [4, 1, 0.5, 1, 2, 3, 4, 5],
+            "trig_fit": [0, 0, 0.1, 0.3, 0.5, 0.8, 0.9, 0.95],
+            "sum_of_squares": [1, 5, 6, 6, 6, 5, 3, 2],
+        }
+    )
+
+
+def test_a_loss_has_halved_where_it_stays_below_half_of_its_peak(curve):
+    assert grokking.halved(curve, "test_loss") == 500
+    assert grokking.halved(curve, "restricted_loss") == 400
+    assert math.isnan(grokking.halved(curve[curve["step"] <= 400], "test_loss"))
+    curve.loc[6, "test_loss"] = 10  # it comes back
+    assert grokking.halved(curve, "test_loss") == 700
+
+
+def test_the_three_phases_are_told_apart_by_excluded_and_test_loss(curve):
+    phases = grokking.phase_table(curve)
+    assert phases["phase"].tolist() == ["memorisation", "circuit formation", "cleanup"]
+    assert phases["from_step"].tolist() == [0, 200, 500]
+    assert phases["to_step"].tolist() == [200, 500, 700]
+    assert phases["sum_of_squares_to"].tolist() == [6, 5, 2]
+    unfinished = grokking.phase_table(curve[curve["step"] <= 400])
+    assert unfinished["phase"].tolist() == ["memorisation", "circuit formation"]
