@@ -38,9 +38,10 @@ def test_angles_add_up_wherever_the_first_column_points():
     assert measures.angles_between(W)[0].item() == pytest.approx(90, abs=0.1)
 
 
-def test_the_expected_loss_is_the_mean_over_samples():
+@pytest.mark.parametrize("density", [0.4, 0.5, 1.0])
+def test_the_expected_loss_is_the_mean_over_samples(density):
     rng = np.random.default_rng(0)
-    w, b, density, importance = np.array([0.9, -1.1]), np.array([0.05, -0.1]), 0.4, 0.6
+    w, b, importance = np.array([0.9, -1.1]), np.array([0.05, -0.1]), 0.6
     x = rng.random((2, 400_000)) * (rng.random((2, 400_000)) < density)
     errors = (x - np.maximum(w[:, None] * (w @ x) + b[:, None], 0)) ** 2
     sampled = (np.array([[1], [importance]]) * errors).sum(0)

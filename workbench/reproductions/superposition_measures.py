@@ -51,17 +51,17 @@ def expected_loss(w: Float[np.ndarray, "2"], b: Float[np.ndarray, "2"], density:
     """E Σ Iᵢ (xᵢ − ReLU(wᵢ (w·x) + bᵢ))² of two features in one dimension, whose importances are 1 and `importance`."""
     zero, (t, u) = np.zeros(1), np.meshgrid(_X, _X)
     weights = np.array([1, importance])[:, None]
-    cases = {
-        (1 - density) ** 2: [(zero, zero)],
-        density * (1 - density): [(_X, 0 * _X), (0 * _X, _X)],
-        density**2: [(t.ravel(), u.ravel())],
-    }
+    cases = [
+        ((1 - density) ** 2, (zero, zero)),
+        (density * (1 - density), (_X, 0 * _X)),
+        (density * (1 - density), (0 * _X, _X)),
+        (density**2, (t.ravel(), u.ravel())),
+    ]
     total = 0.0
-    for probability, inputs in cases.items():
-        for case in inputs:
-            x = np.stack(case)
-            out = np.maximum(w[:, None] * (w @ x) + b[:, None], 0)
-            total += probability * float((weights * (x - out) ** 2).sum(0).mean())
+    for probability, inputs in cases:
+        x = np.stack(inputs)
+        out = np.maximum(w[:, None] * (w @ x) + b[:, None], 0)
+        total += probability * float((weights * (x - out) ** 2).sum(0).mean())
     return total
 
 
