@@ -17,6 +17,7 @@ from models.dataset import Dataset
 from workbench.dynamics import StatesReading, read_states
 from workbench.features.index import Example, FeatureIndex, FeatureRecord
 from workbench.features.prompt import PromptReading, read_prompt
+from workbench.features.text_reading import predicts_next_token
 from workbench.runs import Artifact, Run, list_runs
 from workbench.sae import SAE, load_sae
 
@@ -67,8 +68,15 @@ def examples(features: FeatureIndex, feature: int, kind: str) -> list[Example]:
     return _examples(features.id, feature, kind, features)
 
 
-def with_losses(features: FeatureIndex, shown: list[Example], subject: Any) -> list[Example]:
-    """The same examples with the subject's loss at each token. Its time goes with their number: ask for those shown."""
+def with_losses(features: FeatureIndex, shown: list[Example], run: Run) -> list[Example]:
+    """The same examples with the subject's loss at each token, if the next token is what it learned to predict.
+
+    Its time goes with their number: ask for those shown.
+    """
+    subject, data = model(run), dataset(run)
+    given_alone = data.bos is not None and data.targets is None and data.source is None
+    if not given_alone or not predicts_next_token(subject):
+        return shown
     return _with_losses(features.id, tuple(example.row for example in shown), shown, features, subject)
 
 

@@ -126,7 +126,7 @@ def _examples(here: Place, index: FeatureIndex, record: FeatureRecord, feature: 
         st.caption("Contexts in which it came close to firing and did not; the number is its value before the cut.")
     pages = math.ceil(len(examples) / _PER_PAGE)
     n = min(st.session_state.get("example_page", 1), pages)
-    part = serve.with_losses(index, examples[(n - 1) * _PER_PAGE : n * _PER_PAGE], serve.model(here.run))
+    part = serve.with_losses(index, examples[(n - 1) * _PER_PAGE : n * _PER_PAGE], here.run)
     maximum = float(record.row["max"])
     strips = [_strip(here, feature, example, maximum) for example in part]
     st.session_state["_examples"] = ["".join(example.tokens) for example in part]

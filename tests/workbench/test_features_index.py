@@ -10,11 +10,12 @@ import pytest
 import torch
 from sklearn.metrics import f1_score, precision_score, recall_score
 
-from models import Dataset, Recurrent, RecurrentConfig, Seq2Seq, Seq2SeqConfig, Transformer, TransformerConfig
+from models import Dataset, Recurrent, RecurrentConfig, Seq2Seq, Seq2SeqConfig, Transformer, TransformerConfig, at_pos
 from models.artifacts import ArtifactError
 from models.tasks import Copy
 from workbench.activations import harvest
 from workbench.features import FeatureIndex, build_index
+from workbench.features.logits import direct_logit_effects
 from workbench.sae import SAEConfig, build_sae
 
 HOOK = "blocks.0.mlp.hook_post"
@@ -371,6 +372,20 @@ def test_a_subject_of_vectors_is_indexed_by_its_labels(tmp_path):
     assert set(index.concepts["concept"]) >= {"up"}
     example = index.examples(int(index.table["firings"].argmax()))[0]
     assert set(example.tokens) == {"any step"}
+    assert index.feature(0).logits_up is None  # what it reads out is no token
+
+
+def test_the_direct_path_from_a_recurrent_state_is_the_read_out():
+    """Adding a direction to the last step's state moves the logits by just that, up to what softmax ignores."""
+    model = Recurrent(RecurrentConfig(cell="gru", d_model=8, d_vocab=D_VOCAB, n_layers=2))
+    direction = torch.randn(1, 8, generator=torch.Generator().manual_seed(0))
+    tokens = torch.tensor([[0, 3, 5]])
+    hook = "blocks.1.rnn.hook_h"
+    moved = model.run_with_hooks(tokens, fwd_hooks=[(hook, at_pos(lambda h, hook: h + direction, 2))])
+    expected = direct_logit_effects(model, hook, direction)[0]
+    difference = (moved - model(tokens))[0, -1]
+    torch.testing.assert_close(difference - difference.mean(), expected, atol=1e-5, rtol=1e-4)
+    assert direct_logit_effects(model, "blocks.0.rnn.hook_h", direction) is None
 
 
 def test_an_encoders_features_are_indexed_on_its_source(tmp_path):

@@ -33,10 +33,11 @@ def direct_logit_effects(
         None for a hook without such a path, or a subject that cannot be folded.
     """
     if isinstance(model, Recurrent):
-        top = STATES.fullmatch(hook_name)
-        if top is None or int(top[1]) != model.cfg.n_layers - 1 or len(model.unembed.W_U) != directions.shape[1]:
+        top, W_U = STATES.fullmatch(hook_name), model.unembed.W_U
+        is_last = top is not None and int(top[1]) == model.cfg.n_layers - 1 and len(W_U) == directions.shape[1]
+        if not is_last or W_U.shape[1] != model.cfg.d_vocab:  # what is read out need not be tokens
             return None
-        return directions @ (model.unembed.W_U - model.unembed.W_U.mean(-1, keepdim=True))
+        return directions @ (W_U - W_U.mean(-1, keepdim=True))
     if not hasattr(model, "folded"):
         return None
     folded = model.folded()
