@@ -112,6 +112,10 @@ def test_other_settings_do_not_overwrite_what_is_there(run, text, capsys):
 
 BAD = {
     "unknown recipe": (["train", "--recipe", "gpt-5"], "no recipe is called 'gpt-5': there are python-transformer"),
+    "a corpus for a task": (
+        ["train", "--recipe", "flip-flop-gru", "--corpus", "a.txt"],
+        "the recipe flip-flop-gru learns a task of its own: leave --corpus out",
+    ),
     "missing corpus": (["train", "--corpus", "nowhere.txt"], "nowhere.txt"),
     "no steps": (["train", "--steps", "0"], "n_steps is 0"),
     "missing run": (["harvest"], "there is no run at"),
@@ -267,3 +271,41 @@ def test_a_librarys_error_keeps_its_trace(monkeypatch):
     monkeypatch.setattr(ls, "run", bug)
     with pytest.raises(json.JSONDecodeError):
         cli.main(["ls"])
+
+
+def test_a_task_is_trained_recorded_and_indexed_by_the_same_verbs(tmp_path, capsys):
+    where = ["--run", str(tmp_path / "memory")]
+    code, out, _ = type_in("train", *where, "--recipe", "flip-flop-gru", "--steps", "3", "--json", capsys=capsys)
+    assert code == 0
+    made = json.loads(out)
+    assert 0 <= made["heldout_accuracy"] <= 1
+    assert cli.main(["harvest", *where, "--hooks", "blocks.0.rnn.hook_h", "--tokens", "4000"]) == 0
+    assert cli.main(["sae", *where, "--width", "32", "--k", "3", "--tokens", "8192"]) == 0
+    assert cli.main(["index", *where]) == 0
+    manifest = Manifest.read(tmp_path / "memory/model")
+    assert manifest.config["task"]["name"] == "flip_flop"
+    before = (tmp_path / "memory/model/manifest.json").stat().st_mtime_ns
+    assert cli.main(["train", *where, "--recipe", "flip-flop-gru", "--steps", "3"]) == 0
+    assert (tmp_path / "memory/model/manifest.json").stat().st_mtime_ns == before
+    code, _, err = type_in("train", *where, "--recipe", "flip-flop-gru", "--seed", "1", capsys=capsys)
+    assert code == 2
+    assert "choose another --run" in err
+
+
+def test_recipes_are_listed_with_what_they_reach(capsys):
+    code, out, _ = type_in("train", "--list", capsys=capsys)
+    assert code == 0
+    assert "python-transformer" in out
+    assert re.search(r"flip-flop-gru .* 0\.990", out)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [([], "name a result: there are grokking"), (["alchemy"], "no reproduction is called 'alchemy'")],
+)
+def test_a_reproduction_is_asked_for_by_name(words, sentence, tmp_path, capsys):
+    code, out, err = type_in("reproduce", *words, "--root", str(tmp_path / "r"), capsys=capsys)
+    assert code == 2
+    assert sentence in err
+    assert out == ""
+    assert not (tmp_path / "r").exists()
