@@ -156,12 +156,14 @@ def _summary(run: Run, task: ModularAddition, keys: list[int], curve: pd.DataFra
         "one_frequency": float((neurons["explained"] > ONE_FREQUENCY).mean()),
         "untrained_one_frequency": float((blank_neurons["explained"] > ONE_FREQUENCY).mean()),
         "dead": int(neurons["dead"].sum()),
+        "memorised_at": float(curve.loc[curve["excluded_loss"].idxmin(), "step"]),
         "restricted_falls_at": halved(curve, "restricted_loss"),
         "test_falls_at": falls,
         "train_loss": last["train_loss"],
         "excluded_loss": last["excluded_loss"],
         "others_excluded_loss": measures.pair_loss(measures.excluded_logits(logits, others), among),
         "shrinkage": last["sum_of_squares"] / at_fall,
+        "last_step": int(last["step"]),
     }
 
 
@@ -202,6 +204,11 @@ def _rows(subjects: pd.DataFrame) -> list[Row]:
                 f"{column('restricted_falls_at', 0)}, and {column('test_falls_at', 0)}",
                 "before it",
                 bool((of["restricted_falls_at"] < of["test_falls_at"]).all()),
+            ),
+            Row(
+                f"phases: memorisation until step, circuit formation until, cleanup until; {seeds}",
+                "1,400, 9,400, 14,000",
+                f"{column('memorised_at', 0)}, {column('test_falls_at', 0)}, {of['last_step'].max()}",
             ),
             Row(
                 f"excluded loss at the end, nats; {seeds}",
