@@ -279,7 +279,7 @@ def test_a_task_is_trained_recorded_and_indexed_by_the_same_verbs(tmp_path, caps
     assert code == 0
     made = json.loads(out)
     assert 0 <= made["heldout_accuracy"] <= 1
-    assert cli.main(["harvest", *where, "--hooks", "blocks.0.rnn.hook_h", "--tokens", "4000"]) == 0
+    assert cli.main(["harvest", *where, "--hooks", "blocks.0.rnn.hook_h", "--tokens", "8000"]) == 0
     assert cli.main(["sae", *where, "--width", "32", "--k", "3", "--tokens", "8192"]) == 0
     assert cli.main(["index", *where]) == 0
     manifest = Manifest.read(tmp_path / "memory/model")
