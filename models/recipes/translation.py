@@ -1,0 +1,57 @@
+"""Recipes of encoders and decoders: a source is copied, reversed or written another way."""
+
+from models.recipes.recipe import Recipe
+from models.tasks.copying import Copy
+from models.tasks.dates import DateNormalisation
+from models.train_config import TrainConfig
+
+RECIPES = [
+    Recipe(
+        name="copy-lstm",
+        summary="an encoder and a decoder of 128 units without attention copy up to 20 symbols of 4 kinds",
+        architecture="seq2seq",
+        model={"cell": "lstm", "d_model": 128},
+        training=TrainConfig(
+            n_steps=700,
+            batch_size=64,
+            lr=5e-3,
+            schedule="constant",
+            warmup_steps=50,
+            weight_decay=0,
+            eval_every=20,
+            fresh=True,
+        ),
+        task=Copy(n_symbols=4),
+        n_train=64,
+        n_test=512,
+        accuracy=0.88,
+    ),
+    *(
+        Recipe(
+            name=f"copy-{attention.split('_')[0]}",
+            summary=f"an encoder and a decoder of 64 units with {attention} attention copy 10 to 20 symbols",
+            architecture="seq2seq",
+            model={"cell": "gru", "d_model": 64, "attention": attention},
+            training=TrainConfig(n_steps=n_steps, batch_size=64, lr=lr, warmup_steps=50, weight_decay=0, fresh=True),
+            task=Copy(min_length=10),
+            n_train=64,
+            n_test=512,
+            accuracy=0.97,
+        )
+        for attention, n_steps, lr in (("bahdanau", 800, 8e-3), ("luong_general", 400, 5e-3))
+    ),
+    *(
+        Recipe(
+            name=f"dates-{attention.split('_')[0]}",
+            summary=f"an encoder and a decoder of 64 units with {attention} attention write dates as the ISO standard does",
+            architecture="seq2seq",
+            model={"cell": "gru", "d_model": 64, "attention": attention, "bidirectional_encoder": True},
+            training=TrainConfig(n_steps=n_steps, batch_size=64, lr=lr, warmup_steps=50, weight_decay=0),
+            task=DateNormalisation(),
+            n_train=20_000,
+            n_test=512,
+            accuracy=0.99,
+        )
+        for attention, n_steps, lr in (("bahdanau", 700, 8e-3), ("luong_general", 500, 5e-3))
+    ),
+]
