@@ -43,7 +43,7 @@ RECIPES = [
     *(
         Recipe(
             name=f"dates-{attention.split('_')[0]}",
-            summary=f"an encoder and a decoder of 64 units with {attention} attention write dates as the ISO standard does",
+            summary=f"an encoder and a decoder of 64 units with {attention} attention write dates as ISO 8601 does",
             architecture="seq2seq",
             model={"cell": "gru", "d_model": 64, "attention": attention, "bidirectional_encoder": True},
             training=TrainConfig(n_steps=n_steps, batch_size=64, lr=lr, warmup_steps=50, weight_decay=0),
