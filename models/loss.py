@@ -77,10 +77,12 @@ class _UnembeddedLoss(torch.autograd.Function):
             loss -= log_p.gather(1, index[chunk])[:, 0] @ weight[chunk]
             if not (wants_x or wants_W or wants_b):
                 continue
-            # The gradient of the logits, softmax minus the target's indicator, takes the place of the logits. The
-            # rows' weights are put on the narrower matrices that it is multiplied by.
-            d_logits = log_p.exp_()
-            d_logits.scatter_add_(1, index[chunk], d_logits.new_full((len(d_logits), 1), -1))
+            # The gradient of the logits, softmax minus the target's indicator, takes the place of the logits. At the
+            # target it is what all others have together, not p − 1, which has no digits left once p is nearly 1: a
+            # subject that knows its data by heart would be thrown about by rounding. The rows' weights are put on the
+            # narrower matrices that it is multiplied by.
+            d_logits = log_p.exp_().scatter_(1, index[chunk], 0)
+            d_logits.scatter_(1, index[chunk], -d_logits.sum(1, keepdim=True))
             if d_x is not None:
                 torch.mm(d_logits, W.T, out=d_x[chunk])
             if d_W is not None:

@@ -123,6 +123,18 @@ def test_unembedded_loss_is_cross_entropy_of_the_logits(monkeypatch, chunk, froz
         assert torch.allclose(losses.unembedded_loss(*given_.values(), targets), theirs)
 
 
+def test_what_is_known_by_heart_still_has_a_gradient_of_some_digits():
+    """At the target softmax − 1 would be all rounding; float64 tells what it should be."""
+    targets = torch.tensor([[0]])
+    grads = []
+    for dtype in (torch.float32, torch.float64):
+        b = torch.tensor([20.0, 1.0, 0.0], dtype=dtype, requires_grad=True)
+        x, W = torch.zeros(1, 1, 2, dtype=dtype), torch.zeros(2, 3, dtype=dtype)
+        grads += torch.autograd.grad(losses.unembedded_loss(x, W, b, targets), b)
+    assert 1e-9 < grads[1].abs().max() < 1e-8
+    torch.testing.assert_close(grads[0].double(), grads[1], rtol=1e-5, atol=0)
+
+
 def test_loss_counts_real_next_tokens_only():
     model, tokens = subject(), random_tokens()
     mask = torch.arange(9) < torch.tensor([[9], [5], [2]])
