@@ -1,4 +1,4 @@
-"""Recipes of subjects whose circuit is known: modular addition, repeated sequences."""
+"""Recipes on algorithms: addition modulo p, repeated sequences."""
 
 from models.recipes.recipe import Recipe
 from models.tasks.modular_addition import ModularAddition
@@ -37,6 +37,44 @@ RECIPES = [
             "positional_embedding_type": "rotary",
         },
         training=TrainConfig(n_steps=800, batch_size=64, lr=4e-3, fresh=True),
+        task=RepeatedSequences(min_period=5, max_period=14, max_prefix=3, n_ctx=32),
+        n_train=64,
+        n_test=512,
+        accuracy=0.99,
+    ),
+    Recipe(
+        name="modular-addition-mlp",
+        summary="256 hidden units on addition modulo 31, shown four fifths of all pairs",
+        architecture="mlp",
+        model={"d_model": 32, "d_mlp": 256},
+        training=TrainConfig(
+            n_steps=1500,
+            batch_size=1 << 14,  # all pairs, each step
+            lr=3e-3,
+            warmup_steps=10,
+            weight_decay=1.0,
+            decayed="all",
+            schedule="constant",
+            max_grad_norm=None,
+            n_eval=512,
+        ),
+        task=ModularAddition(p=31, train_share=0.8),
+        accuracy=0.99,
+    ),
+    Recipe(
+        name="induction-gated",
+        summary="two layers with rotary positions, RMSNorm and gated MLPs on the same repeated sequences",
+        model={
+            "n_layers": 2,
+            "d_model": 64,
+            "n_heads": 2,
+            "d_mlp": 128,
+            "positional_embedding_type": "rotary",
+            "normalization_type": "RMS",
+            "gated_mlp": True,
+            "act_fn": "silu",
+        },
+        training=TrainConfig(n_steps=600, batch_size=64, lr=4e-3, fresh=True),
         task=RepeatedSequences(min_period=5, max_period=14, max_prefix=3, n_ctx=32),
         n_train=64,
         n_test=512,

@@ -54,4 +54,26 @@ RECIPES = [
         )
         for attention, n_steps, lr in (("bahdanau", 700, 8e-3), ("luong_general", 500, 5e-3))
     ),
+    Recipe(
+        name="reverse-luong",
+        summary="an encoder and a decoder of 64 units (lstm) with luong_dot attention say 3 to 10 symbols backward",
+        architecture="seq2seq",
+        model={"cell": "lstm", "d_model": 64, "attention": "luong_dot"},
+        training=TrainConfig(n_steps=600, batch_size=64, lr=5e-3, warmup_steps=50, weight_decay=0, fresh=True),
+        task=Copy(min_length=3, max_length=10, reverse=True),
+        n_train=64,
+        n_test=512,
+        accuracy=0.97,
+    ),
+    Recipe(
+        name="reverse-transformer",
+        summary="a transformer's encoder and decoder of one layer each, d 64, on the same",
+        architecture="encoder_decoder",
+        model={"n_layers": 1, "d_model": 64, "n_heads": 4, "d_mlp": 128},
+        training=TrainConfig(n_steps=600, batch_size=64, lr=4e-3, warmup_steps=50, weight_decay=0, fresh=True),
+        task=Copy(min_length=3, max_length=10, reverse=True),
+        n_train=64,
+        n_test=512,
+        accuracy=0.99,
+    ),
 ]
