@@ -106,10 +106,13 @@ def _is_trained(path: Path, recipe: Recipe) -> bool:
     if not (path / "model" / "manifest.json").exists():
         return False
     run = Run.open(path)
-    found = run.find("model")
-    wanted = training_settings(recipe.build(run.dataset(with_labels=False)), recipe.training, recipe.task)
-    return not found.stale and all(
-        found.manifest.config.get(key) == value for key, value in json.loads(canonical(wanted)).items()
+    data, model = run.find("dataset"), run.find("model")
+    subject = recipe.build(run.dataset(with_labels=False))
+    wanted = [(data, recipe.data_config()), (model, training_settings(subject, recipe.training, recipe.task))]
+    return not model.stale and all(
+        artifact.manifest.config.get(key) == value
+        for artifact, config in wanted
+        for key, value in json.loads(canonical(config)).items()
     )
 
 
