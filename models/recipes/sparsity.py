@@ -27,7 +27,7 @@ RECIPES = [
         task=SparseFeatures(n_features=4, sparsity=0.9, n_labelled=4),
         n_train=64,
         n_test=512,
-        accuracy=0.95,
+        accuracy=0.9,
     ),
     Recipe(
         name="planted-features-mlp",
