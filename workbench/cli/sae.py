@@ -80,7 +80,9 @@ def make_dictionary(
         model_name=run.name,
         seed=seed,
     )
-    train_cfg = SAETrainConfig(n_tokens=n_tokens)
+    # A small task has fewer rows than a batch usually does.
+    batch_size = min(SAETrainConfig.batch_size, max(1, len(store.rows_of("train"))))
+    train_cfg = SAETrainConfig(n_tokens=n_tokens, batch_size=batch_size)
     name = name or f"{hook.replace('hook_', '')}-{architecture}-{d_sae}-k{k}"
     inputs = run.inputs(recording, run.current("model"))
     config = {"sae": cfg.to_dict(), "training": asdict(train_cfg)}
