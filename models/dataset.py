@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from models.artifacts import ArtifactError, Manifest, publishing
+from models.checked_input import checked_mask
 
 SPLITS = ("train", "test")
 
@@ -80,6 +81,15 @@ class Dataset:
                 f"mask {tuple(self.mask.shape)} and docs {tuple(self.docs.shape)} do not fit "
                 f"tokens {tuple(self.tokens.shape)}: they want one entry per position and one per sequence."
             )
+        if n_seq:
+            checked_mask(self.mask, self.mask.shape)
+        if self.source is not None and n_seq:
+            checked_mask(self.source_mask, self.source.shape, "source_mask")
+        if self.targets is not None and self.targets.shape[:2] != self.mask.shape:
+            raise ValueError(
+                f"targets are {tuple(self.targets.shape)}, but the sequences {tuple(self.mask.shape)}: "
+                "each position wants its own."
+            )
         for name in _OPTIONAL:
             value = getattr(self, name)
             if value is not None and len(value) != n_seq:
@@ -110,6 +120,8 @@ class Dataset:
             return self.tokenizer.get_vocab_size()
         if self.tokens.is_floating_point():
             raise ValueError(f"these sequences are of {self.tokens.shape[-1]} numbers a step, not of tokens.")
+        if not self.tokens.numel():
+            raise ValueError("there are no sequences, and so no token ids to know.")
         return int(self.tokens.max()) + 1
 
     def batch(self, sequences: Int[Tensor, " chosen"] | slice) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 
 from models.attention import Attention
-from models.checked_input import as_rows, checked_mask, checked_padding, checked_tokens
+from models.checked_input import as_rows, checked_mask, checked_tokens
 from models.encoder_decoder_config import EncoderDecoderTransformerConfig
 from models.feed_forward import MLP, GatedMLP
 from models.hooks import attached
@@ -150,11 +150,6 @@ class EncoderDecoderTransformer(SourceToTarget):
         self.to(device=cfg.device, dtype=cfg.dtype)
         self.setup()
 
-    def _apply(self, fn: Callable, recurse: bool = True) -> "EncoderDecoderTransformer":
-        super()._apply(fn, recurse)
-        self.cfg.device, self.cfg.dtype = str(self.embed.W_E.device), self.embed.W_E.dtype
-        return self
-
     def gated_hooks(self) -> set[str]:
         off = [name.removeprefix("attn.") for name, on in self.cfg.gated_hooks.items() if not on]
         return {name for name in self.hook_dict if name.rpartition("attn.")[2] in off}
@@ -178,8 +173,8 @@ class EncoderDecoderTransformer(SourceToTarget):
         cfg = self.cfg
         source = checked_tokens(as_rows(source), cfg.d_vocab_source, cfg.n_ctx, cfg.device, "source tokens")
         mask = checked_mask(source_mask, source.shape, "source_mask")
-        if mask is not None and mask.device.type == "cpu":
-            checked_padding(mask, "source_mask")
+        if mask is not None and mask.device.type == "cpu" and mask.all():
+            mask = None
         mask = None if mask is None else mask.to(cfg.device)
         embedded = self.hook_source_embed(self.source_embed(source) * math.sqrt(cfg.d_model))
         x = embedded + _hooked(self.hook_source_pos_embed, self.source_pos_embed(source))

@@ -12,7 +12,7 @@ from models.hooks import HookedModel
 from models.loss import IGNORED
 
 Batch = dict[str, Tensor]
-Accuracy = Callable[[Tensor, Batch], float]
+Right = Callable[[Tensor, Batch], tuple[int, int]]
 
 
 def asked_positions(batch: Batch) -> Bool[Tensor, "batch pos"]:
@@ -32,33 +32,32 @@ def accepted(model: Any, batch: Batch) -> Batch:
 
 
 def evaluate(
-    model: HookedModel, batch: Batch, *, accuracy: Accuracy | None = None, batch_size: int = 256
+    model: HookedModel, batch: Batch, *, right: Right | None = None, batch_size: int = 256
 ) -> dict[str, float]:
-    """The mean loss over all positions asked (`loss`) and, where `accuracy` is given, its mean (`accuracy`).
+    """The mean loss over all positions asked (`loss`) and, where `right` is given, the share it finds (`accuracy`).
 
     Args:
         model: a subject, called as `model(**batch, return_type=…)`.
         batch: what it is called with, as `Dataset.batch` gives it.
-        accuracy: what share of an output is right, as `Task.accuracy` tells.
+        right: of an output, how many of how many are right, as `Task.right` counts them.
         batch_size: sequences a forward pass.
     """
     was_training = model.training
     model.eval()
-    totals: dict[str, float] = {}
-    count = 0
+    loss = n_asked = n_right = n_judged = 0.0
     with torch.inference_mode():
         for start in range(0, len(batch["input"]), batch_size):
             part = {name: value[start : start + batch_size] for name, value in batch.items()}
             n = int(asked_positions(part).sum())
             if n == 0:
                 continue
-            if accuracy is None:
-                found = {"loss": float(model(**part, return_type="loss"))}
+            if right is None:
+                mean = model(**part, return_type="loss")
             else:
-                output, loss = model(**part, return_type="both")
-                found = {"loss": float(loss), "accuracy": accuracy(output, part)}
-            count += n
-            for name, value in found.items():
-                totals[name] = totals.get(name, 0.0) + value * n
+                output, mean = model(**part, return_type="both")
+                hits, judged = right(output, part)
+                n_right, n_judged = n_right + hits, n_judged + judged
+            loss, n_asked = loss + float(mean) * n, n_asked + n
     model.train(was_training)
-    return {name: total / count for name, total in totals.items()}
+    found = {"loss": loss / n_asked}
+    return found if right is None else found | {"accuracy": n_right / n_judged}

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor
 
-from models.checked_input import checked_mask, checked_padding, checked_tokens
+from models.checked_input import checked_mask, checked_tokens
 
 Pick = Callable[[Float[Tensor, "batch d_vocab"]], Int[Tensor, " batch"]]
 
@@ -75,9 +75,12 @@ class Generation:
             `eos`: one string for one, a list for several.
 
         Raises:
-            ValueError: there is no prompt, its ids are outside the vocabulary, prompt and new tokens are more than
-                `n_ctx`, the mask does not fit, or the sampling cannot be done as asked.
+            ValueError: the model does not read and say tokens; there is no prompt, its ids are outside the vocabulary,
+                prompt and new tokens are more than `n_ctx`, the mask does not fit, or the sampling cannot be done as
+                asked.
         """
+        if self.cfg.d_vocab is None or getattr(self.cfg, "d_out", None) not in (None, self.cfg.d_vocab):
+            raise ValueError("this model does not say tokens: there is nothing to go on with.")
         tokens, mask = self.read_input(input, mask)
         tokens = checked_tokens(tokens, self.cfg.d_vocab, self.cfg.n_ctx, self.cfg.device)
         lengths = _lengths(tokens, mask)
@@ -186,4 +189,4 @@ def _lengths(tokens: Int[Tensor, "batch pos"], mask: Tensor | None) -> Int[Tenso
     if mask is None:
         return torch.full((len(tokens),), tokens.shape[1], device=tokens.device)
     checked_mask(mask, tokens.shape)
-    return checked_padding(mask.to(tokens.device))
+    return mask.sum(1).to(tokens.device)

@@ -51,6 +51,14 @@ class HookedModel(HookedRootModule):
             if ours and callable(reset := getattr(module, "reset_parameters", None)):
                 reset(generator)
 
+    def _apply(self, fn: Callable, recurse: bool = True) -> "HookedModel":
+        # `.to()`, `.cuda()`, `.double()` all pass here; TransformerLens's tools read both from the config.
+        super()._apply(fn, recurse)
+        weight = next(self.parameters(), None)
+        if weight is not None and hasattr(self, "cfg"):
+            self.cfg.device, self.cfg.dtype = str(weight.device), weight.dtype
+        return self
+
     def gated_hooks(self) -> set[str]:
         """Hook points that a full cache leaves out; they fire only when something is attached to them by name."""
         return set()

@@ -9,6 +9,8 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformer_lens import FactoredMatrix
 
+from models.checked_input import as_rows
+
 BOS = 0
 
 
@@ -26,7 +28,7 @@ class TextMethods:
     def read_input(self, input: Tensor | str | list[str], mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Tokens `[batch, pos]` of tokens or text, and where they are real if that is known."""
         if isinstance(input, Tensor):
-            return (input[None] if input.ndim == 1 else input), mask
+            return as_rows(input), mask
         tokens, real = self.encode_texts([input] if isinstance(input, str) else input)
         return tokens, real if mask is None else mask
 

@@ -29,7 +29,7 @@ def next_tokens(tokens: Int[Tensor, "batch pos"], mask: Tensor | None = None) ->
     checked_mask(mask, tokens.shape)
     if mask.device.type == "cpu" and not mask[:, 1:].any():
         raise ValueError("the mask leaves no real token to predict.")
-    return targets.masked_fill(~F.pad(mask[:, 1:], (0, 1)), IGNORED)
+    return targets.masked_fill(~F.pad(mask[:, 1:], (0, 1)).to(tokens.device), IGNORED)
 
 
 def token_losses(

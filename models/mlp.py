@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Generator, Tensor, nn
 from transformer_lens.hook_points import HookPoint
 
-from models.checked_input import checked_tokens, checked_vectors
+from models.checked_input import as_rows, checked_tokens, checked_vectors
 from models.config_json import config_from_dict, config_to_dict
 from models.hooks import HookedModel
 from models.loss import IGNORED
@@ -142,11 +142,6 @@ class MLP(HookedModel):
         self.to(device=cfg.device, dtype=cfg.dtype)
         self.setup()
 
-    def _apply(self, fn: Callable, recurse: bool = True) -> "MLP":
-        super()._apply(fn, recurse)
-        self.cfg.device, self.cfg.dtype = str(self.unembed.W_U.device), self.unembed.W_U.dtype
-        return self
-
     def forward(
         self,
         input: Tensor,
@@ -174,7 +169,7 @@ class MLP(HookedModel):
         if cfg.d_in is not None:
             x = input = checked_vectors(input, cfg.d_in, cfg.n_ctx, cfg.device, cfg.dtype)
         else:
-            input = checked_tokens(input[None] if input.ndim == 1 else input, cfg.d_vocab, None, cfg.device)
+            input = checked_tokens(as_rows(input), cfg.d_vocab, None, cfg.device)
             if input.shape[1] != cfg.n_ctx:
                 raise ValueError(f"sequences are of {input.shape[1]} tokens, but this model takes exactly {cfg.n_ctx}.")
         if targets is None and return_type in ("loss", "both"):
@@ -187,6 +182,11 @@ class MLP(HookedModel):
             x = block(x)
         return self.unembed.returned(x, asked, return_type, loss_per_token, given=True)
 
+    @property
+    def answers_once(self) -> bool:
+        """Whether there is one answer a sequence, and not one a position."""
+        return self.cfg.d_vocab is not None
+
     def position_axis(self, hook_name: str) -> str:
         """What the positions of a hook's value count: those of the `target`, or whole sequences (`sequence`).
 
@@ -194,7 +194,7 @@ class MLP(HookedModel):
             ValueError: no hook has that name.
         """
         (name,) = self.match_hooks(hook_name)
-        return "target" if self.cfg.d_vocab is None or name == "hook_embed" else "sequence"
+        return "sequence" if self.answers_once and name != "hook_embed" else "target"
 
 
 def _last(targets: Tensor) -> Tensor:

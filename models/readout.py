@@ -91,18 +91,22 @@ def asked_for(
     if targets is None:
         if input.is_floating_point():
             raise ValueError("a loss needs targets where the input is vectors: there is no next token.")
-        return next_tokens(input, None if mask is None else mask.to(input.device))
-    targets = targets.to(input.device)
+        return next_tokens(input, mask)
     if targets.is_floating_point():
         if targets.shape != (*input.shape[:2], d_out):
             raise ValueError(f"targets are {list(targets.shape)}, but the output is {[*input.shape[:2], d_out]}.")
-        return targets if mask is None else targets.masked_fill(~mask.to(targets.device)[..., None], torch.nan)
+        targets = targets if mask is None else targets.masked_fill(~mask.to(targets.device)[..., None], torch.nan)
+        if targets.device.type == "cpu" and targets.isnan().any(-1).all():
+            raise ValueError("the targets ask nothing at any position.")
+        return targets.to(input.device)
     if targets.shape != input.shape[:2]:
         raise ValueError(f"targets are {list(targets.shape)}, but the input has positions {list(input.shape[:2])}.")
+    if mask is not None:
+        targets = targets.masked_fill(~mask.to(targets.device), IGNORED)
     if targets.device.type == "cpu":
         low, high = (int(bound) for bound in targets.aminmax())
         if high >= d_out or (low < 0 and low != IGNORED):
             raise ValueError(f"targets run from {low} to {high}, but there are {d_out} classes, 0 to {d_out - 1}.")
         if high < 0:
             raise ValueError("the targets ask nothing at any position.")
-    return targets
+    return targets.to(input.device)

@@ -1,7 +1,6 @@
 """`Recurrent`: a stack of recurrent layers whose every gate can be read and edited at every step."""
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -72,11 +71,6 @@ class Recurrent(TextMethods, Generation, HookedModel):
         self.to(device=cfg.device, dtype=cfg.dtype)
         self.setup()
 
-    def _apply(self, fn: Callable, recurse: bool = True) -> "Recurrent":
-        super()._apply(fn, recurse)
-        self.cfg.device, self.cfg.dtype = str(self.unembed.W_U.device), self.unembed.W_U.dtype
-        return self
-
     def forward(
         self,
         input: Tensor | str | list[str],
@@ -138,13 +132,11 @@ class Recurrent(TextMethods, Generation, HookedModel):
         cfg = self.cfg
         if stop_at_layer is not None and abs(stop_at_layer) > cfg.n_layers:
             raise ValueError(f"stop_at_layer is {stop_at_layer}, but this model has {cfg.n_layers} layers.")
-        if not isinstance(input, Tensor):
-            input, real = self.encode_texts([input] if isinstance(input, str) else input)
-            mask = real if mask is None else mask
+        input, mask = self.read_input(input, mask)
         if cfg.d_in is not None:
             input = checked_vectors(input, cfg.d_in, cfg.n_ctx, cfg.device, cfg.dtype)
         else:
-            input = checked_tokens(input[None] if input.ndim == 1 else input, cfg.d_vocab, cfg.n_ctx, cfg.device)
+            input = checked_tokens(input, cfg.d_vocab, cfg.n_ctx, cfg.device)
         mask = checked_mask(mask, input.shape[:2])
         asked = None
         if stop_at_layer is None:

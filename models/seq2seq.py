@@ -1,7 +1,6 @@
 """`Seq2Seq`: a recurrent encoder and decoder, with an alignment between them that can be read and edited."""
 
 import dataclasses
-from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -12,7 +11,7 @@ from transformer_lens.hook_points import HookPoint
 
 from models.alignment import BahdanauAttention, LuongAttention, Memory
 from models.cells import Feed, State
-from models.checked_input import as_rows, checked_mask, checked_padding, checked_tokens
+from models.checked_input import as_rows, checked_mask, checked_tokens
 from models.readout import Embedding, ReadOut
 from models.seq2seq_config import Seq2SeqConfig
 from models.source_to_target import SourceToTarget
@@ -141,11 +140,6 @@ class Seq2Seq(SourceToTarget):
         self.to(device=cfg.device, dtype=cfg.dtype)
         self.setup()
 
-    def _apply(self, fn: Callable, recurse: bool = True) -> "Seq2Seq":
-        super()._apply(fn, recurse)
-        self.cfg.device, self.cfg.dtype = str(self.unembed.W_U.device), self.unembed.W_U.dtype
-        return self
-
     def encode(self, source: Tensor, source_mask: Bool[Tensor, "batch source"] | None = None) -> Decoding:
         """What the decoder goes on from before its first step. `ValueError` if the source does not fit the model."""
         source, mask = self._checked_source(source, source_mask)
@@ -191,8 +185,6 @@ class Seq2Seq(SourceToTarget):
         cfg = self.cfg
         source = checked_tokens(as_rows(source), cfg.d_vocab_source, cfg.n_ctx, cfg.device, "source tokens")
         mask = checked_mask(mask, source.shape, "source_mask")
-        if mask is not None and mask.device.type == "cpu":
-            checked_padding(mask, "source_mask")
-            if mask.all():
-                mask = None
+        if mask is not None and mask.device.type == "cpu" and mask.all():
+            mask = None
         return source, None if mask is None else mask.to(cfg.device)

@@ -128,9 +128,11 @@ def replace_at(values: Tensor, mask: Bool[Tensor, "*batch pos"]) -> HookFunction
         mask: `[pos]`, or `[batch, pos]` for other positions in each row.
     """
 
-    def edit(value: Tensor, hook: HookPoint) -> Tensor:
+    def edit(value: Tensor, hook: HookPoint) -> Tensor | None:
         axis = position_axis(hook)
         here = positions_seen(value, hook)
+        if here.stop > mask.shape[-1]:  # new positions of a generation, of which nothing was said
+            return None
         chosen = mask[..., here].to(value.device)
         if chosen.ndim == 2:
             chosen = chosen.view(len(chosen), *[1] * (axis - 1), -1)

@@ -1,7 +1,6 @@
 """`SuperpositionModel`: more features than dimensions, and one matrix to carry them through."""
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,11 +92,6 @@ class SuperpositionModel(HookedModel):
         """W normal as Glorot and Bengio (2010) scale it, b zero: the paper's."""
         nn.init.xavier_normal_(self.W, generator=generator)
         nn.init.zeros_(self.b)
-
-    def _apply(self, fn: Callable, recurse: bool = True) -> "SuperpositionModel":
-        super()._apply(fn, recurse)
-        self.cfg.device, self.cfg.dtype = str(self.W.device), self.W.dtype
-        return self
 
     def forward(
         self,

@@ -25,7 +25,8 @@ class TrainConfig:
         eval_every: steps between measurements of the held-out loss.
         n_eval: held-out sequences measured each time (all of them at the end).
         checkpoint_every: steps between weights that are kept, besides the first, the last and powers of two.
-        fresh: draw every batch anew from the task, instead of going through the dataset again and again.
+        fresh: draw every batch anew from the task, instead of going through the dataset again and again; what is held
+            out is left away.
         resume_every_s: seconds of work that a kill can lose.
         seed: order of the batches.
     """

@@ -16,11 +16,12 @@ from models.artifacts import MANIFEST, Draft, Manifest, publishing
 from models.baselines import ngram_losses
 from models.dataset import Dataset
 from models.evaluation import Batch, evaluate
+from models.fitness import check_fits
 from models.hooks import HookedModel
 from models.metrics_log import MetricsLog
 from models.progress import progress
 from models.saving import model_config, write_model
-from models.tasks.base import Task
+from models.tasks.base import Task, example_keys
 from models.train_config import TrainConfig
 
 RESUME = "resume.safetensors"
@@ -91,6 +92,8 @@ class _Loop:
         check_fits(model, dataset)
         self.train_set = dataset.batch(train_rows)
         self.test_set = dataset.batch(test_rows) if len(test_rows) else None
+        held_out = self.test_set if config.fresh and self.test_set else None
+        self.held_out = frozenset(example_keys(held_out["input"], held_out.get("source"))) if held_out else frozenset()
         self.optimizer = torch.optim.AdamW(_decay_groups(model, config), lr=config.lr, betas=config.betas, fused=True)
         self.tokens_seen = self._batch_tokens = 0
         self._epoch = -1
@@ -156,7 +159,7 @@ class _Loop:
         """The batch of a step depends on the seed and the step alone, so a resumed run sees the same ones."""
         n = len(self.train_set["input"])
         if self.config.fresh and self.task is not None:
-            return self.task.batch(self.config.batch_size, self.config.seed, step)
+            return self.task.batch(self.config.batch_size, self.config.seed, step, without=self.held_out)
         size = min(self.config.batch_size, n)
         if size == n:
             return self.train_set
@@ -181,7 +184,7 @@ class _Loop:
         # Evenly spread over the documents, and the same sequences each time.
         chosen = torch.arange(n) if everything else torch.arange(0, n, max(1, n // self.config.n_eval))
         batch = {name: value[chosen] for name, value in self.test_set.items()}
-        found = evaluate(self.model, batch, accuracy=self.task.accuracy if self.task else None, batch_size=EVAL_BATCH)
+        found = evaluate(self.model, batch, right=self.task.right if self.task else None, batch_size=EVAL_BATCH)
         return {f"heldout_{name}": value for name, value in found.items()}
 
     def _checkpoint(self, draft: Draft | None, step: int) -> None:
@@ -217,31 +220,6 @@ class _Loop:
                 moments.setdefault(int(i), {})[name] = value
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": moments})
         return step
-
-
-def check_fits(model: HookedModel, dataset: Dataset) -> None:
-    """`ValueError` if a dataset has ids, lengths or widths that the model does not know."""
-    cfg, inputs = model.cfg, dataset.tokens
-    takes_vectors = getattr(cfg, "d_in", None) is not None
-    if takes_vectors != inputs.is_floating_point():
-        wants, has = ("vectors", "tokens") if takes_vectors else ("tokens", "vectors")
-        raise ValueError(f"this model takes {wants}, but the data is of {has}.")
-    if takes_vectors and inputs.shape[-1] != cfg.d_in:
-        raise ValueError(f"the data has {inputs.shape[-1]} numbers a step, but the model takes {cfg.d_in}.")
-    if not takes_vectors and dataset.d_vocab > cfg.d_vocab:
-        raise ValueError(
-            f"the data has {dataset.d_vocab} token ids, but the model knows {cfg.d_vocab}: "
-            f"set d_vocab to at least {dataset.d_vocab}."
-        )
-    d_vocab_source, source = getattr(cfg, "d_vocab_source", None), dataset.source
-    if d_vocab_source is None or source is None:
-        if d_vocab_source is not source:
-            wants, has = ("a", "has none") if source is None else ("no", "has one")
-            raise ValueError(f"this model reads {wants} source, but the data {has}.")
-    elif int(source.max()) >= d_vocab_source:
-        raise ValueError(f"the data's source has the id {int(source.max())}, but the model knows {d_vocab_source}.")
-    if cfg.n_ctx is not None and inputs.shape[1] > cfg.n_ctx:
-        raise ValueError(f"sequences are {inputs.shape[1]} tokens long, but the model's context is {cfg.n_ctx}.")
 
 
 def _decay_groups(model: HookedModel, config: TrainConfig) -> list[dict[str, Any]]:

@@ -142,12 +142,6 @@ class Transformer(TextMethods, WeightMethods, Generation, HookedModel):
         self.to(device=cfg.device, dtype=cfg.dtype)
         self.setup()
 
-    def _apply(self, fn: Callable, recurse: bool = True) -> "Transformer":
-        # `.to()`, `.cuda()`, `.double()` all pass here; TransformerLens's tools read both from the config.
-        super()._apply(fn, recurse)
-        self.cfg.device, self.cfg.dtype = str(self.W_E.device), self.W_E.dtype
-        return self
-
     def gated_hooks(self) -> set[str]:
         off = [name for name, on in self.cfg.gated_hooks.items() if not on]
         return {f"blocks.{layer}.{name}" for layer in range(self.cfg.n_layers) for name in off}

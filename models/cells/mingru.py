@@ -13,19 +13,29 @@ Form = Literal["sequential", "doubling", "log"]
 FORMS: tuple[Form, ...] = ("sequential", "doubling", "log")
 
 
-def recur_sequential(keep_logit: Hidden, write_logit: Hidden, cand: Hidden, h0: Tensor) -> Hidden:
-    """`h_t = σ(keep)·h_{t−1} + σ(write)·cand`, a step at a time."""
+def above_zero(value: Tensor) -> Tensor:
+    """g: `v + ½` above 0 and σ(v) below."""
+    return torch.where(value >= 0, value + 0.5, value.sigmoid())
+
+
+def _log_above_zero(value: Tensor) -> Tensor:
+    # Each branch is kept where it has a gradient: log σ never underflows, and the other never sees a negative number.
+    return torch.where(value >= 0, (value.relu() + 0.5).log(), logsigmoid(value))
+
+
+def recur_sequential(keep_logit: Hidden, write_logit: Hidden, value: Hidden, h0: Tensor) -> Hidden:
+    """`h_t = σ(keep)·h_{t−1} + σ(write)·g(value)`, a step at a time."""
     h, hidden = h0, []
-    written = write_logit.sigmoid() * cand
+    written = write_logit.sigmoid() * above_zero(value)
     for keep, new in zip(keep_logit.sigmoid().unbind(1), written.unbind(1), strict=True):
         h = torch.addcmul(new, keep, h)
         hidden.append(h)
     return torch.stack(hidden, 1)
 
 
-def recur_doubling(keep_logit: Hidden, write_logit: Hidden, cand: Hidden, h0: Tensor) -> Hidden:
+def recur_doubling(keep_logit: Hidden, write_logit: Hidden, value: Hidden, h0: Tensor) -> Hidden:
     """The same by recursive doubling (Hillis and Steele 1986): after round k each position covers 2ᵏ steps."""
-    keep, h = keep_logit.sigmoid(), write_logit.sigmoid() * cand
+    keep, h = keep_logit.sigmoid(), write_logit.sigmoid() * above_zero(value)
     h = torch.cat([torch.addcmul(h[:, :1], keep[:, :1], h0[:, None]), h[:, 1:]], 1)
     reach = 1
     while reach < h.shape[1]:
@@ -36,15 +46,15 @@ def recur_doubling(keep_logit: Hidden, write_logit: Hidden, cand: Hidden, h0: Te
     return h
 
 
-def recur_log(keep_logit: Hidden, write_logit: Hidden, cand: Hidden, h0: Tensor) -> Hidden:
-    """The same in logarithms (Heinsen 2023; Feng et al. 2024, appendix B), for candidates above zero.
+def recur_log(keep_logit: Hidden, write_logit: Hidden, value: Hidden, h0: Tensor) -> Hidden:
+    """The same in logarithms (Heinsen 2023; Feng et al. 2024, appendix B), which g keeps above zero.
 
     What is left of h₀ is added by itself: the logarithm of a zero would have no gradient. Sums of logarithms run to
     hundreds, whose rounding in float32 would show in what is left of them, so they are taken in float64.
     """
     kept = logsigmoid(keep_logit.double()).cumsum(1)
-    written = torch.logcumsumexp(logsigmoid(write_logit.double()) + cand.double().log() - kept, 1)
-    return ((kept + written).exp() + kept.exp() * h0[:, None]).to(cand)
+    written = torch.logcumsumexp(logsigmoid(write_logit.double()) + _log_above_zero(value.double()) - kept, 1)
+    return ((kept + written).exp() + kept.exp() * h0[:, None]).to(value)
 
 
 _RECUR = {"sequential": recur_sequential, "doubling": recur_doubling, "log": recur_log}
@@ -77,15 +87,11 @@ class MinGRU(Cell):
 
     def step(self, projected: Float[Tensor, "batch d_projected"], state: State, at: At) -> State:
         gate, value = projected.chunk(2, 1)
-        z, n = at("update", gate.sigmoid()), at("cand", _above_zero(value))
+        z, n = at("update", gate.sigmoid()), at("cand", above_zero(value))
         return (at("h", torch.lerp(state[0], n, z)),)
 
     def fused(self, x: Input, state: State) -> tuple[Hidden, State]:
         gate, value = self.project(x).chunk(2, -1)
         form = self.form or ("sequential" if x.device.type == "cpu" else "doubling")
-        hidden = _RECUR[form](-gate, gate, _above_zero(value), state[0])
+        hidden = _RECUR[form](-gate, gate, value, state[0])
         return hidden, (hidden[:, -1],)
-
-
-def _above_zero(value: Tensor) -> Tensor:
-    return torch.where(value >= 0, value + 0.5, value.sigmoid())

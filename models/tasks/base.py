@@ -1,6 +1,7 @@
 """`Task`: a problem whose answer is known, and the examples drawn from it."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Set
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
@@ -49,10 +50,10 @@ class Drawn:
         n = len(self.tokens)
         made = Dataset(**arrays, doc_table=pa.table({"name": [f"{split} {i}" for i in range(n)], "split": [split] * n}))
         if self.truth:
-            made.labels = _table(self.truth, made.mask.numpy(), made.counted.numpy())
+            made.labels = label_table(self.truth, made.mask.numpy(), made.counted.numpy())
         if self.source_truth and made.source_mask is not None:
             real = made.source_mask.numpy()
-            made.source_labels = _table(self.source_truth, real, real)
+            made.source_labels = label_table(self.source_truth, real, real)
         return made
 
 
@@ -77,12 +78,30 @@ class Task(ABC):
     def draw(self, n: int, rng: np.random.Generator) -> Drawn:
         """`n` examples with the truth about each position."""
 
-    def batch(self, n: int, seed: int, step: int = 0) -> dict[str, Tensor]:
-        """`n` fresh examples as a subject is called with them; every step has its own."""
+    def batch(self, n: int, seed: int, step: int = 0, without: Set[bytes] = frozenset()) -> dict[str, Tensor]:
+        """`n` fresh examples as a subject is called with them; every step has its own.
+
+        Args:
+            n: how many are drawn.
+            seed: of the draws.
+            step: which of them.
+            without: `example_keys` of what is held out; these are left away, so that there may be fewer than `n`.
+
+        Raises:
+            ValueError: fewer than one example is asked for, or all that were drawn are held out.
+        """
         if n < 1:
             raise ValueError(f"a batch of {n} examples was asked for: it must be at least 1.")
         arrays = self.draw(n, np.random.default_rng([seed, _BATCH, step])).arrays()
-        return {"input" if name == "tokens" else name: value for name, value in arrays.items()}
+        batch = {"input" if name == "tokens" else name: value for name, value in arrays.items()}
+        if not without:
+            return batch
+        new = [i for i, key in enumerate(example_keys(batch["input"], batch.get("source"))) if key not in without]
+        if not new:
+            raise ValueError(
+                f"all {n} examples drawn for a batch are held out: the task is too small for fresh batches."
+            )
+        return {name: value[new] for name, value in batch.items()}
 
     def dataset(self, n_train: int, n_test: int = 0, seed: int = 0) -> Dataset:
         """Examples for training and, if any are asked for, others for testing, which are none of the first.
@@ -96,8 +115,10 @@ class Task(ABC):
         if n_test == 0:
             return train
         test = self.draw(n_test, np.random.default_rng([seed, _TEST])).dataset("test")
-        known = {row.tobytes() for row in _keys(train)}
-        new = np.flatnonzero([row.tobytes() not in known for row in _keys(test)])
+        known = set(example_keys(train.tokens, train.source))
+        new = np.arange(n_test)
+        if known:
+            new = np.flatnonzero([key not in known for key in example_keys(test.tokens, test.source)])
         if not len(new):
             raise ValueError(f"all {n_test} test examples are among the {n_train} for training: ask for fewer.")
         return join(train, test.select(new))
@@ -112,10 +133,15 @@ class Task(ABC):
         asked = targets != NOTHING if mask is None else mask & (targets != NOTHING)
         return output.argmax(-1) == targets, asked
 
+    def right(self, output: Tensor, batch: dict[str, Tensor]) -> tuple[int, int]:
+        """How much of what was asked the subject's output gets right, and how much was asked."""
+        hit, asked = self._hits_on_cpu(output, batch)
+        return int(hit[asked].sum()), int(asked.sum())
+
     def accuracy(self, output: Tensor, batch: dict[str, Tensor]) -> float:
         """The share of what was asked that the subject's output gets right."""
-        hit, asked = self._hits_on_cpu(output, batch)
-        return float(hit[asked].float().mean())
+        n_right, n_asked = self.right(output, batch)
+        return n_right / n_asked
 
     def exact_match(self, output: Tensor, batch: dict[str, Tensor]) -> float:
         """The share of examples in which nothing that was asked is wrong.
@@ -177,13 +203,16 @@ def _has(parts: tuple[Dataset, Dataset], name: str) -> bool:
     return all(getattr(part, name) is not None for part in parts)
 
 
-def _keys(data: Dataset) -> np.ndarray:
-    """What makes an example another example: all that the subject is shown."""
-    shown = data.tokens if data.source is None else data.source
-    return shown.numpy().reshape(len(data), -1)
+def example_keys(tokens: Tensor, source: Tensor | None = None) -> list[bytes]:
+    """What makes an example another example: all that the subject is shown.
+
+    None for vectors: two of them alike are no copies of one another, but both all zero, say.
+    """
+    shown = tokens if source is None else source
+    return [] if shown.is_floating_point() else [row.tobytes() for row in shown.cpu().numpy()]
 
 
-def _table(truth: dict[str, np.ndarray], real: np.ndarray, counted: np.ndarray) -> pa.Table:
+def label_table(truth: dict[str, np.ndarray], real: np.ndarray, counted: np.ndarray) -> pa.Table:
     """Labels of the real positions, null where one does not count."""
     skipped = ~counted[real]
     return pa.table({name: _column(value[real], skipped) for name, value in truth.items()})

@@ -4,12 +4,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 import torch
 from jaxtyping import Bool, Float, Int
 from tokenizers import Tokenizer
 from torch import Tensor
 
 from models.corpus.tokenizer import BOS_ID, encode
+from models.dataset import Dataset
+from models.tasks.base import NOTHING, label_table
 
 NAMES = (
     *("data", "value", "name", "result", "index", "key", "item", "text", "path", "size", "line", "node", "count"),
@@ -46,6 +49,36 @@ class MinimalPairs:
 
     def __len__(self) -> int:
         return len(self.clean_text)
+
+    def dataset(self, tokenizer: Tokenizer | None = None) -> Dataset:
+        """Clean prompts and, behind them, corrupt ones, each asked for its answer after its last token.
+
+        Labels: `differs`, where the two prompts of a pair have different tokens; `is_last`, where the answer is asked;
+        `corrupt`, which of the two prompts it is. Documents are pairs.
+        """
+        tokens, mask = torch.cat([self.clean, self.corrupt]), torch.cat([self.mask, self.mask])
+        rows, position = torch.arange(len(tokens)), torch.cat([self.position, self.position])
+        targets = torch.full_like(tokens, NOTHING)
+        targets[rows, position] = torch.cat([self.answer, self.wrong])
+        is_last = torch.zeros_like(mask)
+        is_last[rows, position] = True
+        truth = {
+            "differs": torch.cat([self.differs, self.differs]),
+            "is_last": is_last,
+            "corrupt": (rows >= len(self))[:, None].expand_as(mask),
+        }
+        counted = mask.clone()
+        counted[:, 0] = False
+        pair = rows % len(self)
+        return Dataset(
+            tokens=tokens,
+            mask=mask,
+            targets=targets,
+            docs=pair,
+            labels=label_table({name: value.numpy() for name, value in truth.items()}, mask.numpy(), counted.numpy()),
+            doc_table=pa.table({"name": [f"pair {i}" for i in range(len(self))], "split": ["train"] * len(self)}),
+            tokenizer=tokenizer,
+        )
 
 
 def python_minimal_pairs(kind: str, n: int, seed: int, tokenizer: Tokenizer) -> MinimalPairs:

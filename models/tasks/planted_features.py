@@ -128,7 +128,8 @@ class PlantedFeatures(Task):
 
     def draw(self, n: int, rng: np.random.Generator) -> Drawn:
         codes = self.codes(n, rng)
-        x = codes @ self.dictionary
+        # In float64, whose rounding differs between processors far below the digits that are kept.
+        x = (codes.astype(np.float64) @ self.dictionary).astype(np.float32)
         noisy = x + np.float32(self.noise) * rng.standard_normal(x.shape, dtype=np.float32) if self.noise > 0 else x
         targets = codes if self.objective == "codes" else x
         truth = active_labels(codes[:, None] > 0, self.n_labelled)

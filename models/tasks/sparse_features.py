@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor
 
 from models.tasks.base import Drawn, Task, check_at_least
@@ -18,7 +18,7 @@ class SparseFeatures(Task):
 
     Through fewer dimensions than features, ReLU(WᵀWx + b) keeps only the most important ones while they are dense;
     the sparser they are, the more it keeps, in superposition: antipodal pairs, triangles, pentagons, by importance and
-    sparsity (Elhage et al. 2022, arXiv 2209.10652). Its loss weighs the squared error of feature i by `importances`.
+    sparsity (Elhage et al. 2022, arXiv 2209.10652). How important each is, is for the subject's config to say.
 
     Sequences are of one step. Labels: `n_active`, how many are not 0, and `feature_0`, … up to `n_labelled`: whether
     each is.
@@ -26,33 +26,24 @@ class SparseFeatures(Task):
     Attributes:
         n_features: how many.
         sparsity: S.
-        importance_decay: feature i has importance decayⁱ.
         n_labelled: of the first features.
     """
 
     name: ClassVar[str] = "sparse_features"
     n_features: int = 5
     sparsity: float = 0.9
-    importance_decay: float = 1.0
     n_labelled: int = 5
 
     def __post_init__(self) -> None:
         check_at_least(self, n_features=1, n_labelled=0)
         if not 0 <= self.sparsity < 1:
             raise ValueError(f"sparsity is {self.sparsity}: it must be at least 0 and below 1.")
-        if not 0 < self.importance_decay <= 1:
-            raise ValueError(f"importance_decay is {self.importance_decay}: it must be above 0 and at most 1.")
         if self.n_labelled > self.n_features:
             raise ValueError(f"{self.n_labelled} features cannot be labelled: there are {self.n_features}.")
 
     @property
     def shape(self) -> dict[str, int]:
         return {"d_in": self.n_features, "d_out": self.n_features}
-
-    @property
-    def importances(self) -> Float[np.ndarray, " feature"]:
-        """The weight of each feature's squared error."""
-        return self.importance_decay ** np.arange(self.n_features)
 
     def draw(self, n: int, rng: np.random.Generator) -> Drawn:
         active = rng.random((n, 1, self.n_features)) >= self.sparsity

@@ -312,10 +312,13 @@ class TestMinGRUForms:
 
     @pytest.mark.parametrize("form", FORMS)
     def test_gradients_are_numbers_and_equal_at_a_zero_state(self, form):
+        """Also where a candidate is so small that it is 0 in float32."""
         grads = []
         for chosen in (form, "sequential"):
             cell = self.cell(chosen)
-            x = torch.randn(2, 50, 5, generator=torch.Generator().manual_seed(3)).mul(4).requires_grad_()
+            x = torch.randn(2, 50, 5, generator=torch.Generator().manual_seed(3)).mul(4)
+            x[0, 7] *= 300
+            x.requires_grad_()
             h0 = torch.zeros(2, D, requires_grad=True)
             cell.fused(x, (h0,))[0].square().sum().backward()
             grads.append([x.grad, h0.grad, cell.W_ih.grad])
@@ -374,6 +377,8 @@ def test_layers_can_be_left_out():
         ({"cell": "gnu"}, "cell 'gnu' is unknown: there are rnn, lstm, gru, mingru"),
         ({"cell": "gru", "gru_convention": "theirs"}, "gru_convention 'theirs' is unknown"),
         ({"cell": "gru", "n_layers": 0}, "n_layers is 0"),
+        ({"cell": "gru", "nonlinearity": "relu"}, "nonlinearity is 'relu', but it is rnn's, and the cell is gru"),
+        ({"cell": "lstm", "gru_convention": "textbook"}, "gru_convention is 'textbook', but it is gru's"),
         ({"cell": "gru", "d_in": 3}, "give either d_vocab, for tokens, or d_in, for vectors"),
         ({"cell": "gru", "d_vocab": None, "d_in": 3}, "give d_out"),
     ],
@@ -411,6 +416,23 @@ def test_nan_and_wrong_widths_are_refused():
         model(torch.zeros(1, 3, 5))
     with pytest.raises(ValueError, match="a loss needs targets"):
         model(torch.zeros(1, 3, 2), return_type="loss")
+
+
+def test_only_who_says_tokens_generates():
+    vectors = Recurrent(RecurrentConfig(cell="gru", d_model=D, d_in=2, d_out=3))
+    classes = subject(cell="gru", d_out=2)
+    for model in (vectors, classes):
+        with pytest.raises(ValueError, match="this model does not say tokens"):
+            model.generate(tokens(), 2)
+
+
+def test_an_edit_that_says_nothing_of_new_positions_leaves_them():
+    model, name = subject(cell="gru", n_layers=1), "blocks.0.rnn.hook_h"
+    edit = replace_at(torch.zeros(1, 3, D, dtype=torch.float64), torch.tensor([False, True, False]))
+    with model.hooks([(name, edit)]):
+        made = model.generate(tokens(1, 3), 3)
+        expected = model(made[:, :3])[:, -1].argmax(-1)
+    assert made[:, 3] == expected
 
 
 def test_a_network_that_reads_the_end_is_not_asked_for_the_next_token():

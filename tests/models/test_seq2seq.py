@@ -382,7 +382,7 @@ def test_a_saved_model_gives_the_same_logits(attention, tmp_path):
 def test_a_short_training_learns_to_copy(tmp_path):
     task = Copy(n_symbols=4, min_length=2, max_length=4)
     shape = {"cell": "gru", "d_model": 24, "attention": "bahdanau", "bidirectional_encoder": True} | task.shape
-    config = TrainConfig(n_steps=120, lr=1e-2, warmup_steps=10, weight_decay=0, fresh=True, eval_every=120)
+    config = TrainConfig(n_steps=180, lr=1e-2, warmup_steps=10, weight_decay=0, fresh=True, eval_every=180)
     data = task.dataset(8, 48)
     metrics = train(Seq2Seq(Seq2SeqConfig(**shape)), data, config, tmp_path, task=task)
     assert metrics["heldout_accuracy"].iloc[-1] >= 0.95
@@ -472,7 +472,7 @@ def test_data_that_does_not_fit_is_refused_before_training():
     with pytest.raises(ValueError, match="the data's source has the id 6, but the model knows 5"):
         train(Seq2Seq(Seq2SeqConfig(**fits | {"d_vocab_source": 5})), data, config)
     with pytest.raises(ValueError, match="this model reads a source, but the data has none"):
-        train(Seq2Seq(Seq2SeqConfig(**fits)), Dyck(n_types=2).dataset(4), config)
+        train(Seq2Seq(Seq2SeqConfig(**fits)), Dyck(n_types=2, max_length=8).dataset(4), config)
     without = Recurrent(RecurrentConfig(cell="gru", d_model=D, d_vocab=task.shape["d_vocab"]))
     with pytest.raises(ValueError, match="this model reads no source, but the data has one"):
         train(without, data, config)

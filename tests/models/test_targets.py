@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from native_oracle import random_tokens, subject
 
+from models import Recurrent, RecurrentConfig
 from models.loss import IGNORED
 
 SHAPES = [
@@ -99,3 +100,13 @@ def test_loss_per_token_has_every_position_where_targets_are_given():
 def test_targets_that_do_not_fit_are_one_plain_sentence(targets, sentence):
     with pytest.raises(ValueError, match=sentence):
         subject()(random_tokens(), return_type="loss", targets=targets)
+
+
+def test_what_is_padding_is_not_asked_whatever_its_target_says():
+    model = Recurrent(RecurrentConfig(cell="gru", d_model=4, d_in=2, d_out=3))
+    x, mask = torch.randn(2, 4, 2), torch.tensor([[True] * 4, [True, True, False, False]])
+    targets = torch.tensor([[0, 1, 2, 0], [1, 2, 0, 0]])
+    ignored = targets.masked_fill(~mask, IGNORED)
+    for wanted in ("loss", "both"):
+        ours, theirs = (model(x, mask=m, targets=t, return_type=wanted) for m, t in ((mask, targets), (None, ignored)))
+        torch.testing.assert_close(ours, theirs)

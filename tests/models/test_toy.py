@@ -104,10 +104,8 @@ def test_hooked_gradients_are_finite_differences(name):
 
 def test_dense_features_are_learned_by_importance_and_the_rest_is_left_out(tmp_path):
     """Without ReLU the optimum is known: the m most important features whole, and the mean of the others."""
-    task = SparseFeatures(n_features=5, sparsity=0.0, importance_decay=0.5)
-    model = SuperpositionModel(
-        SuperpositionModelConfig(d_model=2, linear=True, importance_decay=task.importance_decay, **task.shape)
-    )
+    task = SparseFeatures(n_features=5, sparsity=0.0)
+    model = SuperpositionModel(SuperpositionModelConfig(d_model=2, linear=True, importance_decay=0.5, **task.shape))
     config = TrainConfig(
         n_steps=700, batch_size=256, lr=3e-2, warmup_steps=1, weight_decay=0, fresh=True, eval_every=700
     )

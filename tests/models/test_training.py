@@ -8,7 +8,10 @@ import torch
 
 from models import Dataset, TrainConfig, Transformer, TransformerConfig, load_model, train, training
 from models.artifacts import Manifest
+from models.evaluation import evaluate
 from models.saving import checkpoint_steps
+from models.tasks import Copy, RepeatedSequences
+from models.tasks.base import example_keys
 
 CONFIG = TrainConfig(n_steps=24, batch_size=8, lr=5e-3, warmup_steps=4, log_every=4, eval_every=8, resume_every_s=0)
 
@@ -104,3 +107,53 @@ def test_biases_and_gains_do_not_decay():
     assert {names[id(p)].split(".")[-1] for p in vectors["params"]} >= {"b_Q", "b_in", "b_U"}
     assert all(names[id(p)].split(".")[-1].startswith("W") for p in matrices["params"])
     assert vectors["weight_decay"] == 0
+
+
+def test_what_is_held_out_is_in_no_fresh_batch():
+    """The task has 4 + 16 + 64 sources, and a run of fresh batches would come by every one of them."""
+    task = Copy(n_symbols=4, min_length=1, max_length=3)
+    data = task.dataset(4, 40)
+    held_out = set(example_keys(data.split("test").tokens, data.split("test").source))
+    for step in range(20):
+        seen = set(example_keys(task.batch(32, 0, step)["input"], task.batch(32, 0, step)["source"]))
+        kept = task.batch(32, 0, step, without=held_out)
+        assert seen & held_out
+        assert set(example_keys(kept["input"], kept["source"])) == seen - held_out
+
+
+def test_accuracy_is_of_what_was_asked_however_the_batches_fall():
+    """Where one part is asked much and another nothing, the share is of all that was asked."""
+    task = RepeatedSequences(n_symbols=8, min_period=3, max_period=6, max_prefix=2, n_ctx=16)
+    data = task.dataset(30).batch(slice(None))
+    model = Transformer(TransformerConfig(n_layers=1, d_model=8, n_heads=1, **task.shape))
+    whole = task.accuracy(model(data["input"]), data)
+    for size in (1, 7, 30):
+        assert evaluate(model, data, right=task.right, batch_size=size)["accuracy"] == pytest.approx(whole)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"targets": torch.full((4, 5), 9)}, "targets run from 9 to 9, but the model has 7 classes"),
+        ({"tokens": torch.ones(4, 9, dtype=torch.int64)}, "sequences are 9 tokens long, but the model's context is 5"),
+        ({"tokens": torch.rand(4, 5, 2)}, "this model takes tokens, but the data is of vectors"),
+    ],
+)
+def test_data_that_does_not_fit_is_refused(changes, sentence):
+    model = Transformer(TransformerConfig(n_layers=1, d_model=8, n_heads=1, n_ctx=5, d_vocab=7))
+    data = Dataset(**({"tokens": torch.ones(4, 5, dtype=torch.int64)} | changes))
+    with pytest.raises(ValueError, match=sentence):
+        train(model, data, TrainConfig(n_steps=1))
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda ids: Dataset(ids, mask=torch.tensor([[False, True, True]])), "padding stands only at the end"),
+        (lambda ids: Dataset(torch.full((1, 3, 2), torch.nan)), "NaN or infinite"),
+        (lambda ids: Dataset(torch.empty(0, 3, dtype=torch.int64)).d_vocab, "there are no sequences"),
+    ],
+)
+def test_data_that_contradicts_itself_is_refused(make, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        make(torch.ones(1, 3, dtype=torch.int64))

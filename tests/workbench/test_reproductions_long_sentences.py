@@ -1,5 +1,6 @@
 """Accuracy by length."""
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -16,7 +17,10 @@ def test_each_length_is_measured_on_strings_of_that_length():
     model.hook_source_embed.register_forward_hook(lambda _m, x, _y: lengths.append(x[0].shape[1]))
     curve = accuracy_by_length(model, task, [2, 9], n=5, seed=0)
     assert lengths == curve["length"].tolist() == [2, 9]
-    batch = Copy(n_symbols=4, min_length=9, max_length=9).batch(5, 0, step=9)
+    trained_on = {row.tobytes() for step in range(50) for row in task.batch(64, 0, step)["source"].numpy()}
+    drawn = Copy(n_symbols=4, min_length=9, max_length=9).draw(5, np.random.default_rng([0, 9]))
+    batch = drawn.dataset().batch(slice(None))
+    assert not {row.tobytes() for row in batch["source"].numpy()} & trained_on
     with torch.inference_mode():
         assert curve["accuracy"].iloc[1] == task.accuracy(model(**batch), batch)
 

@@ -75,7 +75,7 @@ def _recurrent_subject(args: argparse.Namespace, source: Run) -> Run:
 
     recipe = recipes.get(RECURRENT_RECIPE).with_changes(n_steps=args.steps)
     target = Run.create(source.path.with_name(f"{source.path.name}-gru"))
-    train.share_data(source, target)
+    train.share_data(source, target, replace=args.replace)
     train.make_model(target.refresh(), recipe, replace=args.replace)
     return target.refresh()
 

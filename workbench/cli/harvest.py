@@ -8,6 +8,14 @@ from workbench.cli.standing import standing
 from workbench.runs import Artifact, Run
 
 DEFAULT_HOOK = "blocks.0.mlp.hook_post"
+DEFAULT_HOOKS = (
+    DEFAULT_HOOK,
+    "blocks.0.rnn.hook_h",
+    "decoder_blocks.0.rnn.hook_h",
+    "decoder_blocks.0.mlp.hook_post",
+    "blocks.0.hook_attn_out",
+    "hook_hidden",
+)
 DEFAULT_TOKENS = 600_000
 TEST_SHARE = 0.25
 
@@ -15,7 +23,9 @@ TEST_SHARE = 0.25
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's options."""
     add_run(parser)
-    parser.add_argument("--hooks", nargs="+", default=[DEFAULT_HOOK], metavar="HOOK", help=f"default: {DEFAULT_HOOK}")
+    parser.add_argument(
+        "--hooks", nargs="+", metavar="HOOK", help=f"default: {DEFAULT_HOOK}, or what the subject has in its place"
+    )
     parser.add_argument("--name", help="the recording's name (default: the hooks' names joined)")
     parser.add_argument(
         "--tokens",
@@ -34,7 +44,7 @@ def run(args: argparse.Namespace) -> None:
     source = Run.open(run_path(args.run))
     made = make_recording(
         source,
-        args.hooks,
+        args.hooks or [default_hook(source)],
         args.name,
         n_tokens=args.tokens,
         dtype=args.dtype,
@@ -78,6 +88,15 @@ def make_recording(
         harvest(run.model(), dataset, hooks, path, dtype=dtype, inputs=inputs, config={"sample": sample})
         run = run.refresh()
     return run.find("activations", name)
+
+
+def default_hook(run: Run) -> str:
+    """The hook that is recorded where none is named: the first MLP's or recurrent layer's, or what there is instead."""
+    known = run.model().hook_dict
+    usual = (DEFAULT_HOOK, "blocks.0.rnn.hook_h", "decoder_blocks.0.rnn.hook_h", "decoder_blocks.0.mlp.hook_post")
+    return next(
+        (name for name in (*usual, "blocks.0.hook_attn_out", "hook_hidden") if name in known), next(iter(known))
+    )
 
 
 def default_name(hooks: list[str]) -> str:

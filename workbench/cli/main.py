@@ -13,7 +13,7 @@ from pathlib import Path
 
 VERBS = {
     "demo": "train, record, take apart and look: the whole way on the default corpus",
-    "train": "train a subject on a corpus",
+    "train": "train a subject on a corpus or a task",
     "harvest": "record a subject's hooks",
     "sae": "train a dictionary on a recording and measure it beside its controls",
     "index": "make a dictionary's features browsable, with names that are measured",

@@ -85,11 +85,11 @@ def make_data(
     return found
 
 
-def share_data(source: Run, target: Run) -> None:
+def share_data(source: Run, target: Run, *, replace: bool = False) -> None:
     """Give a run the very data of another; nothing happens where it has it."""
-    wanted = source.find("dataset")
-    if not any(a.kind == "dataset" and a.id == wanted.id for a in target.artifacts()):
-        source.dataset().save(target.path, config=wanted.manifest.config)
+    config = source.find("dataset").manifest.config
+    if standing(target, "dataset", "data", {}, config, replace=replace) is None:
+        source.dataset().save(target.path, config=config)
 
 
 def _make_examples(run: Run, recipe: Any, *, replace: bool, tell: Callable[[str], None]) -> Artifact:

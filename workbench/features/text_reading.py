@@ -59,7 +59,7 @@ def read_text(
             output, cache = model.run_with_cache(ids[None], names_filter=list(hooks))
         else:
             output, cache = model(ids[None]), {}
-    loss, predictions = _next_tokens(model, output[0], ids, n_predictions)
+    loss, predictions = _next_tokens(model, output[0].cpu(), ids, n_predictions)
     return TextReading(ids.numpy(), token_strings(model.tokenizer, ids.tolist()), loss, predictions), cache
 
 

@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 import torch
-from joblib import Parallel, delayed
+from joblib import Parallel, cpu_count, delayed
 
 from models.artifacts import canonical, publishing
 from models.recipes import Recipe
@@ -61,7 +60,7 @@ class Bench:
         missing = {name: recipe for name, recipe in recipes.items() if not _is_trained(self.path / name, recipe)}
         if missing:
             self.tell(f"training {', '.join(missing)}")
-            n_jobs = max(1, min(len(missing), os.cpu_count() or 1))
+            n_jobs = min(len(missing), cpu_count())
             work = (delayed(_train)(self.path / name, recipe) for name, recipe in missing.items())
             for name in Parallel(n_jobs=n_jobs, return_as="generator_unordered")(work):
                 self.tell(f"trained {name}")
@@ -117,8 +116,12 @@ def _is_trained(path: Path, recipe: Recipe) -> bool:
 
 
 def _train(path: Path, recipe: Recipe) -> str:
-    torch.set_num_threads(1)
     dataset = recipe.data()
     dataset.save(Run.create(path).path, config=recipe.data_config())
-    train(recipe.build(dataset), dataset, recipe.training, path, task=recipe.task)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        train(recipe.build(dataset), dataset, recipe.training, path, task=recipe.task)
+    finally:
+        torch.set_num_threads(threads)
     return path.name

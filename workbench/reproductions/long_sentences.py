@@ -58,11 +58,12 @@ def subject(model: str, limit: int, seed: int) -> Recipe:
 
 
 def accuracy_by_length(model: Seq2Seq, task: Copy, lengths: Sequence[int], n: int, seed: int) -> pd.DataFrame:
-    """The share of tokens right in `n` new examples of each length, the true ones fed back: `length`, `accuracy`."""
+    """The share of tokens right in `n` examples of each length, the true ones fed back: `length`, `accuracy`."""
     rows = []
     for length in lengths:
         at_length = replace(task, min_length=length, max_length=length)
-        batch: dict[str, Any] = at_length.batch(n, seed, step=length)
+        drawn = at_length.draw(n, np.random.default_rng([seed, length]))
+        batch: dict[str, Any] = drawn.dataset().batch(slice(None))
         with torch.inference_mode():
             rows.append({"length": length, "accuracy": at_length.accuracy(model(**batch), batch)})
     return pd.DataFrame(rows)

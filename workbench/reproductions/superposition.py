@@ -52,7 +52,7 @@ def subject(
     return replace(
         recipe.with_changes(seed=seed),
         model={"d_model": d_model, "importance_decay": importance, "linear": linear},
-        task=SparseFeatures(sparsity=1 - density, importance_decay=importance, **shape),
+        task=SparseFeatures(sparsity=1 - density, **shape),
     )
 
 
@@ -69,7 +69,7 @@ def phase_map(runs: Mapping[str, Run]) -> pd.DataFrame:
         if not name.startswith("two-features"):
             continue
         model, task = run.model(), run.find("model").manifest.config["task"]
-        density, importance = 1 - task["sparsity"], task["importance_decay"]
+        density, importance = 1 - task["sparsity"], model.cfg.importance_decay
         w, b = model.W[0].detach().double().numpy(), model.b.detach().double().numpy()
         both = bool((model.feature_norms() >= measures.REPRESENTED).all())
         best = measures.optimum(density, importance)

@@ -11,7 +11,7 @@ from torch import Tensor
 from models.dataset import Dataset
 from models.evaluation import accepted, asked_positions
 from models.progress import progress
-from models.step_hooks import positions_seen
+from models.step_hooks import position_axis, positions_seen
 from workbench.sae.base import SAE
 
 Replacement = Callable[[Float[Tensor, "n d"]], Float[Tensor, "n d"]]
@@ -59,16 +59,20 @@ def loss_recovered(
         "ce_zero": torch.zeros_like,
         "ce_mean": lambda x: mean.to(x).expand_as(x),
     }
-    sums, count = dict.fromkeys(replacements, 0.0), 0
+    sums = dict.fromkeys(replacements, 0.0)
+    count = sum(int(chunk.counted.sum()) for chunk in chunks)
     for chunk in progress(chunks, desc="loss recovered", unit="batch"):
-        count += int(chunk.counted.sum())
         for name, replace in replacements.items():
             hooks = [] if replace is None else [(hook, _splice(replace, chunk.replaced))]
             losses = model.run_with_hooks(**chunk.given, return_type="loss", loss_per_token=True, fwd_hooks=hooks)
-            # Without targets the last position, which predicts nothing, has no loss.
-            sums[name] += losses[chunk.counted[:, : losses.shape[1]]].double().sum().item()
+            sums[name] += losses[_columns(chunk.counted, losses)].double().sum().item()
     ce = {name: total / count for name, total in sums.items()}
     return ce | {f"loss_recovered_{kind}": _recovered(ce, kind) for kind in ("zero", "mean")}
+
+
+def _columns(counted: Bool[Tensor, "seq pos"], losses: Float[Tensor, "seq asked"]) -> Bool[Tensor, "seq asked"]:
+    """Where a loss counts: of a subject that answers once, the last position; of next tokens, all but the last."""
+    return counted[:, -1:] if losses.shape[1] == 1 else counted[:, : losses.shape[1]]
 
 
 def _recovered(ce: dict[str, float], kind: str) -> float:
@@ -102,7 +106,7 @@ class _Chunk:
         return cls(
             given=accepted(model, batch) | targets,
             replaced=dataset.on_axis(axis).counted[rows],
-            counted={"target": counted & dataset.counted[rows], "source": counted, "sequence": counted[:, -1:]}[axis],
+            counted=counted & dataset.counted[rows] if axis == "target" else counted,
         )
 
 
@@ -110,8 +114,9 @@ def _splice(replace: Replacement, where: Bool[Tensor, "batch time"]) -> Callable
     def edit(activation: Tensor, hook: Any) -> Tensor:
         here = where[:, positions_seen(activation, hook)]
         edited = activation.clone()
-        rows = activation[here]
-        edited[here] = replace(rows.flatten(1)).to(activation.dtype).view_as(rows)
+        by_position = edited.movedim(position_axis(hook), 1)  # a view: what is written there is written to the copy
+        rows = by_position[here]
+        by_position[here] = replace(rows.flatten(1)).to(activation.dtype).view_as(rows)
         return edited
 
     return edit
@@ -123,7 +128,7 @@ def _mean_activation(model: Any, chunks: list[_Chunk], hook: str, sae: SAE) -> F
 
     def add(activation: Tensor, hook: Any) -> None:
         nonlocal total, count
-        rows = activation[where[:, positions_seen(activation, hook)]].flatten(1)
+        rows = activation.movedim(position_axis(hook), 1)[where[:, positions_seen(activation, hook)]].flatten(1)
         sae.check_width(rows)
         total += rows.double().sum(0).cpu()
         count += len(rows)

@@ -244,7 +244,6 @@ def test_json_that_is_no_task_is_refused(values, sentence):
         (lambda: PlantedFeatures(n_children=65), "65 children need as many parents, but there are 128 features"),
         (lambda: PlantedFeatures(n_labelled=129), "129 features cannot be labelled: there are 128"),
         (lambda: SparseFeatures(sparsity=1.0), "sparsity is 1.0: it must be at least 0 and below 1"),
-        (lambda: SparseFeatures(importance_decay=0.0), "importance_decay is 0.0: it must be above 0"),
         (lambda: FlipFlop().batch(0, 0), "a batch of 0 examples was asked for"),
         (lambda: FlipFlop().dataset(0), "0 examples for training and 0 for testing: at least 1 and 0 are needed"),
     ],

@@ -160,3 +160,19 @@ def test_too_few_aligned_pairs_are_said_so():
 def test_what_makes_no_sense_is_refused(kind, n, sentence):
     with pytest.raises(ValueError, match=sentence):
         python_minimal_pairs(kind, n, 0, tokenizer())
+
+
+def test_pairs_are_a_dataset_whose_labels_say_where_they_differ():
+    pairs = python_minimal_pairs("bracket", 20, 0, tokenizer())
+    data = pairs.dataset(tokenizer())
+    assert len(data) == 40
+    labels = data.labels.to_pydict()
+    assert labels["differs"][0] is None  # BOS
+    real = data.mask.clone()
+    differs = torch.zeros_like(real)
+    differs[real] = torch.tensor([bool(v) for v in labels["differs"]])
+    assert torch.equal(differs[:20], pairs.clean != pairs.corrupt)
+    asked = data.targets != -100
+    assert asked.sum(1).tolist() == [1] * 40
+    assert data.targets[asked].tolist() == [*pairs.answer.tolist(), *pairs.wrong.tolist()]
+    assert data.docs.tolist() == [*range(20), *range(20)]

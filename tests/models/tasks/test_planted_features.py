@@ -99,13 +99,3 @@ def test_sparse_features_are_uniform_where_they_are_active(sparsity):
     assert np.array_equal(drawn.targets, drawn.tokens)
     assert np.array_equal(drawn.truth["n_active"][:, 0], (x > 0).sum(1))
     assert np.array_equal(drawn.truth["feature_7"][:, 0], x[:, 7] > 0)
-
-
-def test_importance_decays_by_a_factor_a_feature():
-    assert SparseFeatures(n_features=4, importance_decay=0.5, n_labelled=0).importances.tolist() == [
-        1,
-        0.5,
-        0.25,
-        0.125,
-    ]
-    assert (SparseFeatures().importances == 1).all()
