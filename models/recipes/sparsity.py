@@ -15,7 +15,7 @@ RECIPES = [
             n_steps=3000, batch_size=256, lr=1e-2, weight_decay=0, eval_every=1000, n_eval=256, fresh=True
         ),
         task=SparseFeatures(n_features=5, sparsity=0.94),
-        n_train=64,
+        n_train=2048,
         n_test=512,
     ),
     Recipe(
@@ -25,7 +25,7 @@ RECIPES = [
         model={"d_model": 2},
         training=TrainConfig(n_steps=1500, batch_size=256, lr=1e-2, weight_decay=0, n_eval=256, fresh=True),
         task=SparseFeatures(n_features=4, sparsity=0.9, n_labelled=4),
-        n_train=64,
+        n_train=2048,
         n_test=512,
         accuracy=0.9,
     ),
@@ -36,7 +36,7 @@ RECIPES = [
         model={"n_layers": 2, "d_mlp": 256},
         training=TrainConfig(n_steps=3000, batch_size=256, lr=3e-3, weight_decay=0, n_eval=256, fresh=True),
         task=PlantedFeatures(n_features=64, d_in=32, n_active=2.0),
-        n_train=64,
+        n_train=2048,
         n_test=512,
         accuracy=0.94,
     ),
