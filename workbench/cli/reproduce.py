@@ -8,6 +8,7 @@ from pathlib import Path
 from workbench.cli.console import finish, say, table
 
 ROOT = Path("runs/reproductions")
+COLUMNS = ("result", "published", "ours", "bar", "met")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="one seed, at most five minutes each (the default)")
     size.add_argument("--full", action="store_true", help="several seeds at the published size; bars are judged here")
+    parser.add_argument("--markdown", action="store_true", help="print the tables as docs/reproductions.md has them")
     parser.add_argument(
         "--root", type=Path, default=ROOT, metavar="PATH", help=f"where runs are kept (default: {ROOT})"
     )
@@ -39,11 +41,16 @@ def run(args: argparse.Namespace) -> None:
         rows = reproduce(name, args.root, full=args.full, tell=lambda text: say(args, f"    {text}"))
         results[name] = {"rows": [asdict(row) for row in rows], "seconds": time.perf_counter() - start}
         cells = [[row.result, row.published, row.ours, row.bar, _judged(row.passed)] for row in rows]
-        say(args, table(["result", "published", "ours", "bar", "met"], cells))
+        say(args, _markdown(cells) if args.markdown else table(COLUMNS, cells))
         say(args, f"{results[name]['seconds']:.0f} s; the runs are in {args.root / name}")
     if not args.full:
         say(args, "\nThese are quick versions, of one seed: bars are judged on --full.")
     finish(args, results)
+
+
+def _markdown(cells: list[list[str]]) -> str:
+    lines = [[*COLUMNS], ["---"] * len(COLUMNS), *([cell.replace("|", "\\|") for cell in row] for row in cells)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _judged(passed: bool | None) -> str:

@@ -56,16 +56,16 @@ ABLATION = "each position's mean over sequences in place of the head's z"
 
 
 def loss_without_head(
-    model: Transformer, tokens: Int[Tensor, "seq time"], task: RepeatedSequences, layer: int, head: int
+    model: Transformer, tokens: Int[Tensor, "seq time"], task: RepeatedSequences, layer: int, *heads: int
 ) -> float:
-    """`repeat_loss` under mean ablation: the head's output z is replaced by its mean over sequences, at each position.
+    """`repeat_loss` under mean ablation: the heads' output z is replaced by its mean over sequences, at each position.
 
     What a head says of positions is kept, and what it says of tokens is gone.
     """
 
     def ablate(z: Float[Tensor, "seq time head d_head"], hook: HookPoint) -> Tensor:
         z = z.clone()
-        z[:, :, head] = z[:, :, head].mean(0)
+        z[:, :, heads] = z[:, :, heads].mean(0)
         return z
 
     with model.hooks(fwd_hooks=[(f"blocks.{layer}.attn.hook_z", ablate)]):
@@ -82,8 +82,8 @@ def measure(
         The subject's loss in the repeat, its best prefix-matching head in the last layer and that head's copying; for
         more than one layer also its best previous-token head in layer 0, that head's K-composition with the first
         beside the 99th percentile of random matrices, and the share of the gain over chance that ablating it
-        removes, beside the largest share of another head of its layer. Then a row a head: `layer`, `head`,
-        `previous_token`, `prefix_matching`, `copying`.
+        removes, beside the largest share of another head of its layer and that of all of them. Then a row a head:
+        `layer`, `head`, `previous_token`, `prefix_matching`, `copying`.
     """
     patterns = [f"blocks.{layer}.attn.hook_pattern" for layer in range(model.cfg.n_layers)]
     _, cache = model.run_with_cache(tokens, return_type=None, names_filter=patterns)
@@ -124,6 +124,7 @@ def measure(
         "random_k_composition": float(random.quantile(0.99)),
         "removed": removed[before],
         "removed_by_another": max((removed[head] for head in others), default=float("nan")),
+        "removed_by_all": (loss_without_head(model, tokens, task, 0, *range(model.cfg.n_heads)) - loss) / gain,
     }
     return found, heads
 
@@ -189,6 +190,7 @@ def _rows(subjects: pd.DataFrame, task: RepeatedSequences) -> list[Row]:
             trained["removed"],
             "≥ 0.8 in every seed",
             trained["removed"] >= 0.8,
-            f"without another of layer 0 {spread(list(trained['removed_by_another']))}",
+            f"without another of layer 0 {spread(list(trained['removed_by_another']))}; "
+            f"without all of layer 0 {spread(list(trained['removed_by_all']))}",
         ),
     ]
