@@ -12,7 +12,7 @@ from transformer_lens import ActivationCache, HookedRootModule
 from transformer_lens.hook_points import HookPoint, LensHandle
 from transformer_lens.utilities import Slice
 
-from models.step_hooks import StepHookPoint, StepRecorder, position_axis
+from models.step_hooks import StepHookPoint, StepRecorder, pos_dim_of
 
 Direction = Literal["fwd", "bwd"]
 NamesFilter = str | Iterable[str] | Callable[[str], bool] | None
@@ -248,7 +248,7 @@ def _saver(
             steps.record(kept, hook)
             return
         if where.mode != "identity":
-            kept = where.apply(kept, dim=position_axis(hook))
+            kept = where.apply(kept, dim=pos_dim_of(hook))
         kept = kept[0] if remove_batch_dim else kept
         # A view would keep the whole tensor behind it alive: queries, say, the keys and values beside them.
         if kept.untyped_storage().nbytes() > kept.nbytes:

@@ -74,9 +74,7 @@ class RecurrentConfig:
             ("mingru_form", "mingru", None),
         ):
             if self.cell != cell and getattr(self, name) != usual:
-                raise ValueError(
-                    f"{name} is {getattr(self, name)!r}, but it is {cell}'s, and the cell is {self.cell}."
-                )
+                raise ValueError(f"{name} is {getattr(self, name)!r}, but it is {cell}'s, and the cell is {self.cell}.")
         if (self.d_vocab is None) == (self.d_in is None):
             raise ValueError("give either d_vocab, for tokens, or d_in, for vectors.")
         if self.d_out is None:

@@ -13,7 +13,7 @@ from transformer_lens.utilities import Slice
 HookFunction = Callable[..., Tensor | None]
 
 
-def position_axis(hook: HookPoint) -> int:
+def pos_dim_of(hook: HookPoint) -> int:
     """The axis of a hook's value that counts positions."""
     return 1 if hook.pos_dim is None else hook.pos_dim
 
@@ -40,7 +40,7 @@ class StepHookPoint(HookPoint):
 
     def at(self, value: Tensor, t: int) -> Tensor:
         """Step `t`'s value, without an axis of positions, after all hooks."""
-        axis = position_axis(self)
+        axis = pos_dim_of(self)
         self.ctx["t"] = t
         given = self(value.unsqueeze(axis))
         if self.bwd_hooks and given.requires_grad:
@@ -68,7 +68,7 @@ class StepRecorder:
 
     def record(self, value: Tensor, hook: StepHookPoint) -> None:
         """Put one step's value, `[batch, 1, …]`, at its place."""
-        name, axis = f"{hook.name}{self.suffix}", position_axis(hook)
+        name, axis = f"{hook.name}{self.suffix}", pos_dim_of(hook)
         value = value.squeeze(axis)
         if name not in self.whole or self.whole[name][0] != hook.run:
             self._allocate(name, value, hook, axis)
@@ -104,7 +104,7 @@ def at_pos(fn: HookFunction, t: int) -> HookFunction:
         raise ValueError(f"position {t} is negative: positions are counted from 0.")
 
     def edit(value: Tensor, hook: HookPoint) -> Tensor | None:
-        axis, place = position_axis(hook), t - _first_position(hook)
+        axis, place = pos_dim_of(hook), t - _first_position(hook)
         if not 0 <= place < value.shape[axis]:
             return None
         part = value.narrow(axis, place, 1)
@@ -129,7 +129,7 @@ def replace_at(values: Tensor, mask: Bool[Tensor, "*batch pos"]) -> HookFunction
     """
 
     def edit(value: Tensor, hook: HookPoint) -> Tensor | None:
-        axis = position_axis(hook)
+        axis = pos_dim_of(hook)
         here = positions_seen(value, hook)
         if here.stop > mask.shape[-1]:  # new positions of a generation, of which nothing was said
             return None
@@ -145,7 +145,7 @@ def replace_at(values: Tensor, mask: Bool[Tensor, "*batch pos"]) -> HookFunction
 def positions_seen(value: Tensor, hook: HookPoint) -> slice:
     """Which positions of the sequence a hook's value covers: one step, the newest of a generation, or all."""
     first = _first_position(hook)
-    return slice(first, first + value.shape[position_axis(hook)])
+    return slice(first, first + value.shape[pos_dim_of(hook)])
 
 
 def _first_position(hook: HookPoint) -> int:

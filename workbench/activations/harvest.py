@@ -25,7 +25,7 @@ from models.dataset import Dataset
 from models.evaluation import accepted
 from models.progress import progress
 from models.saving import fingerprint
-from models.step_hooks import StepHookPoint, position_axis
+from models.step_hooks import StepHookPoint, pos_dim_of
 from workbench.activations.store import DTYPES, ActivationStore
 
 STATE = "harvest.json"
@@ -131,7 +131,7 @@ class _Recorder:
         n = len(chosen)
 
         def copy(value: Tensor, hook: Any) -> None:
-            value = value.movedim(position_axis(hook), 1)  # a pattern is [head, key] for each query
+            value = value.movedim(pos_dim_of(hook), 1)  # a pattern is [head, key] for each query
             flat = rearrange(value, "batch pos ... -> (batch pos) (...)")
             if hook.name not in buffers:
                 buffers[hook.name] = torch.empty(n_rows, flat.shape[1], dtype=self.dtype)

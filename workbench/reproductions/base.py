@@ -3,7 +3,7 @@
 import importlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +46,13 @@ class Bench:
         path: the reproduction's folder, itself a run; its subjects are runs inside it.
         full: several seeds at the published size, however long it takes, instead of one seed in minutes.
         tell: takes a line about what is being done.
+        used: the subjects that were asked for so far.
     """
 
     path: Path
     full: bool
     tell: Callable[[str], None]
+    used: dict[str, Run] = field(default_factory=dict, init=False)
 
     def subjects(self, recipes: Mapping[str, Recipe]) -> dict[str, Run]:
         """A run for each recipe, by name: those that are there, and those trained now, a core each.
@@ -64,11 +66,14 @@ class Bench:
             work = (delayed(_train)(self.path / name, recipe) for name, recipe in missing.items())
             for name in Parallel(n_jobs=n_jobs, return_as="generator_unordered")(work):
                 self.tell(f"trained {name}")
-        return {name: Run.open(self.path / name) for name in recipes}
+        runs = {name: Run.open(self.path / name) for name in recipes}
+        self.used.update(runs)
+        return runs
 
     def table(self, name: str, frame: pd.DataFrame, **config: Any) -> None:
-        """Keep a tidy table as `analyses/NAME` of the reproduction's run."""
-        publish_table(Run.create(self.path), name, frame, config)
+        """Keep a tidy table as `analyses/NAME/result.parquet` of the reproduction's run."""
+        inputs = {f"{subject}/model": made.find("model").id for subject, made in sorted(self.used.items())}
+        publish_table(Run.create(self.path), name, frame, {"full": self.full} | config, inputs)
 
 
 def reproduce(name: str, root: Path, *, full: bool, tell: Callable[[str], None] = lambda _: None) -> list[Row]:
@@ -78,16 +83,14 @@ def reproduce(name: str, root: Path, *, full: bool, tell: Callable[[str], None] 
     Run.create(bench.path)
     rows: list[Row] = module.reproduce(bench)
     frame = pd.DataFrame([asdict(row) for row in rows]).astype({"passed": "boolean"})
-    bench.table(RESULT, frame, title=module.TITLE, paper=module.PAPER, full=full)
+    bench.table(RESULT, frame, title=module.TITLE, paper=module.PAPER)
     return rows
 
 
-def publish_table(run: Run, name: str, frame: pd.DataFrame, config: dict[str, Any]) -> None:
-    """Publish a tidy table as a run's `analyses/NAME/result.parquet`, made from all subjects in and below the run."""
-    inputs = {
-        p.parent.relative_to(run.path).as_posix(): Run.open(p.parent.parent).find("model").id
-        for p in sorted(run.path.glob("**/model/manifest.json"))
-    }
+def publish_table(
+    run: Run, name: str, frame: pd.DataFrame, config: dict[str, Any], inputs: dict[str, str] | None = None
+) -> None:
+    """Publish a tidy table as a run's `analyses/NAME/result.parquet`."""
     with publishing(run.path_of("analysis", name), "analysis", inputs=inputs, config=config) as draft:
         frame.to_parquet(draft.path / "result.parquet", index=False)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from models.dataset import Dataset
 from models.evaluation import accepted, asked_positions
 from models.progress import progress
-from models.step_hooks import position_axis, positions_seen
+from models.step_hooks import pos_dim_of, positions_seen
 from workbench.sae.base import SAE
 
 Replacement = Callable[[Float[Tensor, "n d"]], Float[Tensor, "n d"]]
@@ -100,7 +100,7 @@ class _Chunk:
     @classmethod
     def of(cls, dataset: Dataset, rows: slice, model: Any, hook: str) -> "_Chunk":
         batch = dataset.batch(rows)
-        axis = model.position_axis(hook) if hasattr(model, "position_axis") else "target"
+        axis = model.pos_dim_of(hook) if hasattr(model, "position_axis") else "target"
         counted = asked_positions(batch)
         targets = {name: batch[name] for name in ("targets",) if name in batch}
         return cls(
@@ -114,7 +114,7 @@ def _splice(replace: Replacement, where: Bool[Tensor, "batch time"]) -> Callable
     def edit(activation: Tensor, hook: Any) -> Tensor:
         here = where[:, positions_seen(activation, hook)]
         edited = activation.clone()
-        by_position = edited.movedim(position_axis(hook), 1)  # a view: what is written there is written to the copy
+        by_position = edited.movedim(pos_dim_of(hook), 1)  # a view: what is written there is written to the copy
         rows = by_position[here]
         by_position[here] = replace(rows.flatten(1)).to(activation.dtype).view_as(rows)
         return edited
@@ -128,7 +128,7 @@ def _mean_activation(model: Any, chunks: list[_Chunk], hook: str, sae: SAE) -> F
 
     def add(activation: Tensor, hook: Any) -> None:
         nonlocal total, count
-        rows = activation.movedim(position_axis(hook), 1)[where[:, positions_seen(activation, hook)]].flatten(1)
+        rows = activation.movedim(pos_dim_of(hook), 1)[where[:, positions_seen(activation, hook)]].flatten(1)
         sae.check_width(rows)
         total += rows.double().sum(0).cpu()
         count += len(rows)
