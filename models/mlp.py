@@ -67,6 +67,8 @@ class MLPConfig:
             raise ValueError("give either d_vocab, for tokens, or d_in, for vectors.")
         if self.d_vocab is not None and (self.d_model is None or self.n_ctx is None):
             raise ValueError("give d_model and n_ctx: the embeddings of n_ctx tokens are laid side by side.")
+        if self.d_in is not None and self.d_model is not None:
+            raise ValueError(f"d_model is {self.d_model}, but it is of token embeddings, and the input is vectors.")
         self.d_out = self.d_out or self.d_vocab
         if self.d_out is None:
             raise ValueError("give d_out: with vectors going in, nothing else says how many numbers come out.")

@@ -113,7 +113,7 @@ def test_dense_features_are_learned_by_importance_and_the_rest_is_left_out(tmp_p
     loaded = load_model(tmp_path)
     x = task.batch(4096, seed=1)
     unexplained = sum(0.5**i for i in (2, 3, 4)) / 12  # of a feature between 0 and 1 the variance is 1/12
-    assert float(loaded(**x, return_type="loss")) == pytest.approx(unexplained, rel=0.05)
+    assert loaded(**x, return_type="loss").item() == pytest.approx(unexplained, rel=0.05)
     torch.testing.assert_close(loaded.feature_norms(), torch.tensor([1.0, 1, 0, 0, 0]), atol=0.1, rtol=0)
     assert float(loaded.dimensions_per_feature()) == pytest.approx(1, abs=0.1)
 
