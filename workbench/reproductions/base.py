@@ -2,6 +2,9 @@
 
 import importlib
 import json
+import os
+import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -63,7 +66,7 @@ class Bench:
         if missing:
             self.tell(f"training {', '.join(missing)}")
             n_jobs = min(len(missing), cpu_count())
-            work = (delayed(_train)(self.path / name, recipe) for name, recipe in missing.items())
+            work = (delayed(_train)(self.path / name, recipe, os.getpid()) for name, recipe in missing.items())
             for name in Parallel(n_jobs=n_jobs, return_as="generator_unordered")(work):
                 self.tell(f"trained {name}")
         runs = {name: Run.open(self.path / name) for name in recipes}
@@ -118,7 +121,9 @@ def _is_trained(path: Path, recipe: Recipe) -> bool:
     )
 
 
-def _train(path: Path, recipe: Recipe) -> str:
+def _train(path: Path, recipe: Recipe, asked_by: int) -> str:
+    if os.getpid() != asked_by:
+        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     dataset = recipe.data()
     dataset.save(Run.create(path).path, config=recipe.data_config())
     threads = torch.get_num_threads()
@@ -128,3 +133,10 @@ def _train(path: Path, recipe: Recipe) -> str:
     finally:
         torch.set_num_threads(threads)
     return path.name
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its parent is gone: a killed command's trainings would go on, and hold their locks."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
