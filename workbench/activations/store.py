@@ -55,7 +55,8 @@ class ActivationStore:
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path, self.manifest = path, manifest
-        self._starts = np.cumsum([0, *manifest.config["results"]["shards"]])
+        # The first row of every shard, and the number of all rows behind them.
+        self.shard_starts = np.cumsum([0, *manifest.config["results"]["shards"]], dtype=np.int64)
 
     @classmethod
     def open(cls, path: str | Path) -> "ActivationStore":
@@ -67,7 +68,7 @@ class ActivationStore:
         return cls(path, manifest)
 
     def __len__(self) -> int:
-        return int(self._starts[-1])
+        return int(self.shard_starts[-1])
 
     @property
     def id(self) -> str:
@@ -98,7 +99,7 @@ class ActivationStore:
     def rows(self) -> pa.dataset.Dataset:
         """The row table, lazily: doc, seq, pos, token, split and the labels, one row per recorded position."""
         # Named one by one: a folder scan would not promise the shards' order.
-        files = [str(self.path / f"rows-{i:05d}.parquet") for i in range(len(self._starts) - 1)]
+        files = [str(self.path / f"rows-{i:05d}.parquet") for i in range(len(self.shard_starts) - 1)]
         return pa.dataset.dataset(files, format="parquet")
 
     @property
@@ -144,12 +145,12 @@ class ActivationStore:
 
     def read(self, hook: str, rows: Int[np.ndarray, " n"]) -> Float[Tensor, "n d"]:
         """Rows by number, in the order asked for."""
-        shards = np.searchsorted(self._starts, rows, side="right") - 1
+        shards = np.searchsorted(self.shard_starts, rows, side="right") - 1
         out = torch.empty(len(rows), self.width(hook))
         for shard in np.unique(shards):
             here = np.flatnonzero(shards == shard)
-            local = rows[here] - self._starts[shard]
-            mapped = self._mapped(hook, int(shard))
+            local = rows[here] - self.shard_starts[shard]
+            mapped = self.mapped(hook, int(shard))
             if local[-1] - local[0] == len(local) - 1 and np.all(np.diff(local) == 1):
                 # Read, not mapped: pages that are passed over once need not stay in memory.
                 start = mapped.offset + int(local[0]) * mapped.strides[0]
@@ -189,7 +190,8 @@ class ActivationStore:
         self.shape(hook)
         return Batches(self, hook, batch_size, seed, self.rows_of(split), epochs)
 
-    def _mapped(self, hook: str, shard: int) -> np.memmap:
+    def mapped(self, hook: str, shard: int) -> np.memmap:
+        """One shard's `[rows, d]` as it lies on disk, bfloat16 as int16 bits. Raises `ArtifactError` if damaged."""
         cache = self.__dict__.setdefault("_maps", {})
         if (hook, shard) not in cache:
             path = self.path / f"shard-{shard:05d}.safetensors"
