@@ -1,5 +1,6 @@
 """`Dataset`: what a corpus or a task gives, and what a subject is trained on and recorded over."""
 
+import hashlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -123,6 +124,14 @@ class Dataset:
         if not self.tokens.numel():
             raise ValueError("there are no sequences, and so no token ids to know.")
         return int(self.tokens.max()) + 1
+
+    def fingerprint(self) -> str:
+        """What an artifact names as its data where they were never saved: a digest of what a subject reads."""
+        digest = hashlib.sha256()
+        for name, value in self.batch(slice(None)).items():
+            digest.update(name.encode())
+            digest.update(value.contiguous().numpy())
+        return f"unsaved-{digest.hexdigest()}"
 
     def batch(self, sequences: Int[Tensor, " chosen"] | slice) -> dict[str, Tensor]:
         """What a subject is called with: `input`, `mask`, and what there is of `targets`, `source`, `source_mask`."""

@@ -1,28 +1,27 @@
-"""`ActivationStore`: the format of a recording, and how it is read.
+"""`ActivationStore`: a recording on disk, and how it is read (the format: `docs/activation-store.md`)."""
 
-A store is a folder of shards. `shard-00000.safetensors` holds one tensor `[rows, d]` for each hook, side by side;
-`rows-00000.parquet` holds the same rows' document, sequence, position, token, split and labels. Rows stand in
-reading order, so the context of a row is its neighbours of the same `seq`.
-"""
-
-import json
-import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset
+import pyarrow.parquet as pq
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from models.artifacts import ArtifactError, Manifest
+from models.integrity import Damage, verify_artifact
+from models.tensor_files import read_header
 from workbench.activations.batches import Batches
+from workbench.activations.labels import AddedLabels, labels_of, write_labels
+from workbench.activations.row_table import COLUMNS
+from workbench.activations.shard_files import rows_name, shard_name
 
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 # NumPy has no bfloat16: its bits travel as integers and are named again in torch.
 _ON_DISK = {"float32": np.float32, "float16": np.float16, "bfloat16": np.int16}
 
@@ -51,24 +50,53 @@ class HookRows:
 
 
 class ActivationStore:
-    """A recording on disk; opening it reads its manifest and nothing else."""
+    """A recording on disk; opening it reads manifests and nothing else.
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
-        self.path, self.manifest = path, manifest
-        # The first row of every shard, and the number of all rows behind them.
-        self.shard_starts = np.cumsum([0, *manifest.config["results"]["shards"]], dtype=np.int64)
+    Its rows are the positions of one axis: nearly always the `target`'s. A recording of an encoder–decoder may have
+    hooks of two; `on` gives the other's rows, and `store[hook]` those of whichever axis a hook has.
+
+    Attributes:
+        path: the folder.
+        manifest: what it was made from.
+        axis: whose positions the rows are: of the `target`, of its `source`, or one a `sequence`.
+        shard_starts: the first row of every shard, and behind them the number of all rows.
+    """
+
+    def __init__(
+        self, path: Path, manifest: Manifest, axis: str | None = None, added: Sequence[AddedLabels] = ()
+    ) -> None:
+        self.path, self.manifest, self._added_to_all = path, manifest, tuple(added)
+        shards = manifest.config["results"]["shards"]
+        if not isinstance(shards, dict):
+            raise ArtifactError(f"{path} was recorded in an earlier format: record it again (`workbench harvest`).")
+        self.axis = axis or next(iter(shards))
+        if self.axis not in shards:
+            raise ValueError(f"{path} has no rows of the {axis}: it has those of the {' and the '.join(shards)}.")
+        self.shard_starts = np.cumsum([0, *shards[self.axis]], dtype=np.int64)
+        self._maps: dict[tuple[str, int], np.memmap] = {}
 
     @classmethod
-    def open(cls, path: str | Path) -> "ActivationStore":
-        """The store in a folder. Raises `ArtifactError` if there is none there."""
+    def open(cls, path: str | Path, labels: Sequence[str | Path] = ()) -> "ActivationStore":
+        """The store in a folder, with the labels that were added to it in its run.
+
+        Args:
+            path: the folder.
+            labels: folders of further labels that were added to it.
+
+        Raises:
+            ArtifactError: there is no store there, or labels are of another one.
+        """
         path = Path(path)
         manifest = Manifest.read(path)
         if manifest.kind != "activations":
             raise ArtifactError(f"{path} holds {manifest.kind}, not activations.")
-        return cls(path, manifest)
+        return cls(path, manifest, added=labels_of(path, manifest.id, labels))
 
     def __len__(self) -> int:
         return int(self.shard_starts[-1])
+
+    def __getitem__(self, hook: str) -> HookRows:
+        return HookRows(self.on(self.axis_of(hook)), hook)
 
     @property
     def id(self) -> str:
@@ -76,31 +104,55 @@ class ActivationStore:
         return self.manifest.id
 
     @property
+    def dtype(self) -> str:
+        """The number format on disk."""
+        return self.manifest.config["dtype"]
+
+    @property
     def hooks(self) -> list[str]:
         """The names of the recorded hooks."""
         return list(self.manifest.config["results"]["hooks"])
 
+    @property
+    def axes(self) -> list[str]:
+        """Whose positions there are rows of."""
+        return list(self.manifest.config["results"]["shards"])
+
+    def on(self, axis: str) -> "ActivationStore":
+        """The same recording by the rows of another axis. Raises `ValueError` where it has none."""
+        return self if axis == self.axis else ActivationStore(self.path, self.manifest, axis, self._added_to_all)
+
+    def axis_of(self, hook: str) -> str:
+        """Whose positions a hook's rows are. Raises `ValueError` for a hook that was not recorded."""
+        return self._entry(hook)["axis"]
+
     def shape(self, hook: str) -> tuple[int, ...]:
         """The shape of one row as the model has it: `(d,)`, or `(head, d_head)` for a head-split hook."""
-        shapes = self.manifest.config["results"]["hooks"]
-        if hook not in shapes:
-            raise ValueError(f"{self.path} has no recording of {hook!r}: it has {', '.join(shapes)}.")
-        return tuple(shapes[hook])
+        return tuple(self._entry(hook)["shape"])
 
     def width(self, hook: str) -> int:
         """The length of one flattened row."""
         return int(np.prod(self.shape(hook)))
 
-    def __getitem__(self, hook: str) -> HookRows:
-        self.shape(hook)
-        return HookRows(self, hook)
+    def _entry(self, hook: str) -> dict[str, Any]:
+        hooks = self.manifest.config["results"]["hooks"]
+        if hook not in hooks:
+            raise ValueError(f"{self.path} has no recording of {hook!r}: it has {', '.join(hooks)}.")
+        return hooks[hook]
 
     @cached_property
     def rows(self) -> pa.dataset.Dataset:
-        """The row table, lazily: doc, seq, pos, token, split and the labels, one row per recorded position."""
+        """The row table, lazily: doc, seq, pos, token, split and the labels, one row per recorded position.
+
+        Labels that were added later are read by `columns` and `where`.
+        """
         # Named one by one: a folder scan would not promise the shards' order.
-        files = [str(self.path / f"rows-{i:05d}.parquet") for i in range(len(self.shard_starts) - 1)]
-        return pa.dataset.dataset(files, format="parquet")
+        return pa.dataset.dataset([str(self._rows_file(i)) for i in range(self.n_shards)], format="parquet")
+
+    @property
+    def n_shards(self) -> int:
+        """How many shards there are."""
+        return len(self.shard_starts) - 1
 
     @property
     def has_tokens(self) -> bool:
@@ -108,16 +160,65 @@ class ActivationStore:
         return "token" in self.rows.schema.names
 
     @cached_property
+    def added(self) -> list[AddedLabels]:
+        """The labels that were added to these rows after they were recorded."""
+        return [labels for labels in self._added_to_all if labels.axis == self.axis]
+
+    @property
     def labels(self) -> list[str]:
-        """The names of the label columns."""
-        return [name for name in self.rows.schema.names if name not in ROW_COLUMNS]
+        """The names of the label columns, added ones last."""
+        own = [name for name in self.rows.schema.names if name not in COLUMNS]
+        return own + [name for labels in self.added for name in labels.names]
+
+    @property
+    def column_names(self) -> list[str]:
+        """The names of all columns that the rows have."""
+        return self.rows.schema.names + [name for labels in self.added for name in labels.names]
 
     def columns(self, *names: str) -> pa.Table:
         """Some columns of the row table, whole. Raises `ValueError` for a name it does not have."""
+        tables = list(self.shard_columns(*names))
+        return pa.concat_tables(tables).unify_dictionaries()
+
+    def shard_columns(self, *names: str, shards: Sequence[int] | None = None) -> Iterator[pa.Table]:
+        """Some columns, a shard's at a time, of some shards or of all. Raises `ValueError` for an unknown name."""
         for name in names:
-            if name not in self.rows.schema.names:
-                raise ValueError(f"{self.path} has no label {name!r}: it has {', '.join(self.rows.schema.names)}.")
-        return self.rows.to_table(columns=list(names)).unify_dictionaries()
+            if name not in self.column_names:
+                raise ValueError(f"{self.path} has no label {name!r}: it has {', '.join(self.column_names)}.")
+        own = [name for name in names if name in self.rows.schema.names]
+        for shard in range(self.n_shards) if shards is None else shards:
+            found = _read_rows(self._rows_file(shard), own)
+            for labels in self.added:
+                if wanted := [name for name in names if name in labels.names]:
+                    found |= _read_rows(labels.file(shard), wanted)
+            yield pa.table({name: found[name] for name in names})
+
+    def _rows_file(self, shard: int) -> Path:
+        return self.path / rows_name(shard, self.axis)
+
+    def add_labels(
+        self,
+        name: str,
+        labels: pa.Table | Mapping[str, Any] | Callable[[pa.Table], pa.Table | Mapping[str, Any]],
+        out: str | Path | None = None,
+    ) -> "ActivationStore":
+        """Labels that were not there when the rows were recorded: an artifact of their own beside the recording.
+
+        Args:
+            name: the artifact's name, `RUN/labels/NAME`.
+            labels: columns with one value a row; or what gives them for the rows of one shard, which are handed to it
+                as a table, so that no more than a shard's need be in memory.
+            out: the artifact's folder, where the recording lies in no run.
+
+        Returns:
+            The store with its labels.
+
+        Raises:
+            ValueError: a column has another length than the rows or the name of one that there is, or there is none.
+        """
+        folder = write_labels(self, name, labels, out)
+        found = {added.path: added for added in self._added_to_all} | {folder: AddedLabels.open(folder)}
+        return ActivationStore(self.path, self.manifest, self.axis, list(found.values()))
 
     def rows_of(self, split: str | None) -> Int[np.ndarray, " n"]:
         """The row numbers of a split, `train` or `test`; all of them for None."""
@@ -168,11 +269,6 @@ class ActivationStore:
             out[torch.from_numpy(here)] = values.float()
         return out
 
-    @property
-    def dtype(self) -> str:
-        """The number format on disk."""
-        return self.manifest.config["dtype"]
-
     def batches(
         self,
         hook: str,
@@ -187,30 +283,36 @@ class ActivationStore:
         Epochs follow each other without end unless their number is given; a last, smaller batch of an epoch is
         joined by the first rows of the next, and given as it is at the very end.
         """
-        self.shape(hook)
-        return Batches(self, hook, batch_size, seed, self.rows_of(split), epochs)
+        store = self.on(self.axis_of(hook))
+        return Batches(store, hook, batch_size, seed, store.rows_of(split), epochs)
 
     def mapped(self, hook: str, shard: int) -> np.memmap:
-        """One shard's `[rows, d]` as it lies on disk, bfloat16 as int16 bits. Raises `ArtifactError` if damaged."""
-        cache = self.__dict__.setdefault("_maps", {})
-        if (hook, shard) not in cache:
-            path = self.path / f"shard-{shard:05d}.safetensors"
-            cache[hook, shard] = _map_tensor(path, hook, _ON_DISK[self.dtype])
-        return cache[hook, shard]
+        """The memory map of one shard's rows of a hook, `[rows, d]`; bfloat16 as the integers its bits are.
+
+        Raises `ArtifactError` where the shard is missing or cut short.
+        """
+        if (hook, shard) not in self._maps:
+            self._maps[hook, shard] = _map_tensor(self.path / shard_name(shard), hook, _ON_DISK[self.dtype])
+        return self._maps[hook, shard]
+
+    def verify(self) -> list[Damage]:
+        """Read everything, and name each shard and hook, and each row table, that is not what was published."""
+        return verify_artifact(self.path)
 
 
-ROW_COLUMNS = ("doc", "seq", "pos", "token", "split")
+def _read_rows(path: Path, names: list[str]) -> dict[str, pa.ChunkedArray]:
+    try:
+        table = pq.read_table(path, columns=names)
+        return {name: table[name] for name in names}
+    except (OSError, pa.ArrowInvalid) as error:
+        raise ArtifactError(f"{path} is missing or damaged: {str(error).splitlines()[0]}") from error
 
 
 def _map_tensor(path: Path, name: str, dtype: type) -> np.memmap:
     """A memory map of one tensor of a safetensors file, checked against the file's true length."""
-    try:
-        with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            entry = json.loads(file.read(length))[name]
-    except (OSError, KeyError, ValueError, struct.error) as error:
-        raise ArtifactError(f"shard {path} is missing or damaged: no tensor {name} can be read.") from error
-    begin, end = (8 + length + offset for offset in entry["data_offsets"])
-    if path.stat().st_size < end:
+    place = read_header(path).get(name)
+    if place is None:
+        raise ArtifactError(f"shard {path} is damaged: it has no tensor {name}.")
+    if path.stat().st_size < place.end:
         raise ArtifactError(f"shard {path} is cut short: tensor {name} is not whole.")
-    return np.memmap(path, dtype=dtype, mode="r", offset=begin, shape=tuple(entry["shape"]))
+    return np.memmap(path, dtype=dtype, mode="r", offset=place.begin, shape=place.shape)

@@ -41,6 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """What `workbench harvest` does and prints."""
+    from workbench.activations import ActivationStore
+
     source = Run.open(run_path(args.run))
     made = make_recording(
         source,
@@ -51,17 +53,19 @@ def run(args: argparse.Namespace) -> None:
         seed=args.seed,
         replace=args.replace,
     )
-    results = made.manifest.config["results"]
-    shapes = [[hook, "×".join(map(str, shape))] for hook, shape in results["hooks"].items()]
-    say(
-        args,
-        f"{made.path}: {sum(results['shards']):,} rows, {size(made.n_bytes)}, {made.manifest.config['dtype']}",
-    )
-    say(args, table(["hook", "shape of a row"], shapes))
+    store = ActivationStore.open(made.path)
+    hooks = [[hook, "×".join(map(str, store.shape(hook))), len(store[hook])] for hook in store.hooks]
+    say(args, f"{made.path}: {size(made.n_bytes)}, {store.dtype}")
+    say(args, table(["hook", "shape of a row", "rows"], hooks))
     say(args, f"next: workbench sae --run {args.run} --activations {made.name}")
     finish(
         args,
-        {"path": str(made.path), "id": made.id, "rows": sum(results["shards"]), "hooks": results["hooks"]},
+        {
+            "path": str(made.path),
+            "id": made.id,
+            "rows": len(store),
+            "hooks": {hook: list(store.shape(hook)) for hook in store.hooks},
+        },
     )
 
 
