@@ -17,9 +17,12 @@ from torch import Tensor
 from models.artifacts import ArtifactError, Manifest
 from models.integrity import Damage, verify_artifact
 from models.tensor_files import read_header
-from workbench.activations.batches import Batches
+from workbench.activations.batches import MEMORY, Batches
 from workbench.activations.labels import AddedLabels, labels_of, write_labels
+from workbench.activations.query import chosen_rows
+from workbench.activations.row_runs import RowRuns
 from workbench.activations.row_table import COLUMNS
+from workbench.activations.sequences import SequenceBatch, sequences
 from workbench.activations.shard_files import rows_name, shard_name
 
 # NumPy has no bfloat16: its bits travel as integers and are named again in torch.
@@ -222,13 +225,15 @@ class ActivationStore:
 
     def rows_of(self, split: str | None) -> Int[np.ndarray, " n"]:
         """The row numbers of a split, `train` or `test`; all of them for None."""
-        if split is None:
-            return np.arange(len(self))
-        column = self.columns("split")["split"].combine_chunks().cast(pa.string())
-        chosen = np.flatnonzero(np.asarray(pa.compute.equal(column, split)))
-        if not len(chosen):
-            raise ValueError(f"{self.path} has no row of the split {split!r}.")
-        return chosen
+        return chosen_rows(self, split).numbers()
+
+    def where(self, expression: str) -> Int[np.ndarray, " n"]:
+        """The numbers of the rows for which a query to the labels is true, such as `depth >= 2 and not is_name`.
+
+        Queries are comparisons joined by and, or, not; where a label is missing, no comparison with it is true. One
+        shard's columns are in memory at a time. Raises `ValueError` for a query that cannot be read or answered.
+        """
+        return chosen_rows(self, where=expression).numbers()
 
     def row_numbers(self, rows: RowIndex) -> Int[np.ndarray, " n"]:
         """Row numbers from a slice, an index array or a mask. Raises `IndexError` out of range."""
@@ -271,20 +276,62 @@ class ActivationStore:
 
     def batches(
         self,
-        hook: str,
+        hook: str | Sequence[str],
         batch_size: int = 4096,
         *,
         seed: int = 0,
         split: str | None = None,
+        where: str | None = None,
+        rows: RowIndex | None = None,
         epochs: int | None = None,
+        memory: int = MEMORY,
+        stack: bool = False,
+        device: torch.device | str | None = None,
+        pin_memory: bool = False,
     ) -> Batches:
-        """Shuffled batches `[batch_size, d]`, float32: each epoch is a new permutation of every row of the split.
+        """Shuffled batches `[batch_size, d]`, float32: each epoch is a new permutation of every row that is wanted.
 
         Epochs follow each other without end unless their number is given; a last, smaller batch of an epoch is
-        joined by the first rows of the next, and given as it is at the very end.
+        joined by the first rows of the next, and given as it is at the very end. `resume` and `part` of what is
+        returned start further on and share batches among ranks.
+
+        Args:
+            hook: one; or several, of which each batch is a tuple of tensors with the same rows.
+            batch_size: rows a batch.
+            seed: of the order.
+            split: only rows of this split.
+            where: only rows for which this query to the labels is true.
+            rows: only these rows, instead of a split or a query.
+            epochs: how often each row is given.
+            memory: bytes of rows that may be held at once, to read the disk in its order.
+            stack: several hooks of one width as one tensor `[batch_size, hook, d]`.
+            device: where the batches are wanted.
+            pin_memory: give batches in pinned memory, for a CUDA device.
         """
-        store = self.on(self.axis_of(hook))
-        return Batches(store, hook, batch_size, seed, store.rows_of(split), epochs)
+        hooks = (hook,) if isinstance(hook, str) else tuple(hook)
+        if rows is not None and (split is not None or where is not None):
+            raise ValueError("rows were named and a split or query too: give the one or the other.")
+        store = self._shared_by(hooks)
+        chosen = chosen_rows(store, split, where) if rows is None else RowRuns.from_numbers(store.row_numbers(rows))
+        together = "stack" if stack else "one" if isinstance(hook, str) else "tuple"
+        return Batches(
+            store, hooks, batch_size, seed, chosen, epochs, together, memory, device=device, pin_memory=pin_memory
+        )
+
+    def sequences(
+        self, hooks: str | Sequence[str], batch_size: int = 64, *, split: str | None = None
+    ) -> Iterator[SequenceBatch]:
+        """Whole sequences in their order, `[seq, time, d]` with a mask (`workbench.activations.sequences`)."""
+        names = (hooks,) if isinstance(hooks, str) else tuple(hooks)
+        return sequences(self._shared_by(names), hooks, batch_size, split=split)
+
+    def _shared_by(self, hooks: Sequence[str]) -> "ActivationStore":
+        """The rows that hooks share. Raises `ValueError` where they are of two axes."""
+        axes = {self.axis_of(name): name for name in hooks}
+        if len(axes) > 1:
+            (first, one), (second, other), *_ = axes.items()
+            raise ValueError(f"{one} has rows of the {first} and {other} of the {second}: no batch can hold both.")
+        return self.on(next(iter(axes), self.axis))
 
     def mapped(self, hook: str, shard: int) -> np.memmap:
         """The memory map of one shard's rows of a hook, `[rows, d]`; bfloat16 as the integers its bits are.
