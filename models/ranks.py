@@ -22,6 +22,10 @@ from models.errors import ArtifactError
 PATIENCE = timedelta(days=7)
 
 
+class RefusedByFirst(ArtifactError):
+    """What the first process could not begin, in the others: it need not be said again."""
+
+
 def join() -> None:
     """Meet the other processes that `torchrun` started; nothing happens where there are none, or they have met."""
     if not dist.is_available() or dist.is_initialized() or int(os.environ.get("WORLD_SIZE", "1")) == 1:
@@ -31,6 +35,12 @@ def join() -> None:
         dist.init_process_group("cpu:gloo,cuda:nccl", timeout=PATIENCE)
     else:
         dist.init_process_group("gloo", timeout=PATIENCE)
+
+
+def leave() -> None:
+    """Part from the other processes."""
+    if _several():
+        dist.destroy_process_group()
 
 
 def rank() -> int:
@@ -69,8 +79,16 @@ def told_by_first(value: Any) -> Any:
 def summed(value: Tensor) -> Tensor:
     """The sum of a tensor over all processes, in place."""
     if _several():
-        dist.all_reduce(value)
+        dense = value.contiguous()  # what is sent lies in one piece
+        dist.all_reduce(dense)
+        if dense is not value:
+            value.copy_(dense)
     return value
+
+
+def mean(value: Tensor) -> Tensor:
+    """The mean of a tensor over all processes, in place."""
+    return summed(value).div_(world()) if _several() else value
 
 
 def joined(value: Tensor) -> Tensor:
@@ -96,7 +114,7 @@ def publishing_together(path: str | Path, kind: str, **kwargs: Any) -> Iterator[
     if not is_first():
         begun, refusal = told_by_first((None, None))
         if refusal is not None:
-            raise ArtifactError(refusal)
+            raise RefusedByFirst(refusal)
         yield Draft(Path(begun[0]), begun[1])
         barrier()
         barrier()

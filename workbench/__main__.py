@@ -1,4 +1,4 @@
-"""`python -m workbench` is the command `workbench`."""
+"""`python -m workbench VERB …`, which is how `torchrun` starts the command."""
 
 import sys
 
