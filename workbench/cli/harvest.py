@@ -1,6 +1,7 @@
 """`workbench harvest`: a run's subject reads its data, and its hooks are recorded."""
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from workbench.cli.console import add_run, finish, run_path, say, size, table
@@ -23,6 +24,12 @@ TEST_SHARE = 0.25
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's options."""
     add_run(parser)
+    hub = parser.add_argument_group("a model of the Hugging Face hub, which the run is made for")
+    hub.add_argument("--model", metavar="hf:MODEL", help="its folder, or its name in the local Hugging Face cache")
+    hub.add_argument("--corpus", type=Path, metavar="PATH", help="what it reads, as for `workbench train`")
+    hub.add_argument(
+        "--n-ctx", type=int, metavar="N", help="tokens in a sequence (default: what it can see, at most 128)"
+    )
     parser.add_argument(
         "--hooks", nargs="+", metavar="HOOK", help=f"default: {DEFAULT_HOOK}, or what the subject has in its place"
     )
@@ -43,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
     """What `workbench harvest` does and prints."""
     from workbench.activations import ActivationStore
 
-    source = Run.open(run_path(args.run))
+    source = _source(args)
     made = make_recording(
         source,
         args.hooks or [default_hook(source)],
@@ -66,6 +73,20 @@ def run(args: argparse.Namespace) -> None:
             "rows": len(store),
             "hooks": {hook: list(store.shape(hook)) for hook in store.hooks},
         },
+    )
+
+
+def _source(args: argparse.Namespace) -> Run:
+    """The run that is recorded; for a hub model it is made first."""
+    if args.model is None:
+        for option, value in (("--corpus", args.corpus), ("--n-ctx", args.n_ctx)):
+            if value is not None:
+                raise ValueError(f"{option} goes with --model: without a hub model, the run's own data are recorded.")
+        return Run.open(run_path(args.run))
+    from workbench.cli.hub import make_hub_run
+
+    return make_hub_run(
+        run_path(args.run), args.model, args.corpus, args.n_ctx, replace=args.replace, tell=lambda text: say(args, text)
     )
 
 
