@@ -21,6 +21,7 @@ Batch = Float[Tensor, "batch d"] | Float[Tensor, "batch hook d"] | tuple[Float[T
 MEMORY = 256 * 2**20
 _FIRST_STRETCH = 4  # batches: few, so that the first comes soon
 _INDEX_BYTES = 40  # a row number, its place in the order of the disk and what sorting takes
+_CACHED = 2**18  # bytes
 
 
 @dataclass(frozen=True)
@@ -144,23 +145,26 @@ class Batches:
             first, n = first + n, min(2 * n, most)
 
     def _batch(self, stretch: Stretch, i: int) -> Batch:
-        values = tuple(self._given(rows, stretch.places[i]) for rows in stretch.values)
-        if self.together == "one":
-            return values[0]
-        return torch.stack(values, dim=1) if self.together == "stack" else values
-
-    def _given(self, rows: Tensor, places: Int[Tensor, " share"]) -> Float[Tensor, "share d"]:
-        """A batch's rows out of a stretch, on the device and in the dtype that are wanted."""
+        places, widths = stretch.places[i], [rows.shape[1] for rows in stretch.values]
         device = torch.device(self.device or "cpu")
-        if not torch.cuda.is_available() or not (self.pin_memory or device.type == "cuda"):
-            return rows.index_select(0, places).to(device, self.dtype)
-        # Pinned blocks are kept by torch's host allocator, which waits for a copy out of one before it is used again.
-        pinned = torch.empty(len(places), rows.shape[1], dtype=rows.dtype, pin_memory=True)
-        torch.index_select(rows, 0, places, out=pinned)
-        if device.type == "cuda":
-            return pinned.to(device, non_blocking=True).to(self.dtype)  # what lies on disk is what travels
-        return (
-            pinned
-            if pinned.dtype == self.dtype
-            else torch.empty_like(pinned, dtype=self.dtype, pin_memory=True).copy_(pinned)
-        )
+        pinned = torch.cuda.is_available() and (self.pin_memory or device.type == "cuda")
+        # To a device goes what lies on disk; it is cast there. torch uses pinned memory again only once it has gone.
+        dtype = self.dtype if device.type == "cpu" else stretch.values[0].dtype
+        if self.together == "stack":
+            held = torch.empty(len(places), len(widths), widths[0], dtype=dtype, pin_memory=pinned)
+            parts: tuple[Tensor, ...] = held.unbind(1)
+        else:
+            parts = tuple(torch.empty(len(places), width, dtype=dtype, pin_memory=pinned) for width in widths)
+        for part, rows in zip(parts, stretch.values, strict=True):
+            _take(rows, places, part)
+        if self.together == "stack":
+            return held.to(device, non_blocking=pinned).to(self.dtype)
+        given = tuple(part.to(device, non_blocking=pinned).to(self.dtype) for part in parts)
+        return given[0] if self.together == "one" else given
+
+
+def _take(rows: Float[Tensor, "_ d"], places: Int[Tensor, " n"], out: Float[Tensor, "n d"]) -> None:
+    """Some rows, cast to the dtype of `out`, a few at a time: what is taken is then still in the cache when cast."""
+    step = max(1, _CACHED // (rows.element_size() * rows.shape[1]))
+    for start in range(0, len(places), step):
+        out[start : start + step].copy_(rows.index_select(0, places[start : start + step]))

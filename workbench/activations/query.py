@@ -71,8 +71,8 @@ class _Reader:
             case ast.Compare(left, ops, comparators):
                 sides = [left, *comparators]
                 found = self.compared(sides[0], ops[0], sides[1])
-                for a, op, b in zip(sides[1:], ops[1:], sides[2:], strict=False):
-                    found = found & self.compared(a, op, b)
+                for a, comparison, b in zip(sides[1:], ops[1:], sides[2:], strict=False):
+                    found = found & self.compared(a, comparison, b)
                 return found
             case ast.Name():
                 return self.column(node)

@@ -74,12 +74,14 @@ class _Reader:
     def __init__(
         self, store: "ActivationStore", hooks: tuple[str, ...], plan: Iterator[list[Int[np.ndarray, " _"]]], most: int
     ) -> None:
-        self.store, self.hooks, self.plan, self.most = store, hooks, plan, most
+        self.store, self.hooks, self.plan = store, hooks, plan
         self.stopped = threading.Event()
         self.free: queue.Queue[list[np.ndarray]] = queue.Queue()
         self.read: queue.Queue[tuple[Stretch, list[np.ndarray]] | BaseException | None] = queue.Queue()
+        kinds = [store.mapped(hook, 0) for hook in hooks]
         for _ in range(2):
-            self.free.put([])
+            # Of the full size at once: memory that is not yet written to is none.
+            self.free.put([np.empty((most, *kind.shape[1:]), kind.dtype) for kind in kinds])
 
     def work(self) -> None:
         try:
@@ -101,9 +103,6 @@ class _Reader:
         place[order] = np.arange(len(order))
         edges = np.cumsum([len(batch) for batch in batches])[:-1]
         places = list(torch.from_numpy(place).split(np.diff(edges, prepend=0, append=len(rows)).tolist()))
-        if not buffers or len(buffers[0]) < len(rows):
-            kinds = [self.store.mapped(hook, 0) for hook in self.hooks]
-            buffers = [np.empty((len(rows), *kind.shape[1:]), kind.dtype) for kind in kinds]
         bounds = np.searchsorted(rows, self.store.shard_starts)
         for shard in np.flatnonzero(np.diff(bounds)).tolist():
             here = slice(bounds[shard], bounds[shard + 1])
