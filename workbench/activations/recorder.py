@@ -16,6 +16,7 @@ from torch import Tensor
 from models.dataset import Dataset
 from models.evaluation import accepted
 from models.step_hooks import StepHookPoint, pos_dim_of
+from workbench.activations.shard_files import AXES
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 POSITIONS = {
@@ -24,7 +25,6 @@ POSITIONS = {
     "bos": "every real position, BOS too",
 }
 
-AXES = ("target", "source", "sequence")
 Sequences = slice | Tensor
 
 

@@ -18,6 +18,9 @@ from torch import Tensor
 
 from models.artifacts import tensor_checksums, write_json
 
+# Whose positions the rows of a hook may be; the first that a recording has is the one it is read by.
+AXES = ("target", "source", "sequence")
+
 
 @dataclass(frozen=True)
 class Mark:

@@ -23,7 +23,7 @@ from workbench.activations.query import chosen_rows
 from workbench.activations.row_runs import RowRuns
 from workbench.activations.row_table import COLUMNS
 from workbench.activations.sequences import SequenceBatch, sequences
-from workbench.activations.shard_files import rows_name, shard_name
+from workbench.activations.shard_files import AXES, rows_name, shard_name
 
 # NumPy has no bfloat16: its bits travel as integers and are named again in torch.
 _ON_DISK = {"float32": np.float32, "float16": np.float16, "bfloat16": np.int16}
@@ -72,9 +72,9 @@ class ActivationStore:
         shards = manifest.config["results"]["shards"]
         if not isinstance(shards, dict):
             raise ArtifactError(f"{path} was recorded in an earlier format: record it again (`workbench harvest`).")
-        self.axis = axis or next(iter(shards))
+        self.axis = axis or self.axes[0]
         if self.axis not in shards:
-            raise ValueError(f"{path} has no rows of the {axis}: it has those of the {' and the '.join(shards)}.")
+            raise ValueError(f"{path} has no rows of the {axis}: it has those of the {' and the '.join(self.axes)}.")
         self.shard_starts = np.cumsum([0, *shards[self.axis]], dtype=np.int64)
         self._maps: dict[tuple[str, int], np.memmap] = {}
 
@@ -113,13 +113,13 @@ class ActivationStore:
 
     @property
     def hooks(self) -> list[str]:
-        """The names of the recorded hooks."""
-        return list(self.manifest.config["results"]["hooks"])
+        """The names of the recorded hooks, in the order they were asked for."""
+        return list(self.manifest.config["hooks"])
 
     @property
     def axes(self) -> list[str]:
         """Whose positions there are rows of."""
-        return list(self.manifest.config["results"]["shards"])
+        return [axis for axis in AXES if axis in self.manifest.config["results"]["shards"]]
 
     def on(self, axis: str) -> "ActivationStore":
         """The same recording by the rows of another axis. Raises `ValueError` where it has none."""
@@ -150,7 +150,11 @@ class ActivationStore:
         Labels that were added later are read by `columns` and `where`.
         """
         # Named one by one: a folder scan would not promise the shards' order.
-        return pa.dataset.dataset([str(self._rows_file(i)) for i in range(self.n_shards)], format="parquet")
+        files = [str(self._rows_file(i)) for i in range(self.n_shards)]
+        try:
+            return pa.dataset.dataset(files, format="parquet")
+        except (OSError, pa.ArrowInvalid) as error:
+            raise ArtifactError(f"{self.path} is damaged: {str(error).splitlines()[0]}") from error
 
     @property
     def n_shards(self) -> int:
