@@ -76,6 +76,11 @@ def test_the_queries_of_the_examples_choose_some_rows_and_not_all():
         assert 0 < chosen(text, labels()).sum() < len(labels())
 
 
+def test_a_very_long_query_is_answered():
+    many = " or ".join(f"pos == {i}" for i in range(0, 300, 2)) + " or pos == -1" * 3000
+    assert chosen(many, labels()).tolist() == (labels()["pos"].to_numpy() % 2 == 0).tolist()
+
+
 class TestMissingValues:
     table = pa.table(
         {

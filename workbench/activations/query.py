@@ -2,7 +2,8 @@
 
 import ast
 import difflib
-from collections.abc import Iterable, Iterator, Sequence
+import operator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,12 +18,12 @@ if TYPE_CHECKING:
     from workbench.activations.store import ActivationStore
 
 _COMPARISONS = {
-    ast.Eq: lambda a, b: a == b,
-    ast.NotEq: lambda a, b: a != b,
-    ast.Lt: lambda a, b: a < b,
-    ast.LtE: lambda a, b: a <= b,
-    ast.Gt: lambda a, b: a > b,
-    ast.GtE: lambda a, b: a >= b,
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
 }
 _ALLOWED = (
     "compare columns with numbers, texts, True, False or each other by ==, !=, <, <=, >, >=, `in (…)` or `== None`, "
@@ -62,18 +63,15 @@ class _Reader:
         """What is true or false of a row."""
         match node:
             case ast.BoolOp(op, values):
-                found = self.truth(values[0])
-                for value in values[1:]:
-                    found = found & self.truth(value) if isinstance(op, ast.And) else found | self.truth(value)
-                return found
+                return _joined(
+                    [self.truth(value) for value in values], operator.and_ if isinstance(op, ast.And) else operator.or_
+                )
             case ast.UnaryOp(ast.Not(), operand):
                 return ~self.truth(operand)
             case ast.Compare(left, ops, comparators):
                 sides = [left, *comparators]
-                found = self.compared(sides[0], ops[0], sides[1])
-                for a, comparison, b in zip(sides[1:], ops[1:], sides[2:], strict=False):
-                    found = found & self.compared(a, comparison, b)
-                return found
+                links = zip(sides[:-1], ops, sides[1:], strict=True)
+                return _joined([self.compared(a, comparison, b) for a, comparison, b in links], operator.and_)
             case ast.Name():
                 return self.column(node)
             case ast.Constant(bool(value)):
@@ -119,6 +117,14 @@ class _Reader:
             raise ValueError
         self.columns.add(node.id)
         return pc.field(node.id)
+
+
+def _joined(parts: list[pc.Expression], join: Callable[[Any, Any], pc.Expression]) -> pc.Expression:
+    """Joined in halves: Arrow walks an expression by recursion and would not survive a chain of thousands."""
+    if len(parts) == 1:
+        return parts[0]
+    middle = len(parts) // 2
+    return join(_joined(parts[:middle], join), _joined(parts[middle:], join))
 
 
 def _refuse(left: Any, right: Any) -> pc.Expression:
