@@ -30,6 +30,7 @@ _ALLOWED = (
     "and join that by and, or, not and brackets, as in \"bracket_depth >= 2 and split == 'train'\"; a column's name "
     "must be letters, digits and underscores"
 )
+MOST_COMPARISONS = 2000  # Arrow does not survive tens of thousands
 _UNKNOWN = pa.scalar(None, pa.bool_())
 
 
@@ -42,14 +43,20 @@ def parse(text: str) -> tuple[pc.Expression, set[str]]:
     Raises:
         ValueError: anything but comparisons joined by and, or, not.
     """
+    shown = text if len(text) < 200 else f"{text[:200]}…"
+    reader = _Reader()
     try:
         tree = ast.parse(text.strip(), mode="eval").body
-        reader = _Reader()
         expression = reader.truth(tree)
     except (SyntaxError, RecursionError, MemoryError, ValueError, OverflowError) as error:
-        raise ValueError(f"the query {text!r} cannot be read: {_ALLOWED}.") from error
+        raise ValueError(f"the query {shown!r} cannot be read: {_ALLOWED}.") from error
+    if reader.comparisons > MOST_COMPARISONS:
+        raise ValueError(
+            f"the query makes {reader.comparisons:,} comparisons, more than {MOST_COMPARISONS:,}: "
+            "ask for many values of one column by `in (…)`."
+        )
     if not reader.columns:
-        raise ValueError(f"the query {text!r} names no column: {_ALLOWED}.")
+        raise ValueError(f"the query {shown!r} names no column: {_ALLOWED}.")
     return expression, reader.columns
 
 
@@ -58,6 +65,7 @@ class _Reader:
 
     def __init__(self) -> None:
         self.columns: set[str] = set()
+        self.comparisons = 0
 
     def truth(self, node: ast.expr) -> pc.Expression:
         """What is true or false of a row."""
@@ -80,6 +88,7 @@ class _Reader:
 
     def compared(self, left: ast.expr, op: ast.cmpop, right: ast.expr) -> pc.Expression:
         """One comparison."""
+        self.comparisons += 1
         if isinstance(op, (ast.In, ast.NotIn)):
             column = self.column(left)
             found = self.is_one_of(column, right)
@@ -120,7 +129,7 @@ class _Reader:
 
 
 def _joined(parts: list[pc.Expression], join: Callable[[Any, Any], pc.Expression]) -> pc.Expression:
-    """Joined in halves: Arrow walks an expression by recursion and would not survive a chain of thousands."""
+    """Joined in halves: Arrow walks an expression by recursion, and a chain would be as deep as it is long."""
     if len(parts) == 1:
         return parts[0]
     middle = len(parts) // 2
