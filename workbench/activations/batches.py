@@ -132,9 +132,10 @@ class Batches:
     @property
     def _most(self) -> int:
         """Rows of the largest stretch. Two are held: one is being given while the next is being read."""
-        bytes_per_row = _INDEX_BYTES + sum(self.store.mapped(h, 0)[:1].nbytes for h in self.hooks)
+        bytes_per_row = _INDEX_BYTES + sum(self.store.mapped(hook, 0)[:1].nbytes for hook in self.hooks)
         share = -(-self.batch_size // self.world)
-        return share * max(1, self.memory // (2 * bytes_per_row * share))
+        epoch = -(-len(self.rows) // self.batch_size)  # more at once would gain nothing
+        return share * min(epoch, max(1, self.memory // (2 * bytes_per_row * share)))
 
     def _plan(self) -> Iterator[list[Int[np.ndarray, " _"]]]:
         """The row numbers of the batches of each stretch."""
