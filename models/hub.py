@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 
 from models.artifacts import ArtifactError
@@ -104,6 +104,7 @@ class HubModel(TextMethods, HookedModel):
 
     Attributes:
         bridge: TransformerLens's `TransformerBridge`.
+        folder: where the model lies.
         hook_shapes: of each hook the shape of one position's value (a pattern's last axis is as long as the sequence).
 
     Raises:
@@ -112,11 +113,12 @@ class HubModel(TextMethods, HookedModel):
 
     weights_elsewhere = True
     bridge: Any
+    folder: HubFolder
     hook_shapes: dict[str, tuple[int, ...]]
 
     def __init__(self, cfg: HubModelConfig) -> None:
         super().__init__()
-        folder = _unchanged(cfg)
+        self.folder = folder = _unchanged(cfg)
         bridge = folder.open_bridge(cfg.dtype)
         self.network = bridge.original_model  # the bridge has put its hook points into it
         self.__dict__["bridge"] = bridge  # another way to the same modules
@@ -144,13 +146,17 @@ class HubModel(TextMethods, HookedModel):
         # A length that no axis of heads has, so that positions are not mistaken for heads.
         heads = {self.cfg.n_heads, getattr(self.bridge.cfg, "n_key_value_heads", None)}
         length = next(n for n in (2, 3, 4, 5) if n not in heads)
+        tokens = torch.full((2, length), self.bos)
+        tokens[1, -1] = self.bos - 1 if self.bos else 1
         found: list[tuple[HookPoint, tuple[int, ...]]] = []
         for point in points.values():
             point.add_hook(lambda value, hook: found.append((hook, tuple(getattr(value, "shape", ())))))
-        with torch.inference_mode(), quiet():
-            self.bridge(torch.full((2, length), self.bos), use_cache=False)
+        with torch.inference_mode(), quiet(), self.folder.refusing("cannot be run by TransformerLens's bridge"):
+            logits = self.bridge(tokens, use_cache=False)
         for point in points.values():
             point.remove_hooks()
+        if not torch.allclose(logits[0, :-1], logits[1, :-1], rtol=1e-3, atol=1e-3):
+            raise ArtifactError(f"{self.folder.path} holds a {self.cfg.hub_class}, which sees the tokens that follow.")
         self.hook_dict, self.hook_shapes = {}, {}
         times = [id(point) for point, _ in found]
         for point, shape in found:
@@ -161,6 +167,12 @@ class HubModel(TextMethods, HookedModel):
                 self.hook_dict[name] = point
                 self.hook_shapes[name] = tuple(n for i, n in enumerate(shape) if i not in (0, axis))
         self.mod_dict = dict(self.named_modules()) | self.hook_dict
+
+    def named_parameters(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Parameter]]:
+        """Every parameter once: of queries, keys and values that the bridge has split, the parts that it runs."""
+        found = dict(super().named_parameters(*args, **kwargs))
+        split = {name for name in found if ".qkv." in name and name.replace(".qkv.", ".q.") in found}
+        return ((name, value) for name, value in found.items() if name not in split)
 
     def forward(
         self,
@@ -229,7 +241,7 @@ class HubModel(TextMethods, HookedModel):
 
     def folded(self) -> HubReadOut:
         """What the direct paths to the logits are read off, the last norm's gain folded into the unembedding."""
-        return HubReadOut(self.bridge, self.cfg.normalization_type, self.hook_shapes, self.tokenizer)
+        return HubReadOut(self.bridge, self.cfg.normalization_type, self.hook_dict, self.tokenizer)
 
 
 class _Stopped(Exception):

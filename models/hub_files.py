@@ -101,7 +101,7 @@ class HubFolder:
         """How many positions the model can see; None where its config does not say."""
         from transformers import AutoConfig
 
-        with quiet(), self._refusing("has a config that cannot be read"):
+        with quiet(), self.refusing("has a config that cannot be read"):
             config = AutoConfig.from_pretrained(self.path, local_files_only=True).get_text_config()
         named = (getattr(config, name, None) for name in ("max_position_embeddings", "n_positions", "max_seq_len"))
         return next((n for n in named if isinstance(n, int) and n > 0), None)
@@ -114,7 +114,7 @@ class HubFolder:
         """
         from transformers import AutoTokenizer
 
-        with quiet(), self._refusing("has no tokenizer that can be read"):
+        with quiet(), self.refusing("has no tokenizer that can be read"):
             wrapped = AutoTokenizer.from_pretrained(self.path, local_files_only=True, trust_remote_code=False)
         if not wrapped.is_fast:
             raise ArtifactError(
@@ -141,7 +141,7 @@ class HubFolder:
         from transformer_lens.model_bridge.sources.transformers import determine_architecture_from_hf_config
         from transformers import AutoModelForCausalLM
 
-        with quiet(), self._refusing("cannot be opened as a language model"):
+        with quiet(), self.refusing("cannot be opened as a language model"):
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 self.path,
                 local_files_only=True,
@@ -155,19 +155,18 @@ class HubFolder:
         if report["missing_keys"] or report["mismatched_keys"]:
             without = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
             raise ArtifactError(f"the weights in {self.path} are not whole: there is no fitting {without[0]}.")
-        with quiet(), self._refusing("cannot be opened by TransformerLens's bridge"):
+        with quiet(), self.refusing("cannot be opened by TransformerLens's bridge"):
             config = copy.deepcopy(model.config)
             architecture = determine_architecture_from_hf_config(config)
             # Without a tokenizer: with one, the bridge would look on the network for another like it.
             bridge = build_bridge_from_module(
                 model.eval(), architecture, hf_config=config, dtype=dtype, model_name=str(self.path)
             )
-        if model.config.is_encoder_decoder or not bridge.adapter.supports_causal_loss:
-            raise ArtifactError(f"{self.path} holds a {type(model).__name__}, which does not predict the next token.")
         return bridge.eval()
 
     @contextmanager
-    def _refusing(self, what: str) -> Iterator[None]:
+    def refusing(self, what: str) -> Iterator[None]:
+        """Turns what a library raises in the block into one sentence about this folder, an `ArtifactError`."""
         try:
             yield
         except ArtifactError:

@@ -13,16 +13,18 @@ from models.hub_files import quiet
 TEXT = 'The cat sat in the house (and the dog ran).\nShe said: "no, 12 cats".\n'
 WORDS = sorted(set(re.findall(r"[a-z]+", TEXT)))
 N_CTX, D_VOCAB = 24, 304
+WIDTHS = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": N_CTX,
+}
 SHAPES = {
-    "gpt2": {"n_positions": N_CTX, "n_embd": 32, "n_layer": 2, "n_head": 4},
-    "llama": {
-        "hidden_size": 32,
-        "intermediate_size": 48,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "max_position_embeddings": N_CTX,
-    },
+    "GPT2LMHeadModel": {"n_positions": N_CTX, "n_embd": 32, "n_layer": 2, "n_head": 4},
+    "LlamaForCausalLM": WIDTHS | {"num_key_value_heads": 2},
+    "Gemma2ForCausalLM": WIDTHS | {"num_key_value_heads": 2, "head_dim": 8, "query_pre_attn_scalar": 8},
+    "BertLMHeadModel": WIDTHS,
 }
 
 
@@ -50,22 +52,21 @@ def bpe(end: str = "<|endoftext|>") -> Tokenizer:
 
 
 def save_hub_model(folder: Path, kind: str, **overrides: Any) -> Path:
-    """A `gpt2` (an EOS, no BOS) or a `llama` (a BOS; grouped queries, rotary positions, RMSNorm, gated MLP)."""
-    from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    """A model of one of `SHAPES`, whose tokenizer has an EOS if it is GPT-2, and a BOS otherwise."""
+    import transformers
 
-    model_type, config_type = {"gpt2": (GPT2LMHeadModel, GPT2Config), "llama": (LlamaForCausalLM, LlamaConfig)}[kind]
     tokenizer = bpe()
     end = tokenizer.token_to_id("<|endoftext|>")
-    shape = {"vocab_size": D_VOCAB, "bos_token_id": end, "eos_token_id": end} | SHAPES[kind] | overrides
-    with quiet():
-        model = model_type(config_type(**shape))
+    shape = {"vocab_size": D_VOCAB, "bos_token_id": end, "eos_token_id": end, "pad_token_id": end}
+    config_type = getattr(transformers, re.sub("LMHeadModel|ForCausalLM", "Config", kind))
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad(), quiet():
+        model = getattr(transformers, kind)(config_type(**(shape | SHAPES[kind] | overrides)))
         for name, parameter in model.named_parameters():
             noise = torch.randn(parameter.shape, generator=generator) * 0.2
             is_gain = parameter.ndim == 1 and name.endswith("weight")
             parameter.copy_(noise + 1 if is_gain else noise)
         model.save_pretrained(folder)
-        special = {"eos_token": "<|endoftext|>"} if kind == "gpt2" else {"bos_token": "<|endoftext|>"}
-        PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(folder)
+        special = {"eos_token" if kind == "GPT2LMHeadModel" else "bos_token": "<|endoftext|>"}
+        transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(folder)
     return folder

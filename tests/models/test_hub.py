@@ -16,12 +16,11 @@ from models.artifacts import ArtifactError
 from models.corpus.build import build_corpus
 from models.hub import HubModel, HubModelConfig
 from models.hub_files import HubFolder, quiet
-from models.hub_readout import gain
 from workbench.activations import harvest
 from workbench.features.logits import direct_logit_effects
 from workbench.features.text_reading import read_text
 
-KINDS = ["gpt2", "llama"]
+GPT2, LLAMA, GEMMA = KINDS = ["GPT2LMHeadModel", "LlamaForCausalLM", "Gemma2ForCausalLM"]
 
 
 @pytest.fixture(autouse=True)
@@ -96,7 +95,7 @@ def test_every_value_is_that_of_the_original(subject, original):
     for i, (mlp, last, heads) in enumerate(parts_of(original)):
         for name, layer in ((f"blocks.{i}.mlp.hook_post", last), (f"blocks.{i}.attn.hook_z", heads)):
             handles.append(layer.register_forward_pre_hook(lambda _, given, name=name: seen.update({name: given[0]})))
-        handles.append(mlp.register_forward_hook(lambda *a, i=i: seen.update({f"blocks.{i}.hook_mlp_out": a[2]})))
+        handles.append(mlp.register_forward_hook(lambda *a, i=i: seen.update({f"blocks.{i}.mlp.out.hook_out": a[2]})))
     expected = original(tokens, output_hidden_states=True, output_attentions=True)
     for handle in handles:
         handle.remove()
@@ -112,6 +111,7 @@ def test_every_value_is_that_of_the_original(subject, original):
     for name, value in seen.items():
         near(cache[name].flatten(2), value)
     assert cache["blocks.0.attn.hook_z"].shape == (3, 10, 4, 8)
+    assert sum(p.numel() for p in subject.parameters()) == original.num_parameters()
 
 
 @torch.no_grad()
@@ -232,17 +232,29 @@ def test_direct_logit_effects_are_what_the_frozen_read_out_says(subject, origina
     n = subject.tokenizer.get_vocab_size()
     assert effects.shape == (3, n)
     assert n < D_VOCAB
-    body, parts = original.get_decoder(), parts_of(original)
-    is_gpt2 = hasattr(body, "h")
-    maps = [[m.weight if is_gpt2 else m.weight.T for m in part[1:]] for part in parts]
-    written = vectors @ maps[0][0]
+    body = original.get_decoder()
+    is_gpt2, posts = hasattr(body, "h"), [None, None]
+    if hasattr(body, "layers") and hasattr(body.layers[0], "post_feedforward_layernorm"):
+        posts = [body.layers[0].post_feedforward_layernorm, body.layers[1].post_attention_layernorm]
+    _, last, _ = parts_of(original)[0]
+    written = last(vectors) - last(0 * vectors)
+    written = written if posts[0] is None else written * gain_of(posts[0])
     written = written - written.mean(-1, keepdim=True) if is_gpt2 else written
-    logits = (written * (body.ln_f if is_gpt2 else body.norm).weight) @ original.lm_head.weight[:n].T
-    near(effects, logits - logits.mean(-1, keepdim=True))
+    logits = original.lm_head(written * gain_of(body.ln_f if is_gpt2 else body.norm))[:, :n]
+    torch.testing.assert_close(effects, logits - logits.mean(-1, keepdim=True), rtol=1e-4, atol=1e-4)
     heads = torch.randn(2, 32, generator=torch.Generator().manual_seed(2))
+    _, _, o = parts_of(original)[1]
+    written = o(heads) - o(0 * heads)
+    written = written if posts[1] is None else written * gain_of(posts[1])
     effects = direct_logit_effects(subject, "blocks.1.attn.hook_z", heads)
-    near(effects, direct_logit_effects(subject, "blocks.1.hook_resid_post", heads @ maps[1][1]))
-    assert gain(subject.bridge, subject.bridge.ln_final).std() > 0.1
+    expected = direct_logit_effects(subject, "blocks.1.hook_resid_post", written)
+    torch.testing.assert_close(effects, expected, rtol=1e-4, atol=1e-4)
+
+
+def gain_of(norm):
+    """How much a norm stretches each axis of a vector that is as long as it makes all."""
+    unit = torch.tensor([1.0, -1.0]).repeat(16)
+    return (norm(unit) - norm(-unit)) / 2 * unit
 
 
 def test_text_starts_with_the_tokenizers_own_bos(subject):
@@ -310,13 +322,14 @@ UNFIT = {
         lambda f: reconfigured(f, model_type="mine", architectures=["Mine"], auto_map={"AutoConfig": "mine.Mine"}),
         "cannot be|that can",
     ),
-    "too small a vocabulary": (lambda f: save_hub_model(f, "gpt2", vocab_size=280), "they do not belong together"),
+    "each token sees all": (lambda f: save_hub_model(f, "BertLMHeadModel"), "holds a BertLMHeadModel, which sees"),
+    "too small a vocabulary": (lambda f: save_hub_model(f, GPT2, vocab_size=280), "they do not belong together"),
 }
 
 
 @pytest.mark.parametrize("case", UNFIT)
 def test_what_is_no_whole_model_is_refused_in_a_sentence(case, folders, tmp_path):
-    folder = shutil.copytree(folders["gpt2"], tmp_path / "model")
+    folder = shutil.copytree(folders[GPT2], tmp_path / "model")
     spoil, sentence = UNFIT[case]
     spoil(folder)
     with pytest.raises(ArtifactError, match=sentence) as refused:
@@ -338,7 +351,7 @@ def test_a_model_in_the_cache_is_found_by_its_name_and_its_commit(folders, tmp_p
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     home, commit = tmp_path / "models--some--thing", "a" * 40
-    shutil.copytree(folders["llama"], home / "snapshots" / commit)
+    shutil.copytree(folders[LLAMA], home / "snapshots" / commit)
     (home / "refs").mkdir()
     (home / "refs/main").write_text(commit)
     cfg = HubModelConfig.of("hf:some/thing")
@@ -352,26 +365,26 @@ def test_a_model_in_the_cache_is_found_by_its_name_and_its_commit(folders, tmp_p
 
 
 def test_shards_are_one_model(originals, folders, tmp_path):
-    folder = shutil.copytree(folders["llama"], tmp_path / "model")
+    folder = shutil.copytree(folders[LLAMA], tmp_path / "model")
     (folder / "model.safetensors").unlink()
     with quiet():
-        originals["llama"].save_pretrained(folder, max_shard_size="60KB")
+        originals[LLAMA].save_pretrained(folder, max_shard_size="60KB")
     assert len(HubFolder.find(str(folder)).weight_files()) > 1
     subject = HubModel(HubModelConfig.of(str(folder)))
-    near(subject(tokens_of(subject)), originals["llama"](tokens_of(subject)).logits)
+    near(subject(tokens_of(subject)), originals[LLAMA](tokens_of(subject)).logits)
     HubFolder.find(str(folder)).weight_files()[-1].unlink()
     with pytest.raises(ArtifactError, match="which its index names, is missing"):
         HubModelConfig.of(str(folder))
 
 
 def test_the_context_is_at_most_what_the_model_sees(folders):
-    assert HubModelConfig.of(str(folders["gpt2"])).n_ctx == N_CTX
+    assert HubModelConfig.of(str(folders[GPT2])).n_ctx == N_CTX
     with pytest.raises(ValueError, match=f"n_ctx is 25: it must be at least 2, and this model can see {N_CTX}"):
-        HubModelConfig.of(str(folders["gpt2"]), n_ctx=25)
+        HubModelConfig.of(str(folders[GPT2]), n_ctx=25)
 
 
 def test_a_corpus_in_the_models_own_tokens_has_the_labels_of_its_characters(subjects, tmp_path):
-    subject, texts = subjects["gpt2"], write_texts(tmp_path / "texts")
+    subject, texts = subjects[GPT2], write_texts(tmp_path / "texts")
     dataset, report = build_corpus(texts, n_ctx=16, tokenizer=subject.tokenizer, bos=subject.bos)
     assert dataset.bos == subject.bos
     assert (dataset.tokens[:, 0] == subject.bos).all()
@@ -395,7 +408,7 @@ def test_opening_is_silent_and_leaves_the_callers_settings(folders):
         "import sys, models.saving, workbench.activations, workbench.cli.harvest\n"
         "assert not {'models.hub', 'transformers.models.gpt2.modeling_gpt2'} & set(sys.modules)\n"
         "from models.hub import HubModel, HubModelConfig\n"
-        f"model = HubModel(HubModelConfig.of({str(folders['gpt2'])!r})); model('The cat')\n"
+        f"model = HubModel(HubModelConfig.of({str(folders[GPT2])!r})); model('The cat')\n"
         "import logging; from transformers.utils import logging as hub\n"
         "assert hub.is_progress_bar_enabled() and logging.root.manager.disable == 0\n"
     )

@@ -20,7 +20,7 @@ HOOKS = ["blocks.0.mlp.hook_post", "blocks.1.hook_resid_post"]
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     place = tmp_path_factory.mktemp("hub_runs")
-    save_hub_model(place / "llama", "llama")
+    save_hub_model(place / "llama", "LlamaForCausalLM")
     write_texts(place / "texts")
     return place
 
