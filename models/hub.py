@@ -126,7 +126,8 @@ class HubModel(TextMethods, HookedModel):
         self.bos = cfg.bos
         named = ("n_layers", "n_heads", "d_model", "d_head", "d_mlp", "normalization_type")
         facts: dict[str, Any] = {name: getattr(bridge.cfg, name, None) for name in named}
-        d_vocab = self.network.get_output_embeddings().weight.shape[0]
+        with folder.refusing("has no unembedding that transformers knows"):
+            d_vocab = self.network.get_output_embeddings().weight.shape[0]
         self.cfg = dataclasses.replace(cfg, **facts, d_vocab=d_vocab, hub_class=type(self.network).__name__)
         if max(self.bos + 1, self.tokenizer.get_vocab_size()) > d_vocab:
             raise ArtifactError(
