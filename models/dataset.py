@@ -130,7 +130,7 @@ class Dataset:
         digest = hashlib.sha256()
         for name, value in self.batch(slice(None)).items():
             digest.update(name.encode())
-            digest.update(value.contiguous().numpy())
+            digest.update(value.contiguous().numpy().data)
         return f"unsaved-{digest.hexdigest()}"
 
     def batch(self, sequences: Int[Tensor, " chosen"] | slice) -> dict[str, Tensor]:

@@ -19,7 +19,7 @@ class Damage:
     what: str
 
     def __str__(self) -> str:
-        return f"{self.file}{f', {self.tensor}' if self.tensor else ''}: {self.what}"
+        return f"{self.file}{f', {self.tensor},' if self.tensor else ''} {self.what}"
 
 
 def verify_artifact(folder: str | Path) -> list[Damage]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -124,7 +124,7 @@ class Batches:
         batches = [np.sort(rows[i : i + self.batch_size]) for i in range(0, len(rows), self.batch_size)]
         return [b[len(b) * self.rank // self.world : len(b) * (self.rank + 1) // self.world] for b in batches]
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Any]:  # of `Batch`; which of them, `together` says
         for stretch in stretches(self.store, self.hooks, self._plan(), self._most):
             for i in range(len(stretch)):
                 yield self._batch(stretch, i)

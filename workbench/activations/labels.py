@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from workbench.activations.store import ActivationStore
 
 KIND = "labels"
-Columns = pa.Table | Mapping[str, Any]
+Columns: TypeAlias = "pa.Table | Mapping[str, Any]"
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def write_labels(
     known = set(store.column_names) - {
         column for added in store.added if added.path == folder for column in added.names
     }
-    whole = None if callable(labels) else _checked(labels, len(store), known)
+    table = None if callable(labels) else _checked(labels, len(store), known)
     inputs = {f"activations/{home.name}" if in_run else str(home): store.id}
     with publishing(folder, KIND, inputs=inputs, config={"axis": store.axis, "name": name}) as draft:
         columns: list[str] = []
@@ -87,7 +87,8 @@ def write_labels(
                 (rows,) = store.shard_columns(*store.column_names, shards=[shard])
                 part = _checked(labels(rows), last - first, known)
             else:
-                part = whole.slice(first, last - first)
+                assert table is not None
+                part = table.slice(first, last - first)
             columns = part.column_names
             pq.write_table(part, AddedLabels(draft.path, store.manifest).file(shard), compression="zstd")
         draft.results = {"columns": columns}

@@ -146,7 +146,7 @@ class StreamedBatches:
         """The same batches without the first `n_batches`."""
         return replace(self, start=self.start + n_batches)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Any]:  # of `Batch`; which of them, `together` says
         epoch, skipped = divmod(self.start * self.batch_size, self.n_rows)
         rest: list[tuple[Tensor, ...]] = []
         while self.epochs is None or epoch < self.epochs:

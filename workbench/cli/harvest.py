@@ -41,6 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"rows to record (default: {DEFAULT_TOKENS:,})",
     )
+    parser.add_argument(
+        "--positions",
+        default="real",
+        help="real (all but BOS and padding), last (of each sequence) or bos (all but padding); default: real",
+    )
     parser.add_argument("--dtype", default="float16", help="float16, bfloat16 or float32 (default: float16)")
     parser.add_argument("--seed", type=int, default=0, help="which sequences are recorded")
     parser.add_argument("--replace", action="store_true", help="record anew over one made with other settings")
@@ -57,6 +62,7 @@ def run(args: argparse.Namespace) -> None:
         args.name,
         n_tokens=args.tokens,
         dtype=args.dtype,
+        positions=args.positions,
         seed=args.seed,
         replace=args.replace,
     )
@@ -97,6 +103,7 @@ def make_recording(
     *,
     n_tokens: int = DEFAULT_TOKENS,
     dtype: str = "float16",
+    positions: str = "real",
     seed: int = 0,
     replace: bool = False,
 ) -> Artifact:
@@ -106,11 +113,12 @@ def make_recording(
     name = name or default_name(hooks)
     inputs = run.inputs(run.current("dataset"), run.current("model"))
     sample: dict[str, Any] = {"n_tokens": n_tokens, "test_share": TEST_SHARE, "seed": seed}
-    wanted = {"hooks": hooks, "dtype": dtype, "sample": sample}
+    wanted = {"hooks": hooks, "dtype": dtype, "positions": positions, "sample": sample}
     if standing(run, "activations", name, inputs, wanted, replace=replace) is None:
         dataset = run.dataset().sample(n_tokens, test_share=TEST_SHARE, seed=seed)
         path = run.path_of("activations", name)
-        harvest(run.model(), dataset, hooks, path, dtype=dtype, inputs=inputs, config={"sample": sample})
+        config = {"sample": sample}
+        harvest(run.model(), dataset, hooks, path, dtype=dtype, positions=positions, inputs=inputs, config=config)
         run = run.refresh()
     return run.find("activations", name)
 
