@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from workbench.activations.store import ActivationStore
 
 KIND = "labels"
-Columns: TypeAlias = "pa.Table | Mapping[str, Any]"
+Columns = pa.Table | Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def write_labels(
 
 
 def _checked(labels: Columns, n_rows: int, known: set[str]) -> pa.Table:
-    table = labels if isinstance(labels, pa.Table) else pa.table({k: pa.array(v) for k, v in labels.items()})
+    table = pa.table({k: pa.array(v) for k, v in labels.items()}) if isinstance(labels, Mapping) else labels
     if not table.num_columns:
         raise ValueError("there is no column among the labels: give at least one.")
     if table.num_rows != n_rows:
