@@ -66,9 +66,9 @@ def test_a_dictionary_learns_from_one_store_in_several_processes(tmp_path, alone
         folder.mkdir()
         (folder / "activations").symlink_to(alone / "activations")
         run(n, "reliability.jobs", "dictionary", folder)
-        log = [json.loads(line) for line in (folder / "sae" / "metrics.jsonl").read_text().splitlines()]
+        log = [json.loads(line) for line in (folder / "saes" / "s" / "metrics.jsonl").read_text().splitlines()]
         losses[n] = [record["mse"] for record in log]
-        trained[n] = load_sae(folder / "sae")
+        trained[n] = load_sae(folder / "saes" / "s")
     assert losses[2] == pytest.approx(losses[1], rel=1e-3)
     assert losses[1][-1] < 0.5 * losses[1][0]
     x = ActivationStore.open(alone / "activations" / "a")[jobs.HOOKS[0]][:500]

@@ -95,7 +95,7 @@ def write_labels(
     return folder
 
 
-def _checked(labels: Columns, n_rows: int, known: set[str]) -> pa.Table:
+def _checked(labels: Any, n_rows: int, known: set[str]) -> pa.Table:
     table = pa.table({k: pa.array(v) for k, v in labels.items()}) if isinstance(labels, Mapping) else labels
     if not table.num_columns:
         raise ValueError("there is no column among the labels: give at least one.")
