@@ -43,6 +43,21 @@ def leave() -> None:
         dist.destroy_process_group()
 
 
+def device(wanted: str = "auto") -> torch.device:
+    """Where this process computes: on the GPU of its number on this machine where there are any, for `auto`.
+
+    Raises:
+        ValueError: there is no such device here.
+    """
+    if wanted == "auto":
+        wanted = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=wanted)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"there is no device {wanted!r} here: leave it out, or name cpu or cuda.") from error
+    return torch.device(wanted)
+
+
 def rank() -> int:
     """This process's number, from 0."""
     return dist.get_rank() if _several() else 0

@@ -47,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="real (all but BOS and padding), last (of each sequence) or bos (all but padding); default: real",
     )
     parser.add_argument("--dtype", default="float16", help="float16, bfloat16 or float32 (default: float16)")
+    parser.add_argument("--device", default="auto", help="cpu, cuda or cuda:N (default: a GPU where there is one)")
     parser.add_argument("--seed", type=int, default=0, help="which sequences are recorded")
     parser.add_argument("--replace", action="store_true", help="record anew over one made with other settings")
 
@@ -63,6 +64,7 @@ def run(args: argparse.Namespace) -> None:
         n_tokens=args.tokens,
         dtype=args.dtype,
         positions=args.positions,
+        device=args.device,
         seed=args.seed,
         replace=args.replace,
     )
@@ -104,10 +106,12 @@ def make_recording(
     n_tokens: int = DEFAULT_TOKENS,
     dtype: str = "float16",
     positions: str = "real",
+    device: str = "auto",
     seed: int = 0,
     replace: bool = False,
 ) -> Artifact:
     """The recording of some hooks: the one that is there, or one made now."""
+    from models import ranks
     from workbench.activations import harvest
 
     name = name or default_name(hooks)
@@ -118,7 +122,8 @@ def make_recording(
         dataset = run.dataset().sample(n_tokens, test_share=TEST_SHARE, seed=seed)
         path = run.path_of("activations", name)
         config = {"sample": sample}
-        harvest(run.model(), dataset, hooks, path, dtype=dtype, positions=positions, inputs=inputs, config=config)
+        model = run.model().to(ranks.device(device))
+        harvest(model, dataset, hooks, path, dtype=dtype, positions=positions, inputs=inputs, config=config)
         run = run.refresh()
     return run.find("activations", name)
 
