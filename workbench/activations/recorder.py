@@ -108,9 +108,9 @@ class Recorder:
             places = chosen[axis]
             target = buffers[hook.name][filled[axis] : filled[axis] + len(places)]
             target.copy_(flat.index_select(0, places.to(flat.device)))
-            finite = torch.isfinite(target)
-            if not finite.all():
-                self._refuse(hook.name, axis, sequences, int(places[(~finite).any(1).nonzero()[0, 0]]))
+            if not _all_finite(target):
+                bad = (~torch.isfinite(target)).any(1).nonzero()[0, 0]
+                self._refuse(hook.name, axis, sequences, int(places[bad]))
 
         given = {name: value.to(self._device) for name, value in self.dataset.batch(sequences).items()}
         given = {"input": given["input"]} | accepted(self.model, given)
@@ -153,6 +153,11 @@ class Recorder:
         raise FloatingPointError(
             f"{hook} is NaN, infinite or too large for {self.dtype} in document {doc} at position {pos}."
         )
+
+
+def _all_finite(values: Tensor) -> bool:
+    """Whether no value is NaN or infinite; the smallest and largest of all say it, an order of magnitude faster."""
+    return not values.numel() or bool(torch.isfinite(torch.stack(torch.aminmax(values))).all())
 
 
 def axis_of(model: Any, hook: str) -> str:
