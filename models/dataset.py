@@ -171,6 +171,8 @@ class Dataset:
     def select(self, sequences: Int[Tensor, " chosen"] | np.ndarray) -> "Dataset":
         """The dataset of some of the sequences, in reading order."""
         chosen = torch.as_tensor(sequences).sort().values
+        if torch.equal(chosen, torch.arange(len(self))):
+            return self  # a dataset that lies on disk need not be copied into memory
         optional = {name: getattr(self, name) for name in _OPTIONAL}
         return replace(
             self,
