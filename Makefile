@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-warn-script-location
 RUN    ?= runs/demo
 
-.PHONY: demo explore test test-browser lint bench reproduce clean
+.PHONY: demo explore test test-browser lint bench torture reproduce clean
 
 demo: $(VENV)/.base
 	$(BIN)/workbench demo --run $(RUN)
@@ -30,6 +30,9 @@ lint: $(VENV)/.dev
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks
+
+torture: $(VENV)/.dev
+	$(BIN)/python -m pytest tests/reliability --kills 500
 
 reproduce: $(VENV)/.dev
 	$(BIN)/workbench reproduce all --quick

@@ -11,7 +11,6 @@ import json
 import os
 import platform
 import shutil
-import struct
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,6 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
+
+from models.errors import ArtifactError
+from models.tensor_files import checksums
 
 MANIFEST = "manifest.json"
 WORK = ".work"
@@ -28,10 +30,6 @@ FORMAT_VERSION = 1
 
 # Logs hold times and speeds: they would give equal artifacts different ids.
 NOT_PART_OF_THE_ID = {MANIFEST, "intent.json", "metrics.jsonl", "metrics.json", "training.json"}
-
-
-class ArtifactError(ValueError):
-    """An artifact is missing, foreign, damaged, or being written by somebody else."""
 
 
 @dataclass(frozen=True)
@@ -192,25 +190,12 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def tensor_checksums(path: Path) -> dict[str, str]:
-    """SHA-256 of each tensor of a safetensors file, read from its header on, without loading it."""
+    """SHA-256 of each tensor of a safetensors file. Raises `ArtifactError` for one that is not whole."""
     sums = {}
-    with path.open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        header = json.loads(file.read(length))
-        for name, entry in header.items():
-            if name == "__metadata__":
-                continue
-            begin, end = entry["data_offsets"]
-            file.seek(8 + length + begin)
-            digest = hashlib.sha256(canonical([entry["dtype"], entry["shape"]]).encode())
-            left = end - begin
-            while left:
-                block = file.read(min(left, 1 << 20))
-                if not block:
-                    raise ArtifactError(f"{path} is cut short: tensor {name} is not whole.")
-                digest.update(block)
-                left -= len(block)
-            sums[name] = digest.hexdigest()
+    for name, value in checksums(path):
+        if value is None:
+            raise ArtifactError(f"{path} is cut short: tensor {name} is not whole.")
+        sums[name] = value
     return sums
 
 

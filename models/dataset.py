@@ -1,5 +1,6 @@
 """`Dataset`: what a corpus or a task gives, and what a subject is trained on and recorded over."""
 
+import hashlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -124,6 +125,14 @@ class Dataset:
             raise ValueError("there are no sequences, and so no token ids to know.")
         return int(self.tokens.max()) + 1
 
+    def fingerprint(self) -> str:
+        """What an artifact names as its data where they were never saved: a digest of what a subject reads."""
+        digest = hashlib.sha256()
+        for name, value in self.batch(slice(None)).items():
+            digest.update(name.encode())
+            digest.update(value.contiguous().numpy().data)
+        return f"unsaved-{digest.hexdigest()}"
+
     def batch(self, sequences: Int[Tensor, " chosen"] | slice) -> dict[str, Tensor]:
         """What a subject is called with: `input`, `mask`, and what there is of `targets`, `source`, `source_mask`."""
         parts = {"input": self.tokens, "mask": self.mask} | {name: getattr(self, name) for name in _OPTIONAL}
@@ -162,6 +171,8 @@ class Dataset:
     def select(self, sequences: Int[Tensor, " chosen"] | np.ndarray) -> "Dataset":
         """The dataset of some of the sequences, in reading order."""
         chosen = torch.as_tensor(sequences).sort().values
+        if torch.equal(chosen, torch.arange(len(self))):
+            return self  # a dataset that lies on disk need not be copied into memory
         optional = {name: getattr(self, name) for name in _OPTIONAL}
         return replace(
             self,

@@ -36,11 +36,15 @@ class HookedModel(HookedRootModule):
         cfg: what the subject is; it has `to_dict()`, `d_vocab` and `n_ctx`.
         tokenizer: what makes its tokens of text, where there is one.
         artifact_id: the id of the artifact it was saved as or loaded from.
+        bos: the id of the token that its sequences start with.
+        weights_elsewhere: whether its config alone is saved, which refers to weights that somebody else keeps.
     """
 
     cfg: Any
     tokenizer: Tokenizer | None = None
     artifact_id: str | None = None
+    bos: int = 0
+    weights_elsewhere: bool = False
 
     def init_weights(self, seed: int) -> None:
         """Draw all weights anew; a seed gives the same ones on every device."""

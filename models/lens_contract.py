@@ -15,10 +15,11 @@ BOS = 0
 
 
 class TextMethods:
-    """Text to tokens and back, by the `tokenizers.Tokenizer` in `self.tokenizer`. Id 0 is BOS, and padding."""
+    """Text to tokens and back, by the `tokenizers.Tokenizer` in `self.tokenizer`. BOS is also the padding."""
 
     tokenizer: Tokenizer | None
     cfg: Any
+    bos: int
 
     def _require_tokenizer(self) -> Tokenizer:
         if self.tokenizer is None:
@@ -41,14 +42,14 @@ class TextMethods:
         if prepend_bos is None:
             prepend_bos = self.cfg.default_prepend_bos
         encoded = self._require_tokenizer().encode_batch(texts, add_special_tokens=False)
-        rows = [torch.tensor([BOS] * prepend_bos + item.ids, dtype=torch.int64) for item in encoded]
-        tokens = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=BOS)
+        rows = [torch.tensor([self.bos] * prepend_bos + item.ids, dtype=torch.int64) for item in encoded]
+        tokens = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=self.bos)
         lengths = torch.tensor([len(row) for row in rows])
         mask = torch.arange(tokens.shape[1]) < lengths[:, None]
         return tokens.to(self.cfg.device), mask.to(self.cfg.device)
 
     def to_tokens(self, input: str | list[str], prepend_bos: bool | None = None) -> Int[Tensor, "batch pos"]:
-        """Token ids of one text or several; shorter ones are padded at the end with id 0."""
+        """Token ids of one text or several; shorter ones are padded at the end with BOS."""
         return self.encode_texts([input] if isinstance(input, str) else list(input), prepend_bos)[0]
 
     def to_string(self, tokens: Any) -> str | list[str]:

@@ -14,6 +14,7 @@ def progress(
     total: float | None = None,
     unit: str = "it",
     initial: int = 0,
+    shown: bool = True,
 ) -> tqdm:
     """A `tqdm` bar on standard error that appears only once the work has lasted a second.
 
@@ -29,6 +30,7 @@ def progress(
         initial=initial,
         delay=1.0,
         leave=False,
+        disable=not shown,
         file=sys.stderr,
         dynamic_ncols=moving,
         mininterval=0.2 if moving else 10.0,

@@ -21,6 +21,7 @@ ARCHITECTURES: dict[str, tuple[str, str]] = {
     "encoder_decoder": ("models.encoder_decoder", "EncoderDecoderTransformer"),
     "mlp": ("models.mlp", "MLP"),
     "superposition": ("models.toy", "SuperpositionModel"),
+    "hub": ("models.hub", "HubModel"),
 }
 
 
@@ -47,10 +48,8 @@ def load_model(run: str | Path, step: int | None = None) -> HookedModel:
         raise ArtifactError(f"{path} holds {manifest.kind}, not a model.")
     weights = path / "weights.safetensors" if step is None else _checkpoint(path, step)
     model = build_model(json.loads((path / "config.json").read_text("utf8")))
-    try:
-        model.load_state_dict(load_file(weights))
-    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-        raise ArtifactError(f"{weights} does not hold this model's weights: {str(error).splitlines()[0]}") from error
+    if not model.weights_elsewhere:
+        _load_weights(model, weights)
     tokenizer = Path(run) / "data" / "tokenizer.json"
     if tokenizer.exists():
         model.tokenizer = Tokenizer.from_file(str(tokenizer))
@@ -58,10 +57,18 @@ def load_model(run: str | Path, step: int | None = None) -> HookedModel:
     return model.eval()
 
 
+def _load_weights(model: HookedModel, weights: Path) -> None:
+    try:
+        model.load_state_dict(load_file(weights))
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+        raise ArtifactError(f"{weights} does not hold this model's weights: {str(error).splitlines()[0]}") from error
+
+
 def write_model(model: HookedModel, folder: Path) -> None:
-    """Write `config.json` and `weights.safetensors` into a folder."""
+    """Write `config.json` and, unless the weights are kept elsewhere, `weights.safetensors` into a folder."""
     write_json(folder / "config.json", model_config(model))
-    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / "weights.safetensors")
+    if not model.weights_elsewhere:
+        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / "weights.safetensors")
 
 
 def model_config(model: HookedModel) -> dict[str, Any]:

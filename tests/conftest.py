@@ -4,6 +4,11 @@ import pytest
 import torch
 
 
+def pytest_addoption(parser):
+    """How often the reliability tests kill a job."""
+    parser.addoption("--kills", type=int, default=50, help="random kills of the reliability tests (default: 50)")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
     """The subjects of the tests are tiny: a second thread only makes them wait for each other."""

@@ -11,11 +11,18 @@ from models.artifacts import MANIFEST, RUN_MARK, WORK, ArtifactError, Manifest, 
 
 # Where each kind of artifact stands in a run: alone in its folder, or one folder for each name.
 SINGLE = {"dataset": "data", "model": "model"}
-NAMED = {"activations": "activations", "sae": "saes", "features": "features", "analysis": "analyses"}
+NAMED = {
+    "activations": "activations",
+    "labels": "labels",
+    "sae": "saes",
+    "features": "features",
+    "analysis": "analyses",
+}
 VERB = {
     "dataset": "train",
     "model": "train",
     "activations": "harvest",
+    "labels": "harvest",
     "sae": "sae",
     "features": "index",
     "analysis": "reproduce",

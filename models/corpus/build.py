@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from tokenizers import Tokenizer
 
 from models.corpus.characters import Characters
 from models.corpus.documents import Documents
@@ -16,7 +17,15 @@ from models.corpus.near_duplicates import near_duplicate_groups, split_by_group
 from models.corpus.packing import label_table, pack_tokens
 from models.corpus.python_source import read_standard_library
 from models.corpus.text_files import read_text
-from models.corpus.tokenizer import MIN_VOCAB, encode, token_bytes, token_spans, train_tokenizer
+from models.corpus.tokenizer import (
+    BOS_ID,
+    MIN_VOCAB,
+    encode,
+    encode_with_edges,
+    token_bytes,
+    token_spans,
+    train_tokenizer,
+)
 from models.dataset import Dataset
 
 MIN_SEQUENCES = 10
@@ -59,7 +68,14 @@ class CorpusReport:
 
 
 def build_corpus(
-    source: Path | None = None, *, n_ctx: int = 128, vocab_size: int = 2048, test: float = 0.1, seed: int = 0
+    source: Path | None = None,
+    *,
+    n_ctx: int = 128,
+    vocab_size: int = 2048,
+    tokenizer: Tokenizer | None = None,
+    bos: int = BOS_ID,
+    test: float = 0.1,
+    seed: int = 0,
 ) -> tuple[Dataset, CorpusReport]:
     """A corpus as a dataset with labels, and a report of it. The same source and arguments give the same dataset.
 
@@ -68,6 +84,8 @@ def build_corpus(
             where there is none.
         n_ctx: positions in a sequence, BOS included.
         vocab_size: ids of the tokenizer that is trained on the training documents, BOS included.
+        tokenizer: a tokenizer that somebody else trained, which takes its place.
+        bos: that tokenizer's token for the start of a sequence.
         test: the share of the text that is held out, by groups of near-duplicate documents.
         seed: draws the documents that are held out.
 
@@ -88,23 +106,28 @@ def build_corpus(
         texts = [document.text for document in found.documents]
         groups = near_duplicate_groups(texts)
         split = split_by_group(groups, np.array([len(text) for text in texts]), test=test, seed=seed)
-    with report.timed("tokenizer"):
-        tokenizer = train_tokenizer((t for t, where in zip(texts, split, strict=True) if where == "train"), vocab_size)
-    with report.timed("encode"):
-        ids = encode(tokenizer, texts)
-        sizes = np.array([len(piece) for piece in token_bytes(tokenizer)])
-        spans = [token_spans(Characters(text), tokens, sizes) for text, tokens in zip(texts, ids, strict=True)]
-        edges = [np.stack([span.starts, span.ends]).astype(np.int32) for span in spans]
+    if tokenizer is None:
+        with report.timed("tokenizer"):
+            training = (text for text, where in zip(texts, split, strict=True) if where == "train")
+            tokenizer = train_tokenizer(training, vocab_size)
+        with report.timed("encode"):
+            ids = encode(tokenizer, texts)
+            sizes = np.array([len(piece) for piece in token_bytes(tokenizer)])
+            spans = [token_spans(Characters(text), tokens, sizes) for text, tokens in zip(texts, ids, strict=True)]
+            edges = [np.stack([span.starts, span.ends]).astype(np.int32) for span in spans]
+    else:
+        with report.timed("encode"):
+            ids, edges = encode_with_edges(tokenizer, texts)
     _check_length(ids, n_ctx)
     with report.timed("label"):
         labels = list(label_documents(found.documents, ids, edges, found.language, n_ctx - 1))
     with report.timed("pack"):
         kept = [i for i, labelled in enumerate(labels) if labelled is not None]
         _check_kept(kept, split, report.source)
-        tokens, mask, docs = pack_tokens([ids[i] for i in kept], n_ctx)
+        tokens, mask, docs = pack_tokens([ids[i] for i in kept], n_ctx, bos)
         table = label_table([labelled for labelled in labels if labelled is not None], found.language, n_ctx)
         documents = _document_table(found, kept, split, groups)
-        dataset = Dataset(tokens, mask, docs, labels=table, doc_table=documents, tokenizer=tokenizer)
+        dataset = Dataset(tokens, mask, docs, labels=table, doc_table=documents, tokenizer=tokenizer, bos=bos)
     report.language, report.n_files = found.language, found.n_files
     unread = {i for i, labelled in enumerate(labels) if labelled is None}
     report.left_out = sorted([*found.left_out, *(found.documents[i].name for i in unread)])

@@ -14,7 +14,7 @@ from models.corpus.tokenizer import BOS_ID
 
 
 def pack_tokens(
-    ids: Sequence[Int[np.ndarray, " _"]], n_ctx: int
+    ids: Sequence[Int[np.ndarray, " _"]], n_ctx: int, bos: int = BOS_ID
 ) -> tuple[Int[Tensor, "seq time"], Bool[Tensor, "seq time"], Int[Tensor, " seq"]]:
     """Sequences, the mask of their real positions, and the document of each.
 
@@ -31,7 +31,7 @@ def pack_tokens(
         rows[start : start + n, 1:] = padded.reshape(n, per_sequence)
         mask[start : start + n, 1:] = (np.arange(n * per_sequence) < len(tokens)).reshape(n, per_sequence)
         start += n
-    rows[:, 0], mask[:, 0] = BOS_ID, True
+    rows[:, 0], mask[:, 0] = bos, True
     docs = np.repeat(np.arange(len(ids)), n_sequences)
     return torch.from_numpy(rows), torch.from_numpy(mask), torch.from_numpy(docs)
 

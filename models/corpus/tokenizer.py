@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, Int32
 from tokenizers import Regex, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
@@ -14,6 +14,7 @@ from models.corpus.characters import Characters, TokenSpans
 BOS = "<|bos|>"
 BOS_ID = 0
 MIN_VOCAB = 257  # BOS and the 256 bytes
+_TEXTS_AT_ONCE = 256  # what a tokenizer says of a token is a hundred times as large as its id
 
 # GPT-2's pattern, but line breaks stand apart from the indentation after them, so that each can be told by itself.
 # A piece never joins letters to punctuation, so no merge can spell BOS.
@@ -51,6 +52,30 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = 2048) -> Tokenizer:
 def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Int[np.ndarray, " token"]]:
     """The token ids of each text, without BOS, on all cores."""
     return [np.array(e.ids, dtype=np.int32) for e in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+
+def encode_with_edges(
+    tokenizer: Tokenizer, texts: Sequence[str]
+) -> tuple[list[Int[np.ndarray, " token"]], list[Int32[np.ndarray, "2 token"]]]:
+    """The token ids of each text, without BOS, and the characters `start … end` each covers, of any tokenizer at all.
+
+    A tokenizer that leaves characters out, or says some twice, says so in these edges alone: its tokens need not be
+    bytes of the text.
+    """
+    plain = Tokenizer.from_str(tokenizer.to_str())
+    plain.post_processor = None  # it may take the space at its start off a token's characters
+    ids, edges = [], []
+    for start in range(0, len(texts), _TEXTS_AT_ONCE):
+        for text, found in zip(
+            texts[start : start + _TEXTS_AT_ONCE],
+            plain.encode_batch(list(texts[start : start + _TEXTS_AT_ONCE]), add_special_tokens=False),
+            strict=True,
+        ):
+            spans = np.array(found.offsets, dtype=np.int32).reshape(-1, 2).T
+            spans[0] = spans[0].clip(max=max(len(text) - 1, 0))  # what stands for no character stands at the last
+            ids.append(np.array(found.ids, dtype=np.int32))
+            edges.append(spans)
+    return ids, edges
 
 
 def token_bytes(tokenizer: Tokenizer) -> list[bytes]:

@@ -85,6 +85,20 @@ def test_the_verbs_in_order_make_a_whole_run(run, capsys):
     assert found["unfinished"] == []
 
 
+def test_verify_names_the_shard_and_the_hook_that_are_damaged(run, tmp_path, capsys):
+    assert type_in("ls", str(run), "--verify", capsys=capsys)[0] == 0
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    (shard,) = (copy / "activations").glob("*/shard-00000.safetensors")
+    raw = bytearray(shard.read_bytes())
+    raw[-3] ^= 4
+    shard.write_bytes(raw)
+    code, out, err = type_in("ls", str(copy), "--verify", capsys=capsys)
+    assert code == 2
+    assert f"{shard.relative_to(copy)}, blocks.0.mlp.hook_post, is not what was published." in out
+    assert "1 damaged" in err
+
+
 def test_a_dictionary_stands_beside_its_controls(run):
     rows = json.loads((run / "saes/small/metrics.json").read_text())
     assert [row["dictionary"] for row in rows] == ["trained", "PCA", "random", "neurons"]

@@ -402,5 +402,5 @@ def test_an_encoders_features_are_indexed_on_its_source(tmp_path):
     torch.testing.assert_close(store[sae.cfg.hook_name][:], cache[sae.cfg.hook_name][dataset.source_mask])
     index = build_index(sae, store, model, tmp_path / "f", dataset)
     assert np.array_equal(index.rows["token"], dataset.source[dataset.source_mask].numpy())
-    with pytest.raises(ValueError, match="record them apart"):
-        harvest(model, dataset, [sae.cfg.hook_name, "decoder_blocks.0.rnn.hook_h"], tmp_path / "b")
+    both = harvest(model, dataset, [sae.cfg.hook_name, "decoder_blocks.0.rnn.hook_h"], tmp_path / "b")
+    assert np.array_equal(build_index(sae, both, model, tmp_path / "g", dataset).rows["token"], index.rows["token"])

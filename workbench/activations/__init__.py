@@ -2,5 +2,6 @@
 
 from workbench.activations.harvest import harvest
 from workbench.activations.store import ActivationStore
+from workbench.activations.stream import ActivationStream
 
-__all__ = ["ActivationStore", "harvest"]
+__all__ = ["ActivationStore", "ActivationStream", "harvest"]

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,16 +25,20 @@ def run_path(name: str) -> Path:
 
 
 def say(args: argparse.Namespace, text: str = "") -> None:
-    """A line for a person; scripts, which asked for JSON, do not get it."""
-    if not args.json:
+    """A line for a person; scripts, which asked for JSON, do not get it. Of several processes one speaks."""
+    if not args.json and _is_first():
         print(text, flush=True)
 
 
 def finish(args: argparse.Namespace, result: Mapping[str, Any]) -> None:
     """The result for scripts, if they asked."""
-    if args.json:
+    if args.json and _is_first():
         json.dump(result, sys.stdout, indent=2, default=str, allow_nan=False)
         print(flush=True)
+
+
+def _is_first() -> bool:
+    return os.environ.get("RANK", "0") == "0"  # as `torchrun` says it; `models.ranks` would load torch
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
         stages.tell(_about_training(target.path))
     with stages("recording", "It reads documents again, and the neurons of its first MLP are written down."):
         recording = harvest.make_recording(target.refresh(), [harvest.DEFAULT_HOOK], n_tokens=N_ROWS)
-        stages.tell(f"{sum(recording.manifest.config['results']['shards']):,} tokens recorded")
+        stages.tell(f"{sum(recording.manifest.config['n_rows'].values()):,} tokens recorded")
     with stages("dictionary", f"A sparse autoencoder explains each recording by {K} of {D_SAE:,} features."):
         dictionary = sae.make_dictionary(target.refresh(), recording.name, d_sae=D_SAE, k=K, n_tokens=N_TRAIN_ROWS)
         stages.tell(sae.metrics_table(sae.read_metrics(dictionary)))

@@ -1,9 +1,11 @@
 """`workbench ls`: the runs below a folder and what they hold."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from models.artifacts import ArtifactError
+from models.integrity import Damage, verify_artifact
 from workbench.cli.console import RUNS, finish, say, size, table
 from workbench.runs import Run, list_runs
 
@@ -11,6 +13,9 @@ from workbench.runs import Run, list_runs
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's options."""
     parser.add_argument("folder", nargs="?", default=RUNS, type=Path, help="a run, or a folder of runs (default: runs)")
+    parser.add_argument(
+        "--verify", action="store_true", help="read every file, and name what is not as it was published (exit code 2)"
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -23,7 +28,9 @@ def run(args: argparse.Namespace) -> None:
     result = []
     for found in runs:
         rows, unfinished, damaged = _rows(found), found.unfinished(), found.damaged()
+        altered = _altered(found) if args.verify else []
         result.append({"run": str(found.path), "artifacts": rows, "unfinished": unfinished, "damaged": damaged})
+        result[-1] |= {"altered": [str(damage) for damage in altered]} if args.verify else {}
         say(args, f"{found.path}")
         lines = [[r["kind"], r["name"], size(r["bytes"]), r["id"][:10], r["made"], r["state"]] for r in rows]
         if lines:
@@ -32,8 +39,23 @@ def run(args: argparse.Namespace) -> None:
             say(args, f"  {name} is unfinished: the verb that began it goes on with it.")
         for name, reason in damaged.items():
             say(args, f"  {name} is damaged: {reason}")
+        for damage in altered:
+            say(args, f"  {damage}.")
         say(args)
     finish(args, {"runs": result})
+    if args.verify:
+        if n := sum(len(run["damaged"]) + len(run["altered"]) for run in result):
+            raise ArtifactError(f"{n} damaged: put the files named above back, or make what they belong to again.")
+        say(args, "every file is as it was published.")
+
+
+def _altered(found: Run) -> list[Damage]:
+    """What of a run's artifacts is not as it was published."""
+    return [
+        replace(damage, file=(artifact.path.relative_to(found.path) / damage.file).as_posix())
+        for artifact in found.artifacts()
+        for damage in verify_artifact(artifact.path)
+    ]
 
 
 def _rows(found: Run) -> list[dict]:

@@ -48,11 +48,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, FloatingPointError) as error:
         if not _is_about_the_input(error):
             raise
-        print(f"workbench {args.verb}: {_sentence(error)}", file=sys.stderr)
+        if type(error).__name__ != "RefusedByFirst":  # another process of ours says it
+            print(f"workbench {args.verb}: {_sentence(error)}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
         print(f"\nworkbench {args.verb}: stopped; the same command goes on from here.", file=sys.stderr)
         return 130
+    if "WORLD_SIZE" in os.environ:  # started by `torchrun`
+        from models import ranks
+
+        ranks.leave()
     return 0
 
 

@@ -64,7 +64,7 @@ def make_dictionary(
     replace: bool = False,
 ) -> Artifact:
     """A dictionary of a recording: the one that is there, or one trained and measured now."""
-    from models.artifacts import publishing
+    from models import ranks
     from workbench.activations import ActivationStore
     from workbench.sae import SAEConfig, SAETrainConfig, train_sae
 
@@ -87,10 +87,13 @@ def make_dictionary(
     inputs = run.inputs(recording, run.current("model"))
     config = {"sae": cfg.to_dict(), "training": asdict(train_cfg)}
     if standing(run, "sae", name, inputs, config, replace=replace) is None:
-        with publishing(run.path_of("sae", name), "sae", inputs=inputs, config=config, seed=seed) as draft:
+        ranks.join()
+        path = run.path_of("sae", name)
+        with ranks.publishing_together(path, "sae", inputs=inputs, config=config, seed=seed) as draft:
             batches = store.batches(hook, train_cfg.batch_size, seed=seed, split="train")
             sae = train_sae(cfg, batches, train_cfg, out=draft.path)
-            _measure(run, store, sae, draft.path)
+            if ranks.is_first():
+                _measure(run, store, sae, draft.path)
         run = run.refresh()
     return run.find("sae", name)
 

@@ -45,14 +45,14 @@ def has_recurrence(model: Any) -> bool:
     return any(_HOOK.search(name) for name in model.hook_dict)
 
 
-def read_states(model: Any, text: str, *, n_predictions: int = 5, bos: int = 0) -> StatesReading:
+def read_states(model: Any, text: str, *, n_predictions: int = 5, bos: int | None = None) -> StatesReading:
     """Run a recurrent subject on a text once and read its losses, predictions, states and gates.
 
     Args:
         model: a subject with recurrent layers and a tokenizer.
         text: the prompt, without BOS.
         n_predictions: how many next tokens are told at each position.
-        bos: the id of BOS.
+        bos: the id of BOS; the subject's own where None.
 
     Raises:
         ValueError: the subject has no recurrence or cannot read a text, or the prompt is empty or too long.

@@ -62,8 +62,9 @@ def build_index(
     """
     hook = sae.cfg.hook_name
     sae = check_sae(sae, store, hook)
+    store = store.on(store.axis_of(hook))
     positions = read_positions(store)
-    read = dataset.on_axis(store.manifest.config.get("axis", "target"))
+    read = dataset.on_axis(store.axis)
     vocabulary = dataset_words(read)
     rows = naming_rows(store, positions, len(vocabulary), read.bos or 0, max_fit_rows=max_fit_rows, seed=seed)
     config = {"seed": seed, "hook_name": hook, "bos": dataset.bos, "max_fit_rows": max_fit_rows}

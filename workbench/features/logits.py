@@ -42,9 +42,14 @@ def direct_logit_effects(
         return None
     folded = model.folded()
     if match := NEURONS.fullmatch(hook_name):
-        directions = directions @ folded.blocks[int(match[1])].mlp.W_out
+        W_out = folded.blocks[int(match[1])].mlp.W_out
+        if W_out is None:
+            return None
+        directions = directions @ W_out
     elif match := HEADS.fullmatch(hook_name):
         W_O = folded.blocks[int(match[1])].attn.W_O
+        if W_O is None:
+            return None
         directions = directions @ rearrange(W_O, "head d_head d_model -> (head d_head) d_model")
     elif not RESIDUAL.fullmatch(hook_name):
         return None

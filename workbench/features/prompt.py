@@ -30,7 +30,9 @@ class PromptReading(TextReading):
     values: list[Float[np.ndarray, " _"]]
 
 
-def read_prompt(model: Any, sae: "SAE | None", text: str, *, n_predictions: int = 5, bos: int = 0) -> PromptReading:
+def read_prompt(
+    model: Any, sae: "SAE | None", text: str, *, n_predictions: int = 5, bos: int | None = None
+) -> PromptReading:
     """Run the subject on a text once and read its losses, predictions, attention patterns and active features.
 
     Args:
@@ -38,7 +40,7 @@ def read_prompt(model: Any, sae: "SAE | None", text: str, *, n_predictions: int 
         sae: the dictionary at `sae.cfg.hook_name`; without one, no features are read.
         text: the prompt, without BOS.
         n_predictions: how many next tokens are told at each position.
-        bos: the id of BOS.
+        bos: the id of BOS; the subject's own where None.
 
     Raises:
         ValueError: the subject cannot read a text, the prompt is empty or too long, or the dictionary is of a hook

@@ -4,15 +4,14 @@ A memory map of a file that is truncated or replaced underneath it kills the pro
 error that can be shown. The open file also keeps showing the artifact that was opened after it has been replaced.
 """
 
-import json
 import os
-import struct
 from math import prod
 from pathlib import Path
 
 import numpy as np
 
 from models.artifacts import ArtifactError
+from models.tensor_files import header_of
 
 DTYPES = {"F16": np.float16, "F32": np.float32, "I64": np.int64, "I32": np.int32, "I16": np.int16}
 
@@ -25,28 +24,26 @@ class TensorFile:
         self.path = Path(path)
         try:
             self._file = self.path.open("rb", buffering=0)
-            (length,) = struct.unpack("<Q", os.pread(self._file.fileno(), 8, 0))
-            self._header = json.loads(os.pread(self._file.fileno(), length, 8))
-        except (OSError, struct.error, ValueError) as error:
-            raise ArtifactError(f"{self.path} is missing or damaged: its header cannot be read.") from error
-        self._start = 8 + length
+        except OSError as error:
+            raise ArtifactError(f"{self.path} is missing or cannot be read: {error.strerror}.") from error
+        self._header = header_of(self._file, self.path)
 
     def __contains__(self, name: str) -> bool:
         return name in self._header
 
     def shape(self, name: str) -> tuple[int, ...]:
         """A tensor's shape."""
-        return tuple(self._header[name]["shape"])
+        return self._header[name].shape
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Rows `start` to `stop` of a tensor's first axis."""
-        entry = self._header[name]
-        n, *rest = entry["shape"]
+        place = self._header[name]
+        n, *rest = place.shape
         stop = n if stop is None else stop
-        dtype = np.dtype(DTYPES[entry["dtype"]])
+        dtype = np.dtype(DTYPES[place.dtype])
         row_bytes = prod(rest) * dtype.itemsize
         wanted = (stop - start) * row_bytes
-        offset = self._start + entry["data_offsets"][0] + start * row_bytes
+        offset = place.begin + start * row_bytes
         buffer = bytearray(wanted)
         got = 0
         while got < wanted:

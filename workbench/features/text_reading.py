@@ -35,7 +35,7 @@ class TextReading:
 
 
 def read_text(
-    model: Any, text: str, hooks: Sequence[str] = (), *, n_predictions: int = 5, bos: int = 0
+    model: Any, text: str, hooks: Sequence[str] = (), *, n_predictions: int = 5, bos: int | None = None
 ) -> tuple[TextReading, Any]:
     """Run the subject on a text once.
 
@@ -44,7 +44,7 @@ def read_text(
         text: the prompt, without BOS.
         hooks: what is to be cached.
         n_predictions: how many next tokens are told at each position.
-        bos: the id of BOS.
+        bos: the id of BOS; the subject's own where None.
 
     Returns:
         The reading, and the cache of the hooks, each `[1, pos, …]`.
@@ -53,7 +53,7 @@ def read_text(
         ValueError: the subject reads vectors, or a source that it answers, or has no tokenizer; the prompt is empty or
             too long.
     """
-    ids = _encode(model, text, bos)
+    ids = _encode(model, text, model.bos if bos is None else bos)
     with torch.inference_mode():
         if hooks:
             output, cache = model.run_with_cache(ids[None], names_filter=list(hooks))

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from models import ranks
 from models.artifacts import write_json
 from models.metrics_log import MetricsLog
 from models.progress import progress
@@ -57,6 +58,7 @@ def train_sae(
     train_cfg = train_cfg or SAETrainConfig()
     settings = {"sae": cfg.to_dict(), "training": _numeric_settings(train_cfg)}
     folder = Path(out) if out is not None else None
+    ranks.join()
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / CONFIG_FILE).exists() and not (folder / CHECKPOINT).exists():
@@ -66,11 +68,12 @@ def train_sae(
     sae = trainer.sae
     sae.fold_input_scale(trainer.state.scale)
     sae.requires_grad_(False).eval()
-    if folder is not None:
+    if folder is not None and ranks.is_first():
         report = settings | {"seconds": trainer.state.seconds, "tokens": trainer.state.tokens}
         write_json(folder / REPORT, report | {"input_scale": trainer.state.scale})
         save_sae(sae, folder)
         (folder / CHECKPOINT).unlink(missing_ok=True)
+    ranks.barrier()
     return sae
 
 
@@ -90,17 +93,20 @@ class _Trainer:
         self.sae = build_sae(cfg)
         self.optimiser = torch.optim.Adam(self.sae.parameters(), lr=train_cfg.lr, fused=True)
         state = read_checkpoint(folder, self.sae, self.optimiser, settings) if folder is not None else None
+        ranks.barrier()  # all have read it before the first may write another
         position = Position(state.batches, state.rows) if state else Position()
-        self.stream = RowStream(batches, train_cfg.batch_size, cfg.d_in, train_cfg.n_tokens, position)
-        self.scaled = torch.empty(train_cfg.batch_size, cfg.d_in, dtype=cfg.torch_dtype)
+        source, size = _share(batches, train_cfg.batch_size)
+        self.stream = RowStream(source, size, cfg.d_in, train_cfg.n_tokens // ranks.world(), position)
+        self.scaled = torch.empty(size, cfg.d_in, dtype=cfg.torch_dtype)
         self.ahead: list[tuple[Tensor, Position]] = []
         self.state = state or self._begin(cfg)
-        self.log = _Log(folder / LOG if folder is not None else None, on_log, self.state)
+        keeps_log = folder is not None and ranks.is_first()
+        self.log = _Log(folder / LOG if folder is not None and keeps_log else None, on_log, self.state)
 
     def _begin(self, cfg: SAEConfig) -> TrainingState:
         """Read a first sample, which is trained on like all that follows, and set out from its centre."""
-        self._read_ahead(min(SAMPLE_ROWS, self.train_cfg.n_tokens))
-        sample = torch.cat([batch for batch, _ in self.ahead]).to(cfg.torch_dtype)
+        self._read_ahead(min(SAMPLE_ROWS, self.train_cfg.n_tokens) // ranks.world())
+        sample = ranks.joined(torch.cat([batch for batch, _ in self.ahead]).to(cfg.torch_dtype))
         if not sample.isfinite().all():
             raise ValueError("the first batches hold values that are not finite: training cannot begin.")
         inputs = measure_inputs(sample, self.train_cfg.scale_inputs)
@@ -120,7 +126,8 @@ class _Trainer:
     def run(self) -> None:
         n_tokens, state = self.train_cfg.n_tokens, self.state
         last_checkpoint = time.monotonic()
-        with progress(desc="training SAE", total=n_tokens, unit="tok", initial=state.tokens) as bar:
+        shown = ranks.is_first()
+        with progress(desc="training SAE", total=n_tokens, unit="tok", initial=state.tokens, shown=shown) as bar:
             while state.tokens < n_tokens:
                 before = state.tokens
                 self.log.add(self._step(self._next_batch()))
@@ -128,7 +135,7 @@ class _Trainer:
                     record = self.log.write(self._dead().sum().item() / self.sae.cfg.d_sae)
                     bar.set_postfix_str(f"EV {record['explained_variance']:.3f}, dead {record['dead_fraction']:.1%}")
                 bar.update(min(state.tokens, n_tokens) - min(before, n_tokens))
-                if self.folder and time.monotonic() - last_checkpoint >= self.train_cfg.checkpoint_every_s:
+                if self.folder and shown and time.monotonic() - last_checkpoint >= self.train_cfg.checkpoint_every_s:
                     write_checkpoint(self.folder, self.sae, self.optimiser, state, self.settings)
                     last_checkpoint = time.monotonic()
 
@@ -142,16 +149,19 @@ class _Trainer:
             raise ValueError(self._not_finite(batch))
         self.optimiser.zero_grad(set_to_none=True)
         loss.total.backward()
+        _average_gradients(sae)
         sae.constrain_gradients()
+        n = self.train_cfg.batch_size
         for group in self.optimiser.param_groups:
-            group["lr"] = self.train_cfg.lr_at(state.tokens + len(batch))
+            group["lr"] = self.train_cfg.lr_at(state.tokens + n)
         self.optimiser.step()
         sae.constrain_weights()
         state.step += 1
-        state.tokens += len(batch)
-        fires = loss.codes.fire_counts(sae.cfg.d_sae)
+        state.tokens += n
+        fires = ranks.summed(loss.codes.fire_counts(sae.cfg.d_sae))
         state.last_fired.masked_fill_(fires > 0, state.tokens)
-        return {"squared_error": loss.squared_error, "l0": fires.sum() / len(batch)} | loss.terms
+        terms = {"squared_error": loss.squared_error} | loss.terms
+        return {name: ranks.mean(value) for name, value in terms.items()} | {"l0": fires.sum() / n}
 
     def _dead(self) -> Tensor:
         return self.state.tokens - self.state.last_fired >= self.train_cfg.dead_after_tokens()
@@ -162,6 +172,27 @@ class _Trainer:
         if not batch.isfinite().all():
             return f"the batch of step {step} holds values that are not finite: training stopped there.{kept}"
         return f"the loss is not finite at step {step}: a smaller lr than {self.train_cfg.lr:g} may help.{kept}"
+
+
+def _share(batches: Iterable[Tensor], batch_size: int) -> tuple[Iterable[Tensor], int]:
+    """What this process reads of every batch, and how many rows that is: all of it, where it is alone."""
+    if ranks.world() == 1:
+        return batches, batch_size
+    if not hasattr(batches, "part") or batches.batch_size != batch_size:  # type: ignore[attr-defined]
+        raise ValueError(
+            "several processes train one SAE from the batches of a store, of the size that is trained on: "
+            f"give `store.batches(hook, {batch_size})`."
+        )
+    if batch_size % ranks.world():
+        raise ValueError(f"batch_size is {batch_size}: it must be a multiple of the {ranks.world()} processes.")
+    return batches.part(ranks.rank(), ranks.world()), batch_size // ranks.world()
+
+
+def _average_gradients(sae: SAE) -> None:
+    """Every process has the mean over its share of the rows: the mean of these is that over the batch."""
+    for parameter in sae.parameters():
+        if parameter.grad is not None:
+            ranks.mean(parameter.grad)
 
 
 @dataclass

@@ -1,0 +1,68 @@
+"""Whether an artifact still holds the bytes that were published: its files against the manifest's checksums."""
+
+import hashlib
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.artifacts import ArtifactError, Manifest
+from models.progress import progress
+from models.tensor_files import checksums
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What is wrong with one file of an artifact, or with one tensor of it."""
+
+    file: str
+    tensor: str | None
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.file}{f', {self.tensor},' if self.tensor else ''} {self.what}"
+
+
+def verify_artifact(folder: str | Path) -> list[Damage]:
+    """Read every file that the manifest has a checksum for, and name what differs; nothing, if all is as published.
+
+    Raises:
+        ArtifactError: there is no manifest, or it is not one of ours.
+    """
+    folder = Path(folder)
+    wanted: dict[str, dict[str | None, str]] = defaultdict(dict)
+    for key, value in Manifest.read(folder).checksums.items():
+        file, _, tensor = key.partition("#")
+        wanted[file][tensor or None] = value
+    return [
+        damage
+        for file, sums in progress(sorted(wanted.items()), desc="verifying", unit="file")
+        for damage in _damage(folder / file, file, sums)
+    ]
+
+
+def _damage(path: Path, file: str, sums: dict[str | None, str]) -> list[Damage]:
+    if not path.is_file():
+        return [Damage(file, None, "is missing")]
+    if None in sums:
+        changed = _file_checksum(path) != sums[None]
+        return [Damage(file, None, "is not what was published")] if changed else []
+    try:
+        found = dict(checksums(path))
+    except ArtifactError:
+        return [Damage(file, None, "has a header that cannot be read")]
+    return [
+        Damage(file, tensor, _difference(found, tensor))
+        for tensor, published in sums.items()
+        if tensor is not None and found.get(tensor) != published
+    ]
+
+
+def _difference(found: dict[str, str | None], tensor: str) -> str:
+    if tensor not in found:
+        return "is missing"
+    return "is cut short" if found[tensor] is None else "is not what was published"
+
+
+def _file_checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
