@@ -51,8 +51,10 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("n_steps", "batch_size", "log_every", "eval_every", "n_eval", "checkpoint_every"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is {value}: it must be at least 1.")
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise ValueError(f"{name} is {value}: it must be a whole number of at least 1.")
+        if not (math.isfinite(self.lr) and self.lr > 0):
+            raise ValueError(f"lr is {self.lr}: it must be above zero.")
         for name, known in (("schedule", SCHEDULES), ("decayed", DECAYED)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} {getattr(self, name)!r} is unknown: there are {' and '.join(known)}.")

@@ -44,7 +44,7 @@ def train(
         config: the schedule.
         run: a run's folder. Its `model/` then holds the weights, the metrics and log-spaced checkpoints, and a
             killed training, called again with the same arguments, goes on from its last checkpoint with the same
-            losses as one never interrupted. The dataset is saved to `data/` if it has not been.
+            losses as one never interrupted. A model or dataset that is there and is another is replaced.
         task: what the dataset was drawn from: its accuracy is then measured too, and `config.fresh` draws from it.
 
     Returns:

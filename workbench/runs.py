@@ -134,7 +134,8 @@ class Run:
         found = [a for a in self.artifacts() if a.kind == kind]
         chosen = [a for a in found if name in (None, a.name)]
         if not chosen:
-            there = f"there are {', '.join(a.name for a in found)}" if found else "there is none"
+            makes_one = f"`workbench {VERB[kind]} --run {self.path}` makes one"
+            there = f"there are {', '.join(a.name for a in found)}" if found else makes_one
             wanted = f"{kind} {name!r}" if name else kind
             raise ArtifactError(f"run {self.path} has no {wanted}: {there}.")
         return max(chosen, key=lambda a: a.manifest.made.get("time", ""))

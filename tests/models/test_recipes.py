@@ -33,7 +33,7 @@ def few_examples(name: str) -> Dataset:
     return replace(recipe, **few).data()
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", sorted(ARCHITECTURES.keys() - {"hub"}))  # which others have trained
 def test_every_architecture_has_a_recipe_that_states_its_accuracy(architecture):
     assert [r.name for r in MEASURED if r.architecture == architecture]
 

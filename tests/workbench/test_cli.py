@@ -13,6 +13,7 @@ from models.artifacts import Manifest
 from workbench.cli import demo
 from workbench.cli import main as cli
 from workbench.cli import sae as sae_verb
+from workbench.features import FeatureIndex
 from workbench.runs import Run
 
 VERBS = ["demo", "train", "harvest", "sae", "index", "explore", "reproduce", "ls"]
@@ -323,3 +324,37 @@ def test_a_reproduction_is_asked_for_by_name(words, sentence, tmp_path, capsys):
     assert sentence in err
     assert out == ""
     assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize("recipe", ["modular-addition-mlp", "copy-bahdanau", "reverse-transformer", "superposition"])
+def test_every_kind_of_subject_goes_all_the_way_by_the_same_verbs(recipe, tmp_path, capsys):
+    run = str(tmp_path / "run")
+    verbs = [
+        ("train", "--recipe", recipe, "--steps", "2"),
+        ("harvest", "--tokens", "3000"),
+        ("sae", "--tokens", "3000"),
+        ("index",),
+    ]
+    for verb, *options in verbs:
+        code, _, err = type_in(verb, "--run", run, *options, capsys=capsys)
+        assert code == 0, err
+    (features,) = (tmp_path / "run" / "features").iterdir()
+    assert FeatureIndex.open(features).table.shape[0] > 0
+
+
+def test_a_dictionary_of_another_recording_is_not_replaced_unasked(run, tmp_path, capsys):
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    type_in("harvest", "--run", str(copy), "--tokens", "500", "--name", "few", capsys=capsys)
+    (dictionary,) = (copy / "saes").iterdir()
+    words = ["--run", str(copy), "--name", dictionary.name, "--activations"]
+    code, _, err = type_in("sae", *words, "few", "--width", "64", "--k", "4", capsys=capsys)
+    assert code == 2
+    assert "was made from activations/mlp, not activations/few" in err
+
+
+def test_more_active_latents_than_a_control_has_are_refused_before_training(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("workbench.sae.train_sae", lambda *args, **kwargs: pytest.fail("training began"))
+    code, _, err = type_in("sae", "--run", str(run), "--width", "4096", "--k", "1100", "--name", "x", capsys=capsys)
+    assert code == 2
+    assert "so k can be at most that" in err

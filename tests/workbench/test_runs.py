@@ -62,7 +62,7 @@ def test_inputs_may_be_another_runs(run, tmp_path):
 def test_what_is_not_there_is_said_with_what_is(run):
     with pytest.raises(ArtifactError, match="has no sae 'jumprelu': there are topk"):
         run.find("sae", "jumprelu")
-    with pytest.raises(ArtifactError, match="has no features: there is none"):
+    with pytest.raises(ArtifactError, match="has no features: `workbench index --run .*` makes one"):
         run.find("features")
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from workbench.runs import Artifact, Run
 
 # Held-out tokens through the subject, four times for each dictionary.
 N_LOSS_TOKENS = 30_000
+MOST_LATENTS, MOST_ACTIVE = 2048, 12  # where nobody says how many
 SHOWN = ("l0", "explained_variance", "dead_fraction", "loss_recovered_zero", "loss_recovered_mean")
 
 
@@ -22,8 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hook", help="the hook to read, where the recording has several")
     parser.add_argument("--name", help="the dictionary's name (default: from its hook, width and k)")
     parser.add_argument("--architecture", default="topk", help="default: topk")
-    parser.add_argument("--width", type=int, default=2048, metavar="N", help="latents (default: 2048)")
-    parser.add_argument("--k", type=int, default=12, help="latents active at once (default: 12)")
+    parser.add_argument("--width", type=int, metavar="N", help="latents (default: four a dimension, at most 2048)")
+    parser.add_argument("--k", type=int, help="latents active at once (default: one for eight dimensions, at most 12)")
     parser.add_argument("--tokens", type=int, default=2_000_000, metavar="N", help="rows to train on (default: 2M)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--replace", action="store_true", help="train anew over one made with other settings")
@@ -57,8 +59,8 @@ def make_dictionary(
     hook: str | None = None,
     name: str | None = None,
     architecture: str = "topk",
-    d_sae: int = 2048,
-    k: int = 12,
+    d_sae: int | None = None,
+    k: int | None = None,
     n_tokens: int = 2_000_000,
     seed: int = 0,
     replace: bool = False,
@@ -71,9 +73,17 @@ def make_dictionary(
     recording = run.current("activations", activations)
     store = ActivationStore.open(recording.path)
     hook = hook or store.hooks[0]
+    d_in = store.width(hook)
+    d_sae = d_sae if d_sae is not None else min(4 * d_in, MOST_LATENTS)
+    k = k if k is not None else max(1, min(d_in // 8, MOST_ACTIVE))
+    if k > 2 * d_in:
+        raise ValueError(
+            f"k is {k}, but {hook} has {d_in} dimensions: the controls, each dimension and its negative, have "
+            f"{2 * d_in} latents, so k can be at most that."
+        )
     cfg = SAEConfig(
         architecture=architecture,
-        d_in=store.width(hook),
+        d_in=d_in,
         d_sae=d_sae,
         k=k,
         hook_name=hook,
@@ -106,7 +116,17 @@ def read_metrics(dictionary: Artifact) -> list[dict[str, Any]]:
 def metrics_table(metrics: list[dict[str, Any]]) -> str:
     """The numbers people compare dictionaries by; the controls stand below the trained one."""
     headings = ["dictionary", "L0", "explained variance", "dead", "loss recovered (zero)", "(mean)"]
-    return table(headings, [[row["dictionary"], *(row[name] for name in SHOWN)] for row in metrics])
+    shown = table(headings, [[row["dictionary"], *(row[name] for name in SHOWN)] for row in metrics])
+    if not (diverging := [row["dictionary"] for row in metrics if row.get("ce_sae", 0) is None]):
+        return shown
+    return (
+        f"{shown}\nno loss recovered: what {' and '.join(diverging)} reconstructs, in the place of the activations, "
+        "makes the subject's loss infinite (a recurrence goes on from it at every step)."
+    )
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _measure(run: Run, store: Any, sae: Any, folder: Path) -> None:
@@ -126,5 +146,5 @@ def _measure(run: Run, store: Any, sae: Any, folder: Path) -> None:
         run.model(),
         documents.split("test"),
     )
-    rows = [{k: None if v != v else v for k, v in row.items()} for row in metrics.to_dict("records")]
+    rows = [{k: _finite(v) for k, v in row.items()} for row in metrics.to_dict("records")]
     write_json(folder / "metrics.json", rows)

@@ -100,7 +100,7 @@ class _Chunk:
     @classmethod
     def of(cls, dataset: Dataset, rows: slice, model: Any, hook: str) -> "_Chunk":
         batch = dataset.batch(rows)
-        axis = model.pos_dim_of(hook) if hasattr(model, "position_axis") else "target"
+        axis = model.position_axis(hook) if hasattr(model, "position_axis") else "target"
         counted = asked_positions(batch)
         targets = {name: batch[name] for name in ("targets",) if name in batch}
         return cls(
