@@ -2,8 +2,8 @@
 
 Bars: the anonymous resident memory's slope is below 1 MB per million tokens from 1M to 20M, and the slope of seconds
 against tokens, both as logarithms, at most 1.05 from 10⁵ to 10⁷. A small subject (one layer, d 32), float16; each
-work in a fresh process, whose memory is watched from outside from when its dataset or store is open. The smallest
-store is larger than the memory the reader is given there, so that none is read at once.
+work in a fresh process of one thread, whose memory is watched from outside from when its dataset or store is open.
+The smallest store is larger than the memory the reader is given there, so that none is read at once.
 """
 
 import json
@@ -26,7 +26,7 @@ from workbench.activations.batches import MEMORY
 # By whether it is the quick run.
 MEMORY_SIZES = {
     False: (1_000_000, 5_000_000, 10_000_000, 20_000_000),
-    True: (200_000, 500_000, 1_000_000, 2_000_000),
+    True: (500_000, 1_000_000, 2_000_000, 4_000_000),
 }
 TIME_SIZES = {False: (100_000, 1_000_000, 10_000_000), True: (10_000, 100_000, 1_000_000)}
 LITTLE_MEMORY = 8 * 2**20
@@ -72,7 +72,7 @@ def main(quick: bool = False) -> list[dict[str, Any]]:
 def watched(*args: str) -> dict[str, float]:
     """What `store_worker` says of its work, and the most anonymous memory it had while at it."""
     command = [sys.executable, "-m", "benchmarks.store_worker", *args]
-    env = os.environ | {"THREADS": "2"}
+    env = os.environ | {"THREADS": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=env) as process:
         assert process.stdout is not None
         if process.stdout.readline().strip() != "ready":

@@ -4,11 +4,12 @@
 
 Prints one line of JSON: rows a second over the first BATCHES batches, and over the second. It runs in the interpreter
 of the library it measures, so it imports nothing else. Each library reads the same numbers from files that are in the
-page cache, with its own way of mixing: ours from the whole store; SAELens from its cached activations, written in its
-own format (`CacheActivationsRunner`'s) beside the store, with its own defaults but for a buffer of 64 sequences, since
-one of 20 would not hold a batch; dictionary_learning from an `ActivationBuffer` of 250,000 rows, as its own
-demonstration has it. That buffer is filled by a model of nnsight; in its place stands an object that answers the same
-calls with the stored rows, so that what is measured is the buffer's own work and no forward pass.
+page cache and gives float32, with its own way of mixing: ours from the whole store; SAELens from its cached
+activations, written in its own format (`CacheActivationsRunner`'s, float32) beside the store, with its own defaults but
+for a buffer of 64 sequences, since one of 20 would not hold a batch; dictionary_learning from an `ActivationBuffer` of
+250,000 rows, as its own demonstration has it. That buffer is filled by a model of nnsight; in its place stands an
+object that answers the same calls with the stored rows, so that what is measured is the buffer's own work and no
+forward pass.
 """
 
 import json
