@@ -21,7 +21,7 @@ BENCHMARKS = (
     "training",
     "recurrent",
     "generation",
-    "harvest",
+    "store",
     "sae",
     "saelens_roundtrip",
     "demo",

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 FOLDER = Path(__file__).parent / ".peers"
@@ -13,7 +14,15 @@ def saelens_python() -> Path:
     return _environment("saelens", [os.environ.get("TORCH", "torch==2.13.0")], ["sae-lens==6.54.*"])
 
 
-def _environment(name: str, *groups: list[str]) -> Path:
+def dictionary_learning_python() -> Path:
+    """The interpreter of an environment that holds dictionary_learning 0.1, which wants nnsight."""
+    torch = os.environ.get("TORCH", "torch==2.13.0")
+    # Named again, or what it depends on would bring the newest PyTorch. The torchvision that nnsight brings cannot be
+    # loaded beside a PyTorch without CUDA, and nothing here needs it.
+    return _environment("dictionary_learning", [torch], [torch, "dictionary-learning==0.1.*"], without=["torchvision"])
+
+
+def _environment(name: str, *groups: list[str], without: Sequence[str] = ()) -> Path:
     folder = FOLDER / name
     python, stamp = folder / "bin" / "python", folder / ".installed"
     wanted = repr(groups)
@@ -24,5 +33,7 @@ def _environment(name: str, *groups: list[str]) -> Path:
             # One after the other: the build of PyTorch is chosen first, and kept by what needs it.
             words = [word for requirement in group for word in requirement.split()]
             subprocess.run([python, "-m", "pip", "install", "--quiet", *words], check=True)
+        if without:
+            subprocess.run([python, "-m", "pip", "uninstall", "--quiet", "--yes", *without], check=True)
         stamp.write_text(wanted, "utf8")
     return python

@@ -21,7 +21,7 @@ Batch = Float[Tensor, "batch d"] | Float[Tensor, "batch hook d"] | tuple[Float[T
 MEMORY = 256 * 2**20
 _FIRST_STRETCH = 4  # batches: few, so that the first comes soon
 _INDEX_BYTES = 40  # a row number, its place in the order of the disk and what sorting takes
-_CACHED = 2**18  # bytes
+_AT_ONCE = 2**15  # numbers: they stay in the cache, and torch works on no more without several threads
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,11 @@ class Batches:
 
 
 def _take(rows: Float[Tensor, "_ d"], places: Int[Tensor, " n"], out: Float[Tensor, "n d"]) -> None:
-    """Some rows, cast to the dtype of `out`, a few at a time: what is taken is then still in the cache when cast."""
-    step = max(1, _CACHED // (rows.element_size() * rows.shape[1]))
+    """Some rows, cast to the dtype of `out`, a few at a time: what is taken is then still in the cache when cast.
+
+    In one thread: to meet again after every few rows would take several threads far longer, since the reader's thread
+    has a core too.
+    """
+    step = max(1, _AT_ONCE // rows.shape[1])
     for start in range(0, len(places), step):
         out[start : start + step].copy_(rows.index_select(0, places[start : start + step]))

@@ -61,7 +61,7 @@ class Recorder:
         return {axis: self._count(rows) for axis, rows in self.rows.items()}
 
     def _count(self, rows: Dataset) -> Int[np.ndarray, " seq"]:
-        real = rows.mask.sum(1).numpy()
+        real = np.count_nonzero(rows.mask.numpy(), axis=1)  # torch would make the mask integers first
         if self.positions == "last":
             return np.minimum(real, 1)
         return real - (self.positions == "real" and rows.bos is not None)

@@ -18,7 +18,7 @@ class RowTables:
         self.rows = rows
         split = rows.doc_table["split"].combine_chunks().cast(pa.string())
         self._split = split.dictionary_encode()
-        self._first_label: Int[np.ndarray, " seq"] = np.cumsum(rows.mask.sum(1).numpy())
+        self._first_label: Int[np.ndarray, " seq"] = np.cumsum(np.count_nonzero(rows.mask.numpy(), axis=1))
 
     def table(self, sequences: slice, kept: Bool[Tensor, "seq pos"]) -> pa.Table:
         """One row for each position that is kept, in reading order."""
