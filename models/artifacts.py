@@ -130,6 +130,8 @@ def publishing(
             write_json(draft_path / "intent.json", intent)
         draft = Draft(draft_path, resumed)
         yield draft
+        for half_written in draft_path.rglob("*.part"):  # by a job that was killed then
+            half_written.unlink()
         manifest = Manifest(
             kind=kind,
             inputs=intent["inputs"],

@@ -122,6 +122,7 @@ def publishing_together(path: str | Path, kind: str, **kwargs: Any) -> Iterator[
     What the first cannot begin (somebody else is writing the artifact) is an `ArtifactError` in all of them. A process
     that fails inside leaves the others waiting: `torchrun` ends them, and the draft stays for a later resume.
     """
+    join()
     if not _several():
         with publishing(path, kind, **kwargs) as draft:
             yield draft

@@ -60,6 +60,20 @@ def test_a_killed_draft_is_resumed_by_the_same_job_and_dropped_by_another(tmp_pa
         assert str(caught.value) == str(expected)
 
 
+def test_a_file_that_a_kill_left_half_written_is_not_published(tmp_path):
+    def killed():
+        with publishing(tmp_path / "a", "thing") as draft:
+            (draft.path / "manifest.json.part").write_text("{")
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        killed()
+    with publishing(tmp_path / "a", "thing") as draft:
+        (draft.path / "whole").write_text("whole")
+    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["manifest.json", "whole"]
+    assert list(Manifest.read(tmp_path / "a").checksums) == ["whole"]
+
+
 def test_a_kill_between_the_two_renames_is_repaired(tmp_path):
     work = tmp_path / ".work"
     work.mkdir()

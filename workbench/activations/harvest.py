@@ -74,7 +74,6 @@ def harvest(
         "shard_rows": shard_rows,
         "batch_size": batch_size,
     }
-    ranks.join()
     with ranks.publishing_together(out, "activations", inputs=inputs, config=config) as draft:
         _record(recorder, plan, draft)
         ranks.barrier()

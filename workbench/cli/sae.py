@@ -97,7 +97,6 @@ def make_dictionary(
     inputs = run.inputs(recording, run.current("model"))
     config = {"sae": cfg.to_dict(), "training": asdict(train_cfg)}
     if standing(run, "sae", name, inputs, config, replace=replace) is None:
-        ranks.join()
         path = run.path_of("sae", name)
         with ranks.publishing_together(path, "sae", inputs=inputs, config=config, seed=seed) as draft:
             batches = store.batches(hook, train_cfg.batch_size, seed=seed, split="train")
