@@ -43,6 +43,13 @@ def verify_artifact(folder: str | Path) -> list[Damage]:
 def _damage(path: Path, file: str, sums: dict[str | None, str]) -> list[Damage]:
     if not path.is_file():
         return [Damage(file, None, "is missing")]
+    try:
+        return _difference_of(path, file, sums)
+    except OSError as error:
+        return [Damage(file, None, f"cannot be read: {error.strerror}")]
+
+
+def _difference_of(path: Path, file: str, sums: dict[str | None, str]) -> list[Damage]:
     if None in sums:
         changed = _file_checksum(path) != sums[None]
         return [Damage(file, None, "is not what was published")] if changed else []

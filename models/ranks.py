@@ -30,7 +30,7 @@ def join() -> None:
     """Meet the other processes that `torchrun` started; nothing happens where there are none, or they have met."""
     if not dist.is_available() or dist.is_initialized() or int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return
-    if torch.cuda.is_available():
+    if int(os.environ["LOCAL_RANK"]) < torch.cuda.device_count():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         dist.init_process_group("cpu:gloo,cuda:nccl", timeout=PATIENCE)
     else:
@@ -49,12 +49,17 @@ def device(wanted: str = "auto") -> torch.device:
     Raises:
         ValueError: there is no such device here.
     """
+    mine = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
     if wanted == "auto":
-        wanted = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
+        wanted = mine if torch.cuda.is_available() else "cpu"
+    elif wanted == "cuda":
+        wanted = mine
     try:
         torch.empty(0, device=wanted)
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"there is no device {wanted!r} here: leave it out, or name cpu or cuda.") from error
+        raise ValueError(
+            f"there is no device {wanted!r} here: name cpu, or start as many processes as there are GPUs."
+        ) from error
     return torch.device(wanted)
 
 
@@ -142,7 +147,7 @@ def publishing_together(path: str | Path, kind: str, **kwargs: Any) -> Iterator[
             begun = True
             yield draft
             barrier()
-    except ArtifactError as error:
+    except (ArtifactError, OSError) as error:
         if not begun:
             told_by_first((None, str(error)))
         raise

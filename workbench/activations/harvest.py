@@ -1,5 +1,6 @@
 """`harvest`: run a subject over a dataset and write what its hooks held."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from models import ranks
-from models.artifacts import Draft
+from models.artifacts import ArtifactError, Draft
 from models.dataset import Dataset
 from models.progress import progress
 from models.saving import fingerprint
@@ -37,10 +38,10 @@ def harvest(
     The rows of an encoder's hooks are the positions of its source; a hook that holds one value a sequence has a row for
     each.
 
-    Memory holds two shards, whatever the length of the dataset. A killed harvest, called again with the same
-    arguments, goes on behind its whole shards and ends in the same bits. Under `torchrun` the processes share the
-    shards out among themselves: which sequences make a shard, and a forward pass, does not depend on how many there
-    are.
+    Memory holds three shards (one being filled, one waiting, one being written), whatever the length of the dataset. A
+    killed harvest, called again with the same arguments, goes on behind its whole shards and ends in the same bits.
+    Under `torchrun` the processes share the shards out among themselves: which sequences make a shard, and a forward
+    pass, does not depend on how many there are.
 
     Args:
         model: a subject with TransformerLens's protocol (`cfg`, `hook_dict`, `run_with_hooks`); hooks that fire once a
@@ -77,14 +78,16 @@ def harvest(
     with ranks.publishing_together(out, "activations", inputs=inputs, config=config) as draft:
         _record(recorder, plan, draft)
         ranks.barrier()
-        _gather(draft, plan, recorder)
+        if ranks.is_first():
+            _gather(draft, plan, recorder)
     return ActivationStore.open(out)
 
 
 def _record(recorder: Recorder, plan: list[ShardPlan], draft: Draft) -> None:
     """Make this process's share of the shards that are not there yet."""
-    missing = [shard for shard in plan if read_mark(draft.path, shard.number) is None]
-    ranks.barrier()  # all have looked before the first begins to write
+    # One process looks for all: a shared file system may show others an older state.
+    unmade = ranks.told_by_first([shard.number for shard in plan if read_mark(draft.path, shard.number) is None])
+    missing = [plan[number] for number in unmade]
     mine = missing[ranks.rank() :: ranks.world()]
     tables = {axis: RowTables(rows) for axis, rows in recorder.rows.items()}
     main = next(iter(tables))
@@ -113,7 +116,13 @@ def _record(recorder: Recorder, plan: list[ShardPlan], draft: Draft) -> None:
 
 def _gather(draft: Draft, plan: list[ShardPlan], recorder: Recorder) -> None:
     """What the manifest says of the shards, from their marks."""
-    marks = [mark for shard in plan if (mark := read_mark(draft.path, shard.number)) is not None]
+    os.listdir(draft.path)  # has a shared file system look again at what other machines wrote
+    marks = []
+    for shard in plan:
+        mark = read_mark(draft.path, shard.number)
+        if mark is None or mark.n_rows != shard.n_rows:
+            raise ArtifactError(f"shard {shard.number} is not whole in {draft.path}: start the recording again.")
+        marks.append(mark)
     shapes = marks[0].shapes
     draft.results = {
         "shards": {axis: [mark.n_rows[axis] for mark in marks] for axis in recorder.rows},

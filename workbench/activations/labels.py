@@ -1,6 +1,7 @@
 """Labels that are added to a recording after it was made: an artifact of their own, one file a shard."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,7 @@ class AddedLabels:
         manifest = Manifest.read(path)
         if manifest.kind != KIND:
             raise ArtifactError(f"{path} holds {manifest.kind}, not {KIND}.")
-        return cls(Path(path), manifest)
+        return cls(Path(path).absolute(), manifest)
 
     @property
     def names(self) -> list[str]:
@@ -54,8 +55,12 @@ def labels_of(store: Path, store_id: str, further: Sequence[str | Path] = ()) ->
     Raises:
         ArtifactError: labels in a further folder are not of this recording.
     """
+    store = store.absolute()
     beside = sorted((store.parent.parent / KIND).glob("*/manifest.json")) if store.parent.name == "activations" else []
-    found = [AddedLabels.open(path.parent) for path in beside]
+    found = []
+    for path in beside:
+        with suppress(ArtifactError):  # damaged ones are another's matter: `workbench ls` names them
+            found.append(AddedLabels.open(path.parent))
     named = [AddedLabels.open(path) for path in further]
     for labels in named:
         if store_id not in labels.manifest.inputs.values():
@@ -73,7 +78,7 @@ def write_labels(
         raise ValueError(f"{store.path} lies in no run: say by `out` where the labels shall be.")
     if not name or "/" in name or name.startswith("."):
         raise ValueError(f"{name!r} cannot be the name of an artifact: use letters, digits, '.', '-' and '_'.")
-    folder = Path(out) if out is not None else home.parent.parent / KIND / name
+    folder = Path(out).absolute() if out is not None else home.parent.parent / KIND / name
     known = set(store.column_names) - {
         column for added in store.added if added.path == folder for column in added.names
     }
@@ -81,6 +86,7 @@ def write_labels(
     inputs = {f"activations/{home.name}" if in_run else str(home): store.id}
     with publishing(folder, KIND, inputs=inputs, config={"axis": store.axis, "name": name}) as draft:
         columns: list[str] = []
+        schema = pa.schema([])
         for shard in progress(range(store.n_shards), desc="labelling", unit="shard"):
             first, last = (int(n) for n in store.shard_starts[shard : shard + 2])
             if callable(labels):
@@ -89,7 +95,9 @@ def write_labels(
             else:
                 assert table is not None
                 part = table.slice(first, last - first)
-            columns = part.column_names
+            if shard and part.schema != schema:
+                raise ValueError(f"the labels of shard {shard} are {part.schema}, those before them {schema}.")
+            columns, schema = part.column_names, part.schema
             pq.write_table(part, AddedLabels(draft.path, store.manifest).file(shard), compression="zstd")
         draft.results = {"columns": columns}
     return folder

@@ -27,6 +27,7 @@ from workbench.activations.shard_files import AXES, rows_name, shard_name
 
 # NumPy has no bfloat16: its bits travel as integers and are named again in torch.
 _ON_DISK = {"float32": np.float32, "float16": np.float16, "bfloat16": np.int16}
+_NAMES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 
 RowIndex = int | slice | Sequence[int] | np.ndarray | Tensor
 
@@ -343,7 +344,9 @@ class ActivationStore:
         Raises `ArtifactError` where the shard is missing or cut short.
         """
         if (hook, shard) not in self._maps:
-            self._maps[hook, shard] = _map_tensor(self.path / shard_name(shard), hook, _ON_DISK[self.dtype])
+            rows = int(np.diff(self.shard_starts)[shard])
+            shape = (rows, self.width(hook))
+            self._maps[hook, shard] = _map_tensor(self.path / shard_name(shard), hook, self.dtype, shape)
         return self._maps[hook, shard]
 
     def verify(self) -> list[Damage]:
@@ -359,11 +362,15 @@ def _read_rows(path: Path, names: list[str]) -> dict[str, pa.ChunkedArray]:
         raise ArtifactError(f"{path} is missing or damaged: {str(error).splitlines()[0]}") from error
 
 
-def _map_tensor(path: Path, name: str, dtype: type) -> np.memmap:
+def _map_tensor(path: Path, name: str, dtype: str, shape: tuple[int, int]) -> np.memmap:
     """A memory map of one tensor of a safetensors file, checked against the file's true length."""
     place = read_header(path).get(name)
     if place is None:
         raise ArtifactError(f"shard {path} is damaged: it has no tensor {name}.")
+    if (place.dtype, place.shape) != (_NAMES[dtype], shape):
+        raise ArtifactError(
+            f"shard {path} is damaged: {name} is {place.dtype} {place.shape} where the manifest has {dtype} {shape}."
+        )
     if path.stat().st_size < place.end:
         raise ArtifactError(f"shard {path} is cut short: tensor {name} is not whole.")
-    return np.memmap(path, dtype=dtype, mode="r", offset=place.begin, shape=place.shape)
+    return np.memmap(path, dtype=_ON_DISK[dtype], mode="r", offset=place.begin, shape=place.shape)

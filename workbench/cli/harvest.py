@@ -114,6 +114,7 @@ def make_recording(
     from models import ranks
     from workbench.activations import harvest
 
+    hooks = list(dict.fromkeys(hooks))
     name = name or default_name(hooks)
     inputs = run.inputs(run.current("dataset"), run.current("model"))
     sample: dict[str, Any] = {"n_tokens": n_tokens, "test_share": TEST_SHARE, "seed": seed}
@@ -131,10 +132,7 @@ def make_recording(
 def default_hook(run: Run) -> str:
     """The hook that is recorded where none is named: the first MLP's or recurrent layer's, or what there is instead."""
     known = run.model().hook_dict
-    usual = (DEFAULT_HOOK, "blocks.0.rnn.hook_h", "decoder_blocks.0.rnn.hook_h", "decoder_blocks.0.mlp.hook_post")
-    return next(
-        (name for name in (*usual, "blocks.0.hook_attn_out", "hook_hidden") if name in known), next(iter(known))
-    )
+    return next((name for name in DEFAULT_HOOKS if name in known), next(iter(known)))
 
 
 def default_name(hooks: list[str]) -> str:

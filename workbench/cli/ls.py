@@ -14,7 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's options."""
     parser.add_argument("folder", nargs="?", default=RUNS, type=Path, help="a run, or a folder of runs (default: runs)")
     parser.add_argument(
-        "--verify", action="store_true", help="read every file, and name what is not as it was published (exit code 2)"
+        "--verify",
+        action="store_true",
+        help="read every file that has a checksum, and name what is not as it was published (exit code 2)",
     )
 
 
@@ -46,7 +48,7 @@ def run(args: argparse.Namespace) -> None:
     if args.verify:
         if n := sum(len(run["damaged"]) + len(run["altered"]) for run in result):
             raise ArtifactError(f"{n} damaged: put the files named above back, or make what they belong to again.")
-        say(args, "every file is as it was published.")
+        say(args, "every file that has a checksum is as it was published.")
 
 
 def _altered(found: Run) -> list[Damage]:

@@ -64,7 +64,7 @@ class SAETrainConfig:
         decay: share of `n_tokens` at the end over which it falls to zero.
         aux_coefficient: weight of the auxiliary loss that revives dead latents.
         k_aux: dead latents that share the residual of one row; half of `d_in` but at most 512 where None.
-        dead_after: rows without firing after which a latent counts as dead while training; a tenth of
+        dead_after: rows without firing after which a latent counts as dead while training; a twentieth of
             `n_tokens` but at most ten million where None.
         scale_inputs: train on rows scaled to a mean length of √d_in; the scale is folded into the finished
             weights.
@@ -118,7 +118,7 @@ class SAETrainConfig:
 
     def dead_after_tokens(self) -> int:
         """`dead_after`, or its default for this length of training."""
-        return self.dead_after if self.dead_after is not None else max(1, min(10_000_000, self.n_tokens // 10))
+        return self.dead_after if self.dead_after is not None else max(1, min(10_000_000, self.n_tokens // 20))
 
     def to_dict(self) -> dict[str, Any]:
         """The config as plain JSON."""
