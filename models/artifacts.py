@@ -130,7 +130,8 @@ def publishing(
             write_json(draft_path / "intent.json", intent)
         draft = Draft(draft_path, resumed)
         yield draft
-        for half_written in draft_path.rglob("*.part"):  # by a job that was killed then
+        # What a job was writing when it was killed: ours are named `.part`, those of safetensors are hidden.
+        for half_written in [*draft_path.rglob("*.part"), *draft_path.rglob(".*")]:
             half_written.unlink()
         manifest = Manifest(
             kind=kind,

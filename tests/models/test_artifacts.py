@@ -64,6 +64,7 @@ def test_a_file_that_a_kill_left_half_written_is_not_published(tmp_path):
     def killed():
         with publishing(tmp_path / "a", "thing") as draft:
             (draft.path / "manifest.json.part").write_text("{")
+            (draft.path / ".tmpW01iev").touch()  # as safetensors names what it is writing
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
