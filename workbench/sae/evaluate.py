@@ -36,7 +36,7 @@ def evaluate_sae(
         hook_name: the hook that is replaced; the SAE's own where None.
 
     Returns:
-        `d_sae`, `k`, and the numbers of `workbench.sae.metrics` and `workbench.sae.loss_recovered` by name.
+        `d_sae`, `k`, and the numbers of `workbench.sae.metrics.streaming` and `workbench.sae.loss_recovered` by name.
     """
     if (model is None) != (dataset is None):
         raise ValueError("loss recovered needs both a model and a dataset: give both, or neither.")
