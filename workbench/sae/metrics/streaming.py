@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench.sae.base import SAE
-from workbench.sae.codes import TopKCodes
+from workbench.sae.codes import Codes
 
 # Latents that fire less often than this are called ultra-low-density.
 ULTRA_LOW_DENSITY = 1e-5
@@ -24,7 +24,7 @@ class Reading(NamedTuple):
 
     x: Float[Tensor, "n d"]
     x_hat: Float[Tensor, "n d"]
-    codes: TopKCodes
+    codes: Codes
 
 
 class Metric(ABC):
