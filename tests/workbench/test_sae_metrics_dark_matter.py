@@ -130,3 +130,8 @@ def test_it_needs_a_hundred_rows_a_dimension_on_either_side():
     with pytest.raises(ValueError, match="there are 0 and 600"):
         dark_matter(sae, [], [rows(600, 1)])
     assert dark_matter(sae, [rows(60, 0)], [rows(60, 1)], rows_per_dimension=10)["fit_rows"] == 60
+
+
+def test_a_transcoder_leaves_nothing_over_of_what_it_reads():
+    with pytest.raises(ValueError, match="this is a transcoder"):
+        dark_matter(build_sae(SAEConfig(d_in=D, d_out=D, d_sae=8, k=2)), [rows(600, 0)], [rows(600, 1)])

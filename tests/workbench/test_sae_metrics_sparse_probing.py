@@ -134,3 +134,14 @@ def test_what_cannot_be_probed(mixed):
         sparse_probing(sae, x, {"some": some}, documents, ks=(1, 9))
     with pytest.raises(ValueError, match="above 0 and below 1"):
         sparse_probing(sae, x, {"some": some}, documents, held_out_share=1.0)
+
+
+def test_a_crosscoders_neurons_are_those_of_all_its_layers():
+    rng = np.random.default_rng(0)
+    x = torch.randn(600, 2, D, generator=torch.Generator().manual_seed(0))
+    label = x[:, 1, 3].numpy() > 0
+    crosscoder = build_sae(SAEConfig(d_in=D, n_layers=2, d_sae=40, k=3))
+    at = sparse_probing(crosscoder, x, {"sign": label}, rng.integers(0, 20, 600), ks=(1,)).set_index("columns")
+    assert at.loc["neurons", "chosen"] == [D + 3]
+    assert at.loc["neurons", "accuracy"] > 0.95
+    assert at.loc["all", "k"] == 2 * D

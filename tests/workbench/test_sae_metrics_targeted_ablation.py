@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from workbench.sae import SAEConfig, TopK
+from workbench.sae import SAEConfig, TopK, build_sae
 from workbench.sae.metrics import spurious_correlation_removal, targeted_probe_perturbation
 from workbench.sae.metrics.targeted_ablation import Ablation
 
@@ -145,6 +145,9 @@ def test_what_cannot_be_perturbed(rows, classes):
         spurious_correlation_removal(sae, x, target, np.ones(N, bool), DOCUMENTS)
     with pytest.raises(ValueError, match="'target' has 4 entries"):
         spurious_correlation_removal(sae, x, target[:4], spurious, DOCUMENTS)
+    transcoder = build_sae(SAEConfig(d_in=D, d_out=D, d_sae=8, k=2))
+    with pytest.raises(ValueError, match="a transcoder writes others"):
+        spurious_correlation_removal(transcoder, x, target, spurious, DOCUMENTS)
     with pytest.raises(ValueError, match="at least two labels"):
         targeted_probe_perturbation(sae, x, {"a": target}, DOCUMENTS)
     with pytest.raises(ValueError, match="no held-out rows with the label 'b'|no rows that are fitted on with"):

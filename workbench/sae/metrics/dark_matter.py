@@ -83,8 +83,10 @@ def dark_matter(
         rows, NaN where the target is constant but for rounding. `fit_rows` and `held_out_rows`.
 
     Raises:
-        ValueError: too few rows.
+        ValueError: too few rows, or a transcoder or crosscoder, whose error is not one of the rows x.
     """
+    if sae.cfg.kind != "sae":
+        raise ValueError(f"dark matter is what an SAE leaves over of the rows it reads: this is a {sae.cfg.kind}.")
     moments = JointMoments(), JointMoments()
     for kept, batches in zip(moments, (fit, held_out), strict=True):
         for x in batches:

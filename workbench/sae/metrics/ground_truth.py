@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench.sae.base import SAE
-from workbench.sae.codes import TopKCodes
+from workbench.sae.codes import Codes
 from workbench.sae.metrics.similarity import Matching, match_directions, mcc, mmcs
 
 # Called for a fresh pass over rows and the true code of each.
@@ -28,7 +28,7 @@ class MatchedScores:
         self.found, self.true = torch.from_numpy(matching.found), torch.from_numpy(matching.true)
         self.hits, self.fired, self.positives = (torch.zeros(len(self.found), dtype=torch.int64) for _ in range(3))
 
-    def update(self, codes: TopKCodes, true_codes: Float[Tensor, "n true"], d_sae: int) -> None:
+    def update(self, codes: Codes, true_codes: Float[Tensor, "n true"], d_sae: int) -> None:
         """Take one batch into account: what the dictionary of `d_sae` latents says, and what is so."""
         fires = (codes.to_dense(d_sae) > 0).cpu()[:, self.found]
         holds = (true_codes != 0).cpu()[:, self.true]

@@ -19,7 +19,7 @@ CHUNK_ROWS = 1024
 
 
 @torch.no_grad()
-def latent_matrix(sae: SAE, x: Float[Tensor, "n d"]) -> sp.csr_matrix:
+def latent_matrix(sae: SAE, x: Float[Tensor, "n ..."]) -> sp.csr_matrix:
     """The activations of x, [n, d_sae], with nothing stored for inactive latents."""
     chunks = [sp.csr_matrix(sae.encode(rows).float().cpu().numpy()) for rows in x.split(CHUNK_ROWS)]
     return sp.vstack(chunks, format="csr")

@@ -30,7 +30,7 @@ KS = (1, 2, 5)
 
 def sparse_probing(
     sae: SAE,
-    x: Float[Tensor, "n d"],
+    x: Float[Tensor, "n ..."],
     labels: Labels,
     documents: Shaped[np.ndarray, " _"],
     *,
@@ -46,7 +46,7 @@ def sparse_probing(
 
     Args:
         sae: the dictionary.
-        x: rows, held out of its training.
+        x: rows, held out of its training; of a crosscoder [n, layer, d].
         labels: a Boolean column each.
         documents: which document each row is of.
         ks: how many latents.
@@ -62,7 +62,8 @@ def sparse_probing(
         ValueError: a label is constant or of another length, fewer than two documents, or a k that is not there.
     """
     check_labels(labels, documents, len(x))
-    narrowest = min(sae.cfg.d_sae, sae.cfg.d_in)
+    neurons = x.detach().flatten(1).float().cpu().numpy()
+    narrowest = min(sae.cfg.d_sae, neurons.shape[1])
     for k in ks:
         if not 1 <= k <= narrowest:
             raise ValueError(
@@ -72,7 +73,7 @@ def sparse_probing(
     for name, label in labels.items():
         check_varies(name, label[fit], FITTED)
         check_varies(name, label[held_out], HELD_OUT)
-    latents, neurons = latent_matrix(sae, x), x.detach().float().cpu().numpy()
+    latents = latent_matrix(sae, x)
     lines = []
     for name, label in labels.items():
         y, truth = label[fit], label[held_out]

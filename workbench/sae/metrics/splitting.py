@@ -49,8 +49,9 @@ def splitting(
     Raises:
         ValueError: no rows, different widths, or no latent of `small` fires.
     """
-    if small.cfg.d_in != large.cfg.d_in:
-        raise ValueError(f"the dictionaries read different rows: of width {small.cfg.d_in} and {large.cfg.d_in}.")
+    widths = small.W_dec.shape[1], large.W_dec.shape[1]
+    if widths[0] != widths[1]:
+        raise ValueError(f"the dictionaries are of different activations: of width {widths[0]} and {widths[1]}.")
     cosine = _neighbours(small.W_dec, large.W_dec, min_cosine)
     candidates = sp.csr_matrix((np.ones_like(cosine.data), cosine.indices, cosine.indptr), cosine.shape)
     together = sp.csr_matrix(cosine.shape)

@@ -66,7 +66,7 @@ def spurious_correlation_removal(
 
     Raises:
         ValueError: a label is constant or of another length, a combination of both is missing on either side of the
-            split, or fewer than two documents.
+            split, fewer than two documents, or a transcoder or crosscoder.
     """
     check_labels({"target": target, "spurious": spurious}, documents, len(x))
     fit, held_out = split_by_document(documents, held_out_share=held_out_share, seed=seed)
@@ -129,8 +129,8 @@ def targeted_probe_perturbation(
         `unintended` (what the others lose on average) and `tpp`. SAEBench's number is the mean over labels.
 
     Raises:
-        ValueError: fewer than two labels, one that is constant on either side of the split or of another length, or
-            fewer than two documents.
+        ValueError: fewer than two labels, one that is constant on either side of the split or of another length,
+            fewer than two documents, or a transcoder or crosscoder.
     """
     if len(labels) < 2:
         raise ValueError("targeted probe perturbation compares classes: give at least two labels.")
@@ -173,6 +173,8 @@ class Ablation:
     """Rows, their codes, and the rows again without what some latents add to the reconstruction."""
 
     def __init__(self, sae: SAE, x: Float[Tensor, "n d"]) -> None:
+        if sae.cfg.kind != "sae":
+            raise ValueError(f"latents are ablated in the rows an SAE reads, but a {sae.cfg.kind} writes others.")
         self.x = x.detach().float().cpu().numpy()
         self.latents = latent_matrix(sae, x)
         self.W_dec = sae.W_dec.detach().float().cpu().numpy()
