@@ -89,6 +89,28 @@ def test_a_parent_that_is_only_missed_is_not_absorbed(planted):
     assert got["absorption"] == 0
 
 
+def test_a_child_that_points_across_its_parent_never_stands_in():
+    true = torch.eye(3)[:2]
+    codes = torch.tensor([[1.0, 1.0], [1.0, 0.0]])
+    into_codes = torch.tensor([[1.0, 0.0], [-4.0, 1.0]])
+    got = absorption(
+        dictionary(true, into_codes, true), true, np.array([-1, 0]), batches(codes @ true, codes), min_share=0
+    )
+    assert got == {"absorption": 0, "parent_silent": 1, "parent_recall_alone": 1}
+
+
+def test_a_child_without_a_latent_has_none_to_stand_in():
+    # The second latent is the third feature's, with much of the parent's direction; the child has no latent.
+    true = torch.eye(4)[:3]
+    codes = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, 0.0]])
+    into_codes = torch.tensor([[1.0, 0.0], [-4.0, 0.0], [0.0, 1.0]])
+    sae = dictionary(true, into_codes, torch.tensor([[1.0, 0.0, 0.0, 0.0], [0.9, 0.0, 1.0, 0.0]]))
+    table = absorption_by_pair(sae, true, np.array([-1, 0, -1]), batches(codes @ true, codes))
+    assert table["child_latent"].tolist() == [-1]
+    assert table["parent_silent"].tolist() == [1]
+    assert table["absorption"].tolist() == [0]
+
+
 def test_what_stands_in_must_bring_a_share_of_the_parent():
     true, codes = torch.eye(3)[:2], torch.ones(10, 2)
     for brought, want in ((0.39, 0), (0.45, 1)):
@@ -102,7 +124,7 @@ def test_what_stands_in_must_bring_a_share_of_the_parent():
 
 def test_directions_of_other_lengths_change_nothing(planted):
     true, parents, x, codes = planted
-    lengths = torch.linspace(0.5, 3, 8)[:, None]
+    lengths = torch.linspace(0.2, 3, 8)[:, None]
     sae = absorbing(true, parents)
     one = absorption_by_pair(sae, true, parents, batches(x, codes))
     other = absorption_by_pair(sae, true * lengths, parents, batches(x, codes / lengths.T))

@@ -138,6 +138,12 @@ def test_stability_is_the_same_either_way_round():
     assert seed_stability(a, b, alive_a, alive_b) == pytest.approx(seed_stability(a[alive_a], b[alive_b]))
 
 
+def test_what_is_shared_is_a_share_of_the_larger_dictionary():
+    assert seed_stability(torch.eye(4), torch.eye(4)[:1])["seed_shared"] == 0.25
+    alive = torch.tensor([True, True, False, False])
+    assert seed_stability(torch.eye(4)[:1], torch.eye(4), None, alive)["seed_shared"] == 0.5
+
+
 def test_scores_by_hand():
     # Latent 2 stands for feature 0: it fires in rows 0 and 1, the feature holds in rows 1, 2 and 3.
     codes = TopKCodes(torch.tensor([[1.0], [1.0], [0.0], [1.0]]), torch.tensor([[2], [2], [2], [0]]))
@@ -186,6 +192,17 @@ def test_the_true_dictionary_has_full_marks_and_a_random_one_has_not(planted):
     assert control["mcc"] < 0.6
     assert control["feature_f1"] < 0.6
     assert control["recovered"] == 0
+
+
+def test_a_dead_latent_is_not_scored_though_it_points_best(planted):
+    true, x, codes = planted
+    W_enc = torch.cat([torch.linalg.pinv(true), torch.zeros(32, 12)], 1)
+    b_enc = torch.cat([torch.full((12,), -0.01), torch.full((12,), -1.0)])
+    living = true + 0.05 * directions(12, 32, seed=5)
+    got = ground_truth(dictionary(W_enc, torch.cat([living, true]), b_enc), true, batches(x, codes))
+    assert got["feature_f1"] == pytest.approx(1)
+    assert 0.9 < got["mcc"] < 0.99
+    assert got["mmcs_of_true"] < 0.99
 
 
 def test_a_latent_is_scored_as_what_it_points_along_not_against():
