@@ -111,6 +111,16 @@ def mean(value: Tensor) -> Tensor:
     return summed(value).div_(world()) if _several() else value
 
 
+def from_first(value: Tensor) -> Tensor:
+    """The first process's tensor in the place of every other's, in place."""
+    if _several():
+        dense = value.contiguous()
+        dist.broadcast(dense, src=0)
+        if dense is not value:
+            value.copy_(dense)
+    return value
+
+
 def joined(value: Tensor) -> Tensor:
     """The rows of all processes, one after the other; every process has as many."""
     if not _several():

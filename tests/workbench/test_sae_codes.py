@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from workbench.sae import SAEConfig, SAETrainConfig, TopK, TopKCodes, build_sae, codes
+from workbench.sae import SAEConfig, SAETrainConfig, TopK, TopKCodes, build_sae, encoding, products, reconstruction
+from workbench.sae.base import TrainingStep
 
 
 def random_parameters(n=7, d=5, latents=30, dtype=torch.float64, seed=0):
@@ -16,7 +17,7 @@ def random_parameters(n=7, d=5, latents=30, dtype=torch.float64, seed=0):
 
 @pytest.fixture(params=[0.0, 0.2, 1.1], ids=["dense route", "by density", "sparse route"])
 def dense_above(request, monkeypatch):
-    monkeypatch.setattr(codes, "DENSE_ABOVE", request.param)
+    monkeypatch.setattr(products, "DENSE_ABOVE", request.param)
 
 
 @pytest.mark.usefixtures("dense_above")
@@ -24,7 +25,7 @@ def test_encode_and_decode_pass_gradcheck():
     p = random_parameters()
 
     def reconstruct(x, W_enc, b_enc, b_dec, W_dec):
-        return codes.decode_sparse(codes.encode_topk(x, W_enc, b_enc, b_dec, 4), W_dec)
+        return reconstruction.decode_sparse(encoding.encode_topk(x, W_enc, b_enc, b_dec, 4), W_dec)
 
     assert torch.autograd.gradcheck(reconstruct, tuple(p.values()))
 
@@ -34,8 +35,8 @@ def test_reconstruction_error_passes_gradcheck():
     p = random_parameters()
 
     def error(x, W_enc, b_enc, b_dec, W_dec):
-        found = codes.encode_topk(x, W_enc, b_enc, b_dec, 4)
-        return codes.reconstruction_error(x, found, W_dec, b_dec).total
+        found = encoding.encode_topk(x, W_enc, b_enc, b_dec, 4)
+        return reconstruction.reconstruction_error(x, found, W_dec, b_dec).total
 
     assert torch.autograd.gradcheck(error, tuple(p.values()))
 
@@ -93,7 +94,7 @@ def test_the_sparse_step_equals_the_dense_one():
         sae.b_dec.normal_(std=0.5, generator=generator)
     dead = torch.rand(200, generator=generator) < 0.3
     cfg = SAETrainConfig()
-    sparse = sae.training_loss(x, dead, 20.0, cfg).total
+    sparse = sae.training_loss(x, x, TrainingStep(dead, 20.0, 0.0, cfg)).total
     dense = dense_loss(sae, x, dead, 20.0, cfg)
     torch.testing.assert_close(sparse, dense)
     got = torch.autograd.grad(sparse, list(sae.parameters()))
@@ -104,10 +105,10 @@ def test_the_sparse_step_equals_the_dense_one():
 def test_selection_in_chunks_equals_selection_at_once(monkeypatch):
     p = random_parameters(n=1000, d=8, latents=64, dtype=torch.float32)
     weights = (p["W_enc"], p["b_enc"], p["b_dec"], 5)
-    whole = codes.encode_topk(p["x"], *weights)
-    monkeypatch.setattr(codes, "CHUNK_BYTES", 1)
-    chunked = codes.encode_topk(p["x"], *weights)
-    assert codes.MIN_CHUNK_ROWS < 1000
+    whole = encoding.encode_topk(p["x"], *weights)
+    monkeypatch.setattr(encoding, "CHUNK_BYTES", 1)
+    chunked = encoding.encode_topk(p["x"], *weights)
+    assert encoding.MIN_CHUNK_ROWS < 1000
     torch.testing.assert_close(chunked.to_dense(64), whole.to_dense(64))
 
 
@@ -154,7 +155,7 @@ def test_the_width_must_fit():
         ({"k": 13}, "k = 13 latents cannot be active in an SAE that has 12"),
         ({"k": 0}, "needs k"),
         ({"k": None}, "needs k"),
-        ({"architecture": "topkk"}, "no SAE architecture is called 'topkk': there are topk"),
+        ({"architecture": "topkk"}, "no SAE architecture is called 'topkk': there are batchtopk, gated, jumprelu"),
         ({"d_in": 0}, "d_in must be at least 1"),
         ({"dtype": "int8"}, "cannot be of type 'int8'"),
     ],

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from workbench.sae import SAEConfig, SAETrainConfig, TopK, build_sae, load_sae, random_dictionary, train_sae
+from workbench.sae.base import TrainingStep
 from workbench.sae.controls import Moments
-from workbench.sae.initialise import geometric_median, measure_inputs
+from workbench.sae.initialise import geometric_median, measure_rows
 from workbench.sae.stream import Position, RowStream
 
 
@@ -167,7 +168,7 @@ def test_a_batch_with_nan_stops_at_its_step_and_keeps_the_checkpoint(tmp_path):
 @pytest.mark.parametrize(
     ("batches", "message"),
     [
-        ([torch.randn(64, 20)] * 99, r"shape \(64, 20\), but this SAE reads rows of width 24"),
+        ([torch.randn(64, 20)] * 99, r"shape \(64, 20\), but this SAE needs rows of width 24"),
         ([torch.randn(64, 24)] * 3, "the batches hold 192 rows, fewer than the 3,840 of n_tokens"),
         (iter([torch.randn(64, 24)] * 3), "ended before the 3,840 rows of n_tokens"),
         ([torch.ones(64, 24)] * 99, "the first rows are all the same"),
@@ -205,7 +206,7 @@ def test_the_auxiliary_loss_touches_dead_latents_only():
     dead = torch.arange(64) % 4 == 0
 
     def gradients(coefficient):
-        loss = sae.training_loss(x, dead, 1.0, SAETrainConfig(aux_coefficient=coefficient)).total
+        loss = sae.training_loss(x, x, TrainingStep(dead, 1.0, 0.0, SAETrainConfig(aux_coefficient=coefficient))).total
         return dict(zip(weights_of(sae), torch.autograd.grad(loss, list(sae.parameters())), strict=True))
 
     without, with_aux = gradients(0.0), gradients(1.0)
@@ -219,14 +220,18 @@ def test_the_auxiliary_loss_touches_dead_latents_only():
 def test_rows_are_regrouped_without_loss_and_from_any_position():
     rows = torch.arange(70.0)[:, None]
     sizes = [7, 20, 1, 30, 12]
-    stream = RowStream(list(rows.split(sizes)), 8, 1, 64)
+
+    def stream_from(start):
+        return RowStream(list(rows.split(sizes)), 8, 64, lambda batch: None, start)
+
+    stream = stream_from(Position())
     seen = []
     for _ in range(8):
         at = stream.position
         batch = stream.next_batch()
-        again = RowStream(list(rows.split(sizes)), 8, 1, 64, at).next_batch()
-        assert torch.equal(batch, again)
-        seen.append(batch)
+        again = stream_from(at).next_batch()
+        assert torch.equal(batch["x"], again["x"])
+        seen.append(batch["x"])
     assert torch.equal(torch.cat(seen), rows[:64])
     assert stream.position == Position(4, 6)
 
@@ -234,11 +239,11 @@ def test_rows_are_regrouped_without_loss_and_from_any_position():
 def test_the_first_sample_gives_scale_centre_and_variance():
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(4000, 16, generator=generator, dtype=torch.float64) * 3 + 2
-    inputs = measure_inputs(x, scale_inputs=True)
+    inputs = measure_rows(x, scale_rows=True)
     scaled = x * inputs.scale
-    assert scaled.norm(dim=1).mean().item() == pytest.approx(4.0)
+    assert (scaled - inputs.centre).norm(dim=1).mean().item() == pytest.approx(4.0)
     assert inputs.variance == pytest.approx((scaled - scaled.mean(0)).square().sum(1).mean().item())
-    assert measure_inputs(x, scale_inputs=False).scale == 1
+    assert measure_rows(x, scale_rows=False).scale == 1
 
 
 def test_the_geometric_median_is_where_the_unit_vectors_to_all_points_cancel():

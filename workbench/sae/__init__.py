@@ -1,20 +1,26 @@
 """Sparse autoencoders: one file an architecture, one trainer, and the numbers that tell what one is worth."""
 
+from workbench.sae.architectures import BatchTopK, Gated, JumpReLU, MatryoshkaBatchTopK, Standard, TopK
 from workbench.sae.base import SAE, build_sae
-from workbench.sae.codes import TopKCodes
+from workbench.sae.codes import CSRCodes, TopKCodes
 from workbench.sae.config import SAEConfig, SAETrainConfig
 from workbench.sae.controls import Moments, neuron_dictionary, pca_dictionary, random_dictionary
 from workbench.sae.evaluate import compare_dictionaries, control_dictionaries, evaluate_sae
 from workbench.sae.loss_recovered import loss_recovered
 from workbench.sae.saving import load_sae, save_sae
-from workbench.sae.topk import TopK
-from workbench.sae.training import train_sae
+from workbench.sae.training import train_sae, train_saes
 
 __all__ = [
     "SAE",
+    "BatchTopK",
+    "CSRCodes",
+    "Gated",
+    "JumpReLU",
+    "MatryoshkaBatchTopK",
     "Moments",
     "SAEConfig",
     "SAETrainConfig",
+    "Standard",
     "TopK",
     "TopKCodes",
     "build_sae",
@@ -28,4 +34,5 @@ __all__ = [
     "random_dictionary",
     "save_sae",
     "train_sae",
+    "train_saes",
 ]

@@ -14,7 +14,7 @@ from torch import Tensor
 from workbench.sae.base import SAE
 
 CHECKPOINT = "checkpoint.safetensors"
-FORMAT = "1"
+FORMAT = "2"
 
 
 @dataclass
@@ -26,13 +26,17 @@ class TrainingState:
         tokens: rows seen.
         seconds: time spent up to the last record of the log.
         batches, rows: the position in the source of batches (`workbench.sae.stream.Position`).
-        scale, variance: what was measured on the first sample.
+        variance: what was measured on the first sample.
+        coefficient: of the sparsity term, as it has been steered.
+        scale_in, scale_out: what rows are multiplied by; measured on the first sample.
         last_fired: [d_sae] int64, the value of `tokens` when each latent last fired.
     """
 
-    scale: float
-    variance: float
+    scale_in: Tensor
+    scale_out: Tensor
     last_fired: Tensor
+    variance: float
+    coefficient: float = 0.0
     step: int = 0
     tokens: int = 0
     seconds: float = 0.0
@@ -40,19 +44,24 @@ class TrainingState:
     rows: int = 0
 
 
+TENSORS = ("scale_in", "scale_out", "last_fired")
+
+
 def write_checkpoint(
     folder: Path, sae: SAE, optimiser: torch.optim.Adam, state: TrainingState, settings: dict[str, Any]
 ) -> None:
     """Replace the folder's checkpoint; a kill at any moment leaves the old one or the new one."""
-    tensors = {"last_fired": state.last_fired}
+    tensors = {f"state.{name}": getattr(state, name) for name in TENSORS}
+    for name, value in _weights(sae).items():
+        tensors[f"weights.{name}"] = value.detach()
     for name, parameter in sae.named_parameters():
-        tensors[f"weights.{name}"] = parameter.detach()
         for key, value in optimiser.state[parameter].items():
             tensors[f"adam.{name}.{key}"] = value
-    counters = {name: value for name, value in vars(state).items() if name != "last_fired"}
+    counters = {name: value for name, value in vars(state).items() if name not in TENSORS}
     metadata = {"format": FORMAT, "settings": json.dumps(settings), "counters": json.dumps(counters)}
     part = folder / (CHECKPOINT + ".part")
-    save_file({k: v.contiguous() for k, v in tensors.items()}, part, metadata)
+    # Copies, where two names are for one tensor (an SAE reads and writes at one scale): the format has no such thing.
+    save_file({k: v.clone(memory_format=torch.contiguous_format) for k, v in tensors.items()}, part, metadata)
     os.replace(part, folder / CHECKPOINT)
 
 
@@ -76,15 +85,23 @@ def read_checkpoint(
         raise ValueError(f"{path} is not a checkpoint of an SAE's training: choose another folder.")
     _refuse_other_settings(path, json.loads(metadata["settings"]), settings)
     with torch.no_grad():
+        for name, value in _weights(sae).items():
+            value.copy_(tensors[f"weights.{name}"])
         for name, parameter in sae.named_parameters():
-            parameter.copy_(tensors[f"weights.{name}"])
             prefix = f"adam.{name}."
             for key in [key for key in tensors if key.startswith(prefix)]:
                 value = tensors[key]
                 # Moments lie in memory as their parameter does: the fused step asks for it.
                 kept = torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value
                 optimiser.state[parameter][key.removeprefix(prefix)] = kept
-    return TrainingState(last_fired=tensors["last_fired"], **json.loads(metadata["counters"]))
+    device = sae.W_enc.device
+    own = {name: tensors[f"state.{name}"].to(device) for name in TENSORS}
+    return TrainingState(**own, **json.loads(metadata["counters"]))
+
+
+def _weights(sae: SAE) -> dict[str, Tensor]:
+    """Parameters, and buffers: BatchTopK's threshold, a transcoder's centre."""
+    return dict(sae.named_parameters()) | dict(sae.named_buffers())
 
 
 def _refuse_other_settings(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:

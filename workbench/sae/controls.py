@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from workbench.sae.architectures import TopK
 from workbench.sae.config import SAEConfig
-from workbench.sae.topk import TopK
 
 # Added to a dictionary's seed for its random control.
 SEED_APART = 1_000_003

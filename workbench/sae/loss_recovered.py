@@ -129,7 +129,7 @@ def _mean_activation(model: Any, chunks: list[_Chunk], hook: str, sae: SAE) -> F
     def add(activation: Tensor, hook: Any) -> None:
         nonlocal total, count
         rows = activation.movedim(pos_dim_of(hook), 1)[where[:, positions_seen(activation, hook)]].flatten(1)
-        sae.check_width(rows)
+        sae.flat(rows)
         total += rows.double().sum(0).cpu()
         count += len(rows)
 

@@ -1,12 +1,17 @@
 """From whatever yields rows to whole batches, with a position from which the same rows follow again."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from workbench.sae.config import SAEConfig
+
+READ, WRITTEN = "x", "y"
+Named = dict[str, Tensor]
 
 
 class Position(NamedTuple):
@@ -17,45 +22,48 @@ class Position(NamedTuple):
 
 
 class RowStream:
-    """Cuts and joins the batches of a source into batches of equal size.
+    """Cuts and joins the batches of a source into batches of equal size, each tensor under its name.
 
     Args:
-        source: any iterable of [n, d_in] tensors. One that has `resume(n_batches)`, as a store's batches do,
-            is asked to start there; of any other the first batches are read and dropped.
+        source: any iterable of tensors whose first axis are rows; of pairs (x, y) for transcoders; of mappings from
+            hooks to such tensors; or a store's batches of several hooks. One that has `resume(n_batches)`, as a
+            store's batches do, is asked to start there; of any other the first batches are read and dropped.
         batch_size: rows of every batch that `next_batch` gives.
-        d_in: the width that is wanted.
         n_tokens: how many rows will be asked for in all, so that a list that is too short is refused at
             once.
+        check: called with every batch of the source; raises `ValueError` for one that does not fit.
         start: where an earlier stream over the same source stood.
 
     Raises:
-        ValueError: at construction if a list is too short or the first batch is not [n, d_in]; from
-            `next_batch` when the source ends early.
+        ValueError: at construction if a list is too short or the first batch does not fit; from `next_batch` when
+            the source ends early.
     """
 
     def __init__(
         self,
-        source: Iterable[Tensor],
+        source: Iterable[Any],
         batch_size: int,
-        d_in: int,
         n_tokens: int,
+        check: Callable[[Named], None],
         start: Position = Position(),  # noqa: B008  (immutable)
     ) -> None:
-        self.batch_size, self.d_in, self.n_tokens = batch_size, d_in, n_tokens
+        self.batch_size, self.n_tokens, self.check = batch_size, n_tokens, check
         self._batches, self._used = start
+        self._hooks: Sequence[str] = getattr(source, "hooks", ())
         self._source = self._start(source, start.batches)
-        self._current: Tensor | None = self._read()
+        self._current: Named | None = self._read()
         if isinstance(source, Sequence):
-            self._refuse_short(sum(len(batch) for batch in source))
+            self._refuse_short(sum(_rows(self._named(batch)) for batch in source))
 
     @property
     def position(self) -> Position:
         """Where the next batch starts."""
         return Position(self._batches, self._used)
 
-    def next_batch(self) -> Float[Tensor, "batch_size d_in"]:
+    def next_batch(self) -> Named:
         """The next `batch_size` rows, without a copy where the source's batches have that size."""
-        parts, missing = [], self.batch_size
+        parts: list[Named] = []
+        missing = self.batch_size
         while missing:
             if self._current is None:
                 self._current = self._read()
@@ -65,28 +73,40 @@ class RowStream:
                     f"batches of {self.batch_size:,}: give more rows (several epochs of a store, say), or a "
                     "smaller n_tokens or batch_size."
                 )
-            part = self._current[self._used : self._used + missing]
+            rows = slice(self._used, self._used + missing)
+            part = {name: tensor[rows] for name, tensor in self._current.items()}
             parts.append(part)
-            missing -= len(part)
-            self._used += len(part)
-            if self._used == len(self._current):
+            missing -= _rows(part)
+            self._used += _rows(part)
+            if self._used == _rows(self._current):
                 self._batches, self._used, self._current = self._batches + 1, 0, None
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+        return parts[0] if len(parts) == 1 else joined(parts)
 
     @staticmethod
-    def _start(source: Iterable[Tensor], n_batches: int) -> Iterator[Tensor]:
+    def _start(source: Iterable[Any], n_batches: int) -> Iterator[Any]:
         if n_batches and hasattr(source, "resume"):
             return iter(source.resume(n_batches))
         return islice(source, n_batches, None)
 
-    def _read(self) -> Tensor | None:
-        batch = next(self._source, None)
-        if batch is not None and (batch.ndim != 2 or batch.shape[1] != self.d_in):
-            raise ValueError(
-                f"the batches are of shape {tuple(batch.shape)}, but this SAE reads rows of width {self.d_in}"
-                ": set d_in to the width of the hook."
-            )
+    def _read(self) -> Named | None:
+        found = next(self._source, None)
+        if found is None:
+            return None
+        batch = self._named(found)
+        self.check(batch)
         return batch
+
+    def _named(self, batch: Any) -> Named:
+        if isinstance(batch, Mapping):
+            return dict(batch)
+        if isinstance(batch, tuple | list):
+            names = self._hooks if len(self._hooks) == len(batch) else (READ, WRITTEN)
+            if len(names) != len(batch):
+                raise ValueError(
+                    f"the batches are tuples of {len(batch)} tensors: give pairs (x, y), or mappings from hooks."
+                )
+            return dict(zip(names, batch, strict=True))
+        return {READ: batch}
 
     def _refuse_short(self, rows: int) -> None:
         if rows < self.n_tokens:
@@ -94,3 +114,50 @@ class RowStream:
                 f"the batches hold {rows:,} rows, fewer than the {self.n_tokens:,} of n_tokens: "
                 "give more (several epochs of a store, say) or a smaller n_tokens."
             )
+
+
+def rows_of(cfg: SAEConfig, batch: Named) -> tuple[Float[Tensor, "n width_in"], Float[Tensor, "n width_out"]]:
+    """What this SAE reads of a batch and what it shall write; the same tensor but for a transcoder.
+
+    Raises `ValueError` where the batch does not hold it, or not in its width.
+    """
+    if cfg.kind == "transcoder":
+        names = (READ, WRITTEN) if WRITTEN in batch else (cfg.hook_name, cfg.hook_name_out)
+        read, written = (_tensor(batch, name, "a transcoder is trained on pairs (x, y)") for name in names)
+        if len(read) != len(written):
+            raise ValueError(f"x has {len(read)} rows and y {len(written)}: they must be the same rows.")
+        return _checked(cfg, read, (cfg.d_in,)), _checked(cfg, written, (cfg.width_out,))
+    if cfg.kind == "crosscoder" and READ not in batch:
+        layers = [_tensor(batch, name, "a crosscoder names its hook_names") for name in cfg.hook_names]
+        rows = _checked(cfg, torch.stack(layers, dim=1), (cfg.n_layers or 1, cfg.d_in)).flatten(1)
+    elif cfg.kind == "crosscoder":
+        rows = _checked(cfg, batch[READ], (cfg.n_layers or 1, cfg.d_in)).flatten(1)
+    else:
+        name = READ if READ in batch else cfg.hook_name
+        rows = _checked(cfg, _tensor(batch, name, "hook_name says which is read"), (cfg.d_in,))
+    return rows, rows
+
+
+def joined(parts: Sequence[Named]) -> Named:
+    """One batch of several, one after the other."""
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def _rows(batch: Named) -> int:
+    return len(next(iter(batch.values())))
+
+
+def _tensor(batch: Named, name: str, hint: str) -> Tensor:
+    if name not in batch:
+        raise ValueError(f"the batches hold {', '.join(batch)}, but not {name or 'what is to be read'!r}: {hint}.")
+    return batch[name]
+
+
+def _checked(cfg: SAEConfig, rows: Tensor, shape: tuple[int, ...]) -> Tensor:
+    if tuple(rows.shape[1:]) != shape or rows.ndim == 0:
+        wanted = f"rows of width {shape[0]}" if len(shape) == 1 else f"rows of {shape[0]} layers of {shape[1]}"
+        raise ValueError(
+            f"the batches are of shape {tuple(rows.shape)}, but this SAE needs {wanted}: "
+            "set d_in (d_out, n_layers) to the width of the hook."
+        )
+    return rows

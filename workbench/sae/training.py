@@ -1,180 +1,154 @@
-"""The trainer: any iterable of rows in, a sparse autoencoder out, exactly resumable."""
+"""Training: any iterable of rows in, sparse autoencoders out, exactly resumable; several on one reading of the rows."""
 
 import json
-import math
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from models import ranks
-from models.artifacts import write_json
-from models.metrics_log import MetricsLog
 from models.progress import progress
-from workbench.sae.base import SAE, build_sae
-from workbench.sae.checkpoint import CHECKPOINT, TrainingState, read_checkpoint, write_checkpoint
+from workbench.sae.base import SAE
+from workbench.sae.checkpoint import CHECKPOINT
 from workbench.sae.config import SAEConfig, SAETrainConfig
-from workbench.sae.initialise import SAMPLE_ROWS, measure_inputs
-from workbench.sae.saving import CONFIG_FILE, load_sae, save_sae
-from workbench.sae.stream import Position, RowStream
+from workbench.sae.initialise import SAMPLE_ROWS
+from workbench.sae.saving import CONFIG_FILE, load_sae
+from workbench.sae.stream import Named, Position, RowStream, joined, rows_of
+from workbench.sae.trainer import REPORT, Trainer, settings_of
 
-LOG = "metrics.jsonl"
-REPORT = "training.json"
+LogCallback = Callable[[dict[str, float]], None]
 
 
 def train_sae(
     cfg: SAEConfig,
-    batches: Iterable[Float[Tensor, "_ d_in"]],
+    batches: Iterable[Any],
     train_cfg: SAETrainConfig | None = None,
     *,
     out: str | Path | None = None,
-    on_log: Callable[[dict[str, float]], None] | None = None,
+    device: str | torch.device = "cpu",
+    on_log: LogCallback | None = None,
 ) -> SAE:
-    """Train one sparse autoencoder.
+    """Train one sparse autoencoder, transcoder or crosscoder.
 
     Args:
         cfg: what to train.
-        batches: any iterable of [n, d_in]; the rows are regrouped into `train_cfg.batch_size`. It must yield
-            `train_cfg.n_tokens` rows, in the same order again when a killed training is resumed.
+        batches: any iterable of [n, d_in]; of pairs ([n, d_in], [n, d_out]) for a transcoder; of [n, n_layers, d_in]
+            for a crosscoder; or of mappings from hooks to [n, d], of which those that `cfg` names are read. The rows
+            are regrouped into `train_cfg.batch_size`. It must yield `train_cfg.n_tokens` rows, in the same order
+            again when a killed training is resumed.
         train_cfg: how to train.
         out: a folder that keeps the training: `metrics.jsonl` and, about every ten seconds, a checkpoint; in
             the end the SAE in SAELens's layout and `training.json`. A killed training with the same settings
             goes on from its checkpoint and ends, at the same number of threads, in the same weights bit for
             bit; a finished one is read back. Without it nothing is written.
+        device: where to train.
         on_log: called with every record of the log.
 
     Returns:
         The SAE of unscaled inputs, in evaluation mode and without gradients.
 
     Raises:
-        ValueError: rows of another width, too few rows, a batch that is not finite (the last good checkpoint
-            stays), or a folder that belongs to a training with other settings.
+        ValueError: rows of another width, too few rows, a batch that is not finite, a dictionary all of whose latents
+            are dead (the last good checkpoint stays), or a folder that belongs to a training with other settings.
     """
-    train_cfg = train_cfg or SAETrainConfig()
-    settings = {"sae": cfg.to_dict(), "training": _numeric_settings(train_cfg)}
-    folder = Path(out) if out is not None else None
+    log = None if on_log is None else lambda number, record: on_log(record)
+    outs = None if out is None else [out]
+    return train_saes([cfg], batches, train_cfg, outs=outs, device=device, on_log=log)[0]
+
+
+def train_saes(
+    cfgs: Sequence[SAEConfig],
+    batches: Iterable[Any],
+    train_cfgs: SAETrainConfig | Sequence[SAETrainConfig] | None = None,
+    *,
+    outs: Sequence[str | Path] | None = None,
+    device: str | torch.device = "cpu",
+    on_log: Callable[[int, dict[str, float]], None] | None = None,
+) -> list[SAE]:
+    """Train several on one reading of the rows: other widths, k, seeds, architectures, hooks.
+
+    Each ends in the weights that it would have by itself. All must agree on `n_tokens` and `batch_size`.
+
+    Args:
+        cfgs: what to train.
+        batches: as for `train_sae`; several hooks come as mappings, or as a store's batches of several hooks.
+        train_cfgs: how to train: all alike, or one for each.
+        outs: a folder for each.
+        device: where to train.
+        on_log: called with the number of an SAE and every record of its log.
+
+    Raises `ValueError` as `train_sae`, and where the trainings cannot share their batches.
+    """
+    hows = _one_each(cfgs, train_cfgs)
+    if outs is not None and not len(cfgs) == len(outs) == len({Path(out) for out in outs}):
+        raise ValueError(f"{len(outs)} folders were given for {len(cfgs)} SAEs: each needs one of its own.")
+    folders = [None] * len(cfgs) if outs is None else [Path(out) for out in outs]
     ranks.join()
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        if (folder / CONFIG_FILE).exists() and not (folder / CHECKPOINT).exists():
-            return _read_finished(folder, settings)
-    trainer = _Trainer(cfg, train_cfg, settings, batches, folder, on_log)
-    trainer.run()
-    sae = trainer.sae
-    sae.fold_input_scale(trainer.state.scale)
-    sae.requires_grad_(False).eval()
-    if folder is not None and ranks.is_first():
-        report = settings | {"seconds": trainer.state.seconds, "tokens": trainer.state.tokens}
-        write_json(folder / REPORT, report | {"input_scale": trainer.state.scale})
-        save_sae(sae, folder)
-        (folder / CHECKPOINT).unlink(missing_ok=True)
-    ranks.barrier()
-    return sae
+    saes: dict[int, SAE] = {}
+    trainers: dict[int, Trainer] = {}
+    for i, (cfg, how, folder) in enumerate(zip(cfgs, hows, folders, strict=True)):
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            if (folder / CONFIG_FILE).exists() and not (folder / CHECKPOINT).exists():
+                saes[i] = _read_finished(folder, settings_of(cfg, how)).to(device)
+                continue
+        trainers[i] = Trainer(cfg, how, folder, torch.device(device), _numbered(on_log, i))
+    if trainers:
+        ranks.barrier()  # all have read the checkpoints before the first may write others
+        _run(list(trainers.values()), batches, hows[0])
+        saes |= {i: trainer.finish() for i, trainer in trainers.items()}
+        ranks.barrier()
+    return [saes[i] for i in range(len(cfgs))]
 
 
-class _Trainer:
-    """One training from its first or its last checkpointed step to the end."""
+def _run(trainers: list[Trainer], batches: Iterable[Any], how: SAETrainConfig) -> None:
+    """Step all of them through the batches; those that a checkpoint has put ahead wait for the others."""
 
-    def __init__(
-        self,
-        cfg: SAEConfig,
-        train_cfg: SAETrainConfig,
-        settings: dict[str, Any],
-        batches: Iterable[Tensor],
-        folder: Path | None,
-        on_log: Callable[[dict[str, float]], None] | None,
-    ) -> None:
-        self.train_cfg, self.settings, self.folder = train_cfg, settings, folder
-        self.sae = build_sae(cfg)
-        self.optimiser = torch.optim.Adam(self.sae.parameters(), lr=train_cfg.lr, fused=True)
-        state = read_checkpoint(folder, self.sae, self.optimiser, settings) if folder is not None else None
-        ranks.barrier()  # all have read it before the first may write another
-        position = Position(state.batches, state.rows) if state else Position()
-        source, size = _share(batches, train_cfg.batch_size)
-        self.stream = RowStream(source, size, cfg.d_in, train_cfg.n_tokens // ranks.world(), position)
-        self.scaled = torch.empty(size, cfg.d_in, dtype=cfg.torch_dtype)
-        self.ahead: list[tuple[Tensor, Position]] = []
-        self.state = state or self._begin(cfg)
-        keeps_log = folder is not None and ranks.is_first()
-        self.log = _Log(folder / LOG if folder is not None and keeps_log else None, on_log, self.state)
+    def check(batch: Named) -> None:
+        for trainer in trainers:
+            rows_of(trainer.cfg, batch)
 
-    def _begin(self, cfg: SAEConfig) -> TrainingState:
-        """Read a first sample, which is trained on like all that follows, and set out from its centre."""
-        self._read_ahead(min(SAMPLE_ROWS, self.train_cfg.n_tokens) // ranks.world())
-        sample = ranks.joined(torch.cat([batch for batch, _ in self.ahead]).to(cfg.torch_dtype))
-        if not sample.isfinite().all():
-            raise ValueError("the first batches hold values that are not finite: training cannot begin.")
-        inputs = measure_inputs(sample, self.train_cfg.scale_inputs)
-        self.sae.b_dec.data.copy_(inputs.centre)
-        return TrainingState(inputs.scale, inputs.variance, torch.zeros(cfg.d_sae, dtype=torch.int64))
-
-    def _read_ahead(self, rows: int) -> None:
-        while sum(len(batch) for batch, _ in self.ahead) < rows:
-            self.ahead.append((self.stream.next_batch(), self.stream.position))
-
-    def _next_batch(self) -> Tensor:
-        if not self.ahead:
-            self._read_ahead(1)
-        batch, (self.state.batches, self.state.rows) = self.ahead.pop(0)
-        return batch
-
-    def run(self) -> None:
-        n_tokens, state = self.train_cfg.n_tokens, self.state
-        last_checkpoint = time.monotonic()
-        shown = ranks.is_first()
-        with progress(desc="training SAE", total=n_tokens, unit="tok", initial=state.tokens, shown=shown) as bar:
-            while state.tokens < n_tokens:
-                before = state.tokens
-                self.log.add(self._step(self._next_batch()))
-                if state.step % self.train_cfg.log_every == 0 or state.tokens >= n_tokens:
-                    record = self.log.write(self._dead().sum().item() / self.sae.cfg.d_sae)
+    source, size = _share(batches, how.batch_size)
+    done = min(trainer.state.step if trainer.state else 0 for trainer in trainers)
+    start = next(t.position for t in trainers if (t.state.step if t.state else 0) == done)
+    stream = RowStream(source, size, how.n_tokens // ranks.world(), check, start)
+    ahead = _begin(trainers, stream, min(SAMPLE_ROWS, how.n_tokens) // ranks.world())
+    last_checkpoint = time.monotonic()
+    every = min(trainer.train_cfg.checkpoint_every_s for trainer in trainers)
+    shown, what = ranks.is_first(), "SAE" if len(trainers) == 1 else f"{len(trainers)} SAEs"
+    initial = done * how.batch_size
+    with progress(desc=f"training {what}", total=how.n_tokens, unit="tok", initial=initial, shown=shown) as bar:
+        while done * how.batch_size < how.n_tokens:
+            batch, position = ahead.pop(0) if ahead else (stream.next_batch(), stream.position)
+            for trainer in trainers:
+                assert trainer.state is not None
+                if trainer.state.step == done and (record := trainer.step(batch, position)):
                     bar.set_postfix_str(f"EV {record['explained_variance']:.3f}, dead {record['dead_fraction']:.1%}")
-                bar.update(min(state.tokens, n_tokens) - min(before, n_tokens))
-                if self.folder and shown and time.monotonic() - last_checkpoint >= self.train_cfg.checkpoint_every_s:
-                    write_checkpoint(self.folder, self.sae, self.optimiser, state, self.settings)
-                    last_checkpoint = time.monotonic()
-
-    def _step(self, batch: Tensor) -> dict[str, Tensor]:
-        """Take one step, and return what is logged of it."""
-        sae, state = self.sae, self.state
-        # One room for all steps: fresh memory for a batch costs more than scaling it does.
-        x = self.scaled.copy_(batch).mul_(state.scale)
-        loss = sae.training_loss(x, self._dead(), state.variance, self.train_cfg)
-        if not math.isfinite(loss.total.item()):
-            raise ValueError(self._not_finite(batch))
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.total.backward()
-        _average_gradients(sae)
-        sae.constrain_gradients()
-        n = self.train_cfg.batch_size
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.train_cfg.lr_at(state.tokens + n)
-        self.optimiser.step()
-        sae.constrain_weights()
-        state.step += 1
-        state.tokens += n
-        fires = ranks.summed(loss.codes.fire_counts(sae.cfg.d_sae))
-        state.last_fired.masked_fill_(fires > 0, state.tokens)
-        terms = {"squared_error": loss.squared_error} | loss.terms
-        return {name: ranks.mean(value) for name, value in terms.items()} | {"l0": fires.sum() / n}
-
-    def _dead(self) -> Tensor:
-        return self.state.tokens - self.state.last_fired >= self.train_cfg.dead_after_tokens()
-
-    def _not_finite(self, batch: Tensor) -> str:
-        step = self.state.step + 1
-        kept = " The last checkpoint is kept." if self.folder and (self.folder / CHECKPOINT).exists() else ""
-        if not batch.isfinite().all():
-            return f"the batch of step {step} holds values that are not finite: training stopped there.{kept}"
-        return f"the loss is not finite at step {step}: a smaller lr than {self.train_cfg.lr:g} may help.{kept}"
+            bar.update(min(how.batch_size, how.n_tokens - done * how.batch_size))
+            done += 1
+            if shown and time.monotonic() - last_checkpoint >= every:
+                for trainer in trainers:
+                    trainer.checkpoint()
+                last_checkpoint = time.monotonic()
 
 
-def _share(batches: Iterable[Tensor], batch_size: int) -> tuple[Iterable[Tensor], int]:
+def _begin(trainers: list[Trainer], stream: RowStream, n_rows: int) -> list[tuple[Named, Position]]:
+    """Read a first sample, which is trained on like all that follows, and have the trainings measure it."""
+    ahead: list[tuple[Named, Position]] = []
+    rows = 0 if any(trainer.state is None for trainer in trainers) else n_rows  # a checkpoint knows it already
+    while rows < n_rows:
+        ahead.append((stream.next_batch(), stream.position))
+        rows += stream.batch_size
+    found = joined([batch for batch, _ in ahead]) if ahead else {}
+    sample = {name: ranks.joined(tensor) for name, tensor in found.items()}
+    for trainer in trainers:
+        trainer.begin(sample)
+    return ahead
+
+
+def _share(batches: Iterable[Any], batch_size: int) -> tuple[Iterable[Any], int]:
     """What this process reads of every batch, and how many rows that is: all of it, where it is alone."""
     if ranks.world() == 1:
         return batches, batch_size
@@ -188,54 +162,24 @@ def _share(batches: Iterable[Tensor], batch_size: int) -> tuple[Iterable[Tensor]
     return batches.part(ranks.rank(), ranks.world()), batch_size // ranks.world()
 
 
-def _average_gradients(sae: SAE) -> None:
-    """Every process has the mean over its share of the rows: the mean of these is that over the batch."""
-    for parameter in sae.parameters():
-        if parameter.grad is not None:
-            ranks.mean(parameter.grad)
+def _one_each(
+    cfgs: Sequence[SAEConfig], train_cfgs: SAETrainConfig | Sequence[SAETrainConfig] | None
+) -> list[SAETrainConfig]:
+    if not cfgs:
+        raise ValueError("no SAE was named: give at least one config.")
+    if train_cfgs is None or isinstance(train_cfgs, SAETrainConfig):
+        return [train_cfgs or SAETrainConfig()] * len(cfgs)
+    if len(train_cfgs) != len(cfgs):
+        raise ValueError(f"{len(train_cfgs)} ways to train were given for {len(cfgs)} SAEs: give one for each.")
+    for name in ("n_tokens", "batch_size"):
+        found = sorted({getattr(how, name) for how in train_cfgs})
+        if len(found) > 1:
+            raise ValueError(f"SAEs that share their batches share {name} too: it is {' and '.join(map(str, found))}.")
+    return list(train_cfgs)
 
 
-@dataclass
-class _Log:
-    """Means over the steps since the last record, appended to a file as lines of JSON."""
-
-    path: Path | None
-    on_log: Callable[[dict[str, float]], None] | None
-    state: TrainingState
-    _pending: list[dict[str, Tensor]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self._since = time.monotonic()
-        self._tokens = self.state.tokens
-        self._log = MetricsLog(self.path, self.state.step)
-
-    def add(self, terms: dict[str, Tensor]) -> None:
-        self._pending.append(terms)
-
-    def write(self, dead_fraction: float) -> dict[str, float]:
-        state, now = self.state, time.monotonic()
-        means = {name: torch.stack([t[name] for t in self._pending]).mean().item() for name in self._pending[0]}
-        error = means.pop("squared_error")
-        seconds = now - self._since
-        state.seconds += seconds
-        record = {
-            "step": state.step,
-            "tokens": state.tokens,
-            "mse": error / state.scale**2,
-            "explained_variance": 1 - error / state.variance,
-            "dead_fraction": dead_fraction,
-            "tokens_per_s": (state.tokens - self._tokens) / seconds,
-        } | means
-        self._pending, self._since, self._tokens = [], now, state.tokens
-        self._log.add(record)
-        if self.on_log is not None:
-            self.on_log(record)
-        return record
-
-
-def _numeric_settings(train_cfg: SAETrainConfig) -> dict[str, Any]:
-    """What a resumed training must share: all but how often it logs and writes checkpoints."""
-    return {k: v for k, v in asdict(train_cfg).items() if k not in ("log_every", "checkpoint_every_s")}
+def _numbered(on_log: Callable[[int, dict[str, float]], None] | None, number: int) -> LogCallback | None:
+    return None if on_log is None else lambda record: on_log(number, record)
 
 
 def _read_finished(folder: Path, settings: dict[str, Any]) -> SAE:
