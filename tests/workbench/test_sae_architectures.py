@@ -1,12 +1,12 @@
 """Every architecture against its own paper's dense objective, as SAE, transcoder and crosscoder."""
 
-import math
-
 import pytest
 import torch
 
 from workbench.sae import SAEConfig, SAETrainConfig, build_sae, products, train_sae
 from workbench.sae.base import TrainingStep
+from workbench.sae.resampling import is_due, resample
+from workbench.sae.sparsity import coefficient_at, first_coefficient, steered
 
 WITH_K = ("topk", "batchtopk", "matryoshka_batchtopk")
 ALL = (*WITH_K, "standard", "jumprelu", "gated")
@@ -242,17 +242,65 @@ def test_a_crosscoder_finds_a_feature_in_each_of_its_layers():
     assert share[:8].max() < 0.2 < 0.35 < share[8:].min()
 
 
-@pytest.mark.parametrize("revive", ["resample", "aux"])
-def test_dead_latents_come_back(revive):
-    _, _, x = planted()
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("architecture", ALL)
+def test_a_resampled_latent_fires_where_the_dictionary_did_worst_and_adam_forgets_it(architecture, kind):
+    sae = an_sae(architecture, kind)
+    x, y = rows(sae)
+    y = y if kind.endswith("transcoder") else x  # an SAE rebuilds the rows that it reads
+    optimiser = torch.optim.Adam(sae.parameters(), lr=1e-3)
+    dead = torch.arange(F) % 3 == 0
+    step = TrainingStep(torch.zeros(F, dtype=torch.bool), 1.0, 0.1, TRAIN)
+    sae.training_loss(x, y, step).total.backward()
+    optimiser.step()
+    before = {name: tensor.detach().clone() for name, tensor in sae.named_parameters()}
+    error = y - sae.decode_rows(sae.encode_rows(x)) - (0 if sae.W_skip is None else x @ sae.W_skip.T)
+    assert resample(sae, optimiser, x, y, dead, torch.Generator().manual_seed(0)) == 20
+    for name, tensor in (("W_dec", sae.W_dec), ("W_enc", sae.W_enc.T)):
+        old = before[name] if name == "W_dec" else before[name].T
+        assert torch.equal(tensor[~dead], old[~dead])
+        assert not torch.equal(tensor[dead], old[dead])
+    moments = optimiser.state[sae.W_dec]["exp_avg_sq"]
+    assert moments[dead].eq(0).all()
+    assert moments[~dead].ne(0).any()
+    # Each new direction is a row's; the worst row has the most weight.
+    directions = torch.nn.functional.normalize(y - sae.b_dec, dim=1)
+    cosines = sae.W_dec[dead] @ directions.T
+    torch.testing.assert_close(cosines.max(dim=1).values, torch.ones(20, dtype=torch.float64))
+    drawn = cosines.argmax(dim=1)
+    assert error.square().sum(1)[drawn].mean() > error.square().sum(1).mean()
+    pre = (x - sae.b_in) @ sae.W_enc + sae.encoder_bias
+    assert (pre[drawn, dead.nonzero().squeeze(1)] > 0).all()
+
+
+def test_resampling_is_due_at_three_moments_before_the_rate_falls():
+    cfg = SAETrainConfig(n_tokens=1000, decay=0.2)
+    due = [t for t in range(0, 1000, 10) if is_due(t, t + 10, cfg)]
+    assert due == [190, 390, 590]
+
+
+def test_resampled_trainings_are_exact_over_a_kill(tmp_path):
+    _, _, x = planted(n=8_000)
     cfg = SAEConfig(architecture="standard", d_in=24, d_sae=64)
-    how = {"n_tokens": 200_000, "batch_size": 256, "lr": 1e-2, "sparsity": 4.0, "dead_after": 5_000}
-    dead = {}
-    for way in ("none", revive):
-        log = []
-        train_sae(cfg, endless(x), SAETrainConfig(**how, revive=way), on_log=log.append)
-        dead[way] = log[-1]["dead_fraction"]
-    assert dead[revive] < dead["none"]
+    how = SAETrainConfig(
+        n_tokens=20_000,
+        batch_size=64,
+        sparsity=4.0,
+        dead_after=500,
+        revive="resample",
+        checkpoint_every_s=1e-9,
+        log_every=50,
+    )
+    whole = train_sae(cfg, endless(x, size=64), how)
+
+    def killed(record):
+        if record["step"] >= 150:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        train_sae(cfg, endless(x, size=64), how, out=tmp_path, on_log=killed)
+    resumed = train_sae(cfg, endless(x, size=64), how, out=tmp_path)
+    assert torch.equal(whole.W_dec, resumed.W_dec)
 
 
 def test_a_dictionary_that_has_died_is_stopped():
@@ -299,5 +347,11 @@ def test_a_config_that_makes_no_sense_is_refused(values, message):
 
 def test_the_sparsity_coefficient_climbs_and_is_steered_to_the_target():
     cfg = SAETrainConfig(n_tokens=1000, sparsity_warm_up=0.1)
-    assert [cfg.sparsity_share(t) for t in (0, 50, 100, 1000)] == pytest.approx([0, 0.5, 1, 1])
-    assert math.isclose(SAETrainConfig(sparsity_warm_up=0.0).sparsity_share(0), 1.0)
+    assert [coefficient_at(2.0, t, cfg) for t in (0, 50, 100, 1000)] == pytest.approx([0, 1, 2, 2])
+    assert coefficient_at(2.0, 0, SAETrainConfig(sparsity_warm_up=0.0)) == 2
+    assert steered(2.0, 99.0, cfg) == first_coefficient(2.0, cfg) == 2
+    search = SAETrainConfig(target_l0=8)
+    assert first_coefficient(2.0, search) < 2 == coefficient_at(2.0, 0, search)
+    assert steered(2.0, 8.0, search) == pytest.approx(2)
+    assert steered(2.0, 7.0, search) < 2 < steered(2.0, 9.0, search) < steered(2.0, 20.0, search)
+    assert 0 < steered(2.0, 0.0, search) < 2
