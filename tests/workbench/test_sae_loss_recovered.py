@@ -1,10 +1,13 @@
 """Loss recovered on a real subject: its two fixed points, and what may not count."""
 
+import math
+
 import pytest
 import torch
 
 from models import Dataset, Recurrent, RecurrentConfig, Transformer, TransformerConfig
 from workbench.sae import SAEConfig, TopK, build_sae, loss_recovered
+from workbench.sae.loss_recovered import kl_divergence
 
 HOOK = "blocks.0.mlp.hook_post"
 D_MLP = 16
@@ -81,10 +84,11 @@ def test_the_clean_loss_is_the_mean_over_real_targets_predicted_after_bos(model,
     assert got["ce_clean"] == pytest.approx(sum(losses) / len(losses), abs=1e-5)
 
 
-def test_bos_and_padding_are_never_replaced(model, dataset):
+def test_bos_and_padding_are_never_replaced(model, dataset, monkeypatch):
     seen = []
     sae = identity()
-    sae.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    encode = sae.encode_sparse
+    monkeypatch.setattr(sae, "encode_sparse", lambda x: (seen.append(x), encode(x))[1])
     measured(model, sae, dataset, batch_size=3)
     _, cache = model.run_with_cache(dataset.tokens, names_filter=[HOOK])
     replaced = dataset.mask.clone()
@@ -138,3 +142,88 @@ def test_targets_are_what_is_lost_where_there_are_any():
     got = measured(subject, identity(), data, hook_name="blocks.0.hook_out")
     assert got["ce_clean"] == pytest.approx(float(subject(**data.batch(slice(None)), return_type="loss")), abs=1e-5)
     assert got["ce_sae"] == pytest.approx(got["ce_clean"], abs=1e-5)
+    assert not any(name.startswith("kl") for name in got)
+
+
+def test_the_divergence_of_two_coins_by_hand():
+    """KL of a fair coin from one that shows heads three times in four: ½ ln(½ / ¾) + ½ ln(½ / ¼)."""
+    p, q = torch.tensor([[0.5, 0.5]]).log() + 7.0, torch.tensor([[0.75, 0.25]]).log() - 2.0
+    by_hand = 0.5 * math.log(0.5 / 0.75) + 0.5 * math.log(0.5 / 0.25)
+    assert kl_divergence(p, q).item() == pytest.approx(by_hand, abs=1e-6)
+    assert kl_divergence(p, p + 3).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_the_divergence_is_the_mean_over_what_counts(model, dataset):
+    """Against PyTorch's own, position by position, for zero ablation."""
+
+    def ablate(value, hook):
+        kept = ~dataset.counted
+        return value * kept[..., None]
+
+    clean = model(dataset.tokens).log_softmax(-1)
+    without = model.run_with_hooks(dataset.tokens, fwd_hooks=[(HOOK, ablate)]).log_softmax(-1)
+    each = torch.nn.functional.kl_div(without, clean, log_target=True, reduction="none").sum(-1)
+    counted = dataset.counted[:, :-1] & dataset.mask[:, 1:]
+    expected = each[:, :-1][counted].mean().item()
+    got = measured(model, identity(), dataset, batch_size=3)
+    assert got["kl_zero"] == pytest.approx(expected, abs=1e-5)
+    assert got["kl_zero"] > 1e-3
+    assert got["kl_sae"] == pytest.approx(0, abs=1e-6)
+    assert got["kl_recovered_zero"] == pytest.approx(1, abs=1e-3)
+    nothing = measured(model, identity(scale=0.0), dataset)
+    assert nothing["kl_recovered_zero"] == pytest.approx(0, abs=1e-5)
+
+
+def test_a_transcoder_that_is_the_mlps_output_weights_loses_nothing(model, dataset):
+    """From the MLP's neurons to its output, W_out by a skip; the output hook is what is replaced and ablated."""
+    mlp, out = model.blocks[0].mlp, "blocks.0.hook_mlp_out"
+    cfg = SAEConfig(d_in=D_MLP, d_sae=4, k=1, d_out=8, skip=True, hook_name=HOOK, hook_name_out=out)
+    weights = {
+        "W_enc": torch.zeros(D_MLP, 4),
+        "b_enc": torch.zeros(4),
+        "W_dec": torch.zeros(4, 8),
+        "b_dec": mlp.b_out.detach(),
+        "W_skip": mlp.W_out.detach().T.contiguous(),
+    }
+    got = measured(model, TopK.from_weights(cfg, weights), dataset)
+    assert got["ce_sae"] == pytest.approx(got["ce_clean"], abs=1e-5)
+    assert got["kl_recovered_mean"] == pytest.approx(1, abs=1e-3)
+    as_sae = measured(model, identity_of(8, out), dataset)
+    assert (got["ce_zero"], got["ce_mean"]) == pytest.approx((as_sae["ce_zero"], as_sae["ce_mean"]), abs=1e-6)
+
+
+def identity_of(d, hook):
+    eye = torch.eye(d)
+    weights = {
+        "W_enc": torch.cat([eye, -eye]).T,
+        "W_dec": torch.cat([eye, -eye]),
+        "b_enc": torch.zeros(2 * d),
+        "b_dec": torch.zeros(d),
+    }
+    return TopK.from_weights(SAEConfig(d_in=d, d_sae=2 * d, k=d, hook_name=hook), weights)
+
+
+def test_a_crosscoder_replaces_all_its_hooks_from_a_clean_pass(model, dataset):
+    hooks = ("blocks.0.hook_mlp_out", "blocks.1.hook_mlp_out")
+    cfg = SAEConfig(d_in=8, d_sae=32, k=16, n_layers=2, hook_names=hooks)
+    exact = TopK.from_weights(cfg, {k: v.detach() for k, v in identity_of(16, "").state_dict().items()})
+    got = measured(model, exact, dataset)
+    assert got["ce_sae"] == pytest.approx(got["ce_clean"], abs=1e-5)
+    crosscoder = build_sae(SAEConfig(d_in=8, d_sae=12, k=3, n_layers=2, hook_names=hooks)).requires_grad_(False)
+    got = measured(model, crosscoder, dataset, batch_size=2)
+    _, cache = model.run_with_cache(dataset.tokens, names_filter=list(hooks))
+    made = crosscoder(torch.stack([cache[hook] for hook in hooks], 2).flatten(0, 1)).unflatten(0, (7, 12))
+
+    def put(layer):
+        return lambda value, hook: torch.where(dataset.counted[..., None], made[:, :, layer], value)
+
+    losses = model.run_with_hooks(
+        dataset.tokens,
+        mask=dataset.mask,
+        return_type="loss",
+        loss_per_token=True,
+        fwd_hooks=[(hook, put(layer)) for layer, hook in enumerate(hooks)],
+    )
+    counted = dataset.counted[:, :-1] & dataset.mask[:, 1:]
+    assert got["ce_sae"] == pytest.approx(losses[counted].mean().item(), abs=1e-5)
+    assert got["ce_sae"] != pytest.approx(got["ce_clean"], abs=1e-3)

@@ -8,6 +8,7 @@ from workbench.sae.controls import Moments, neuron_dictionary, pca_dictionary, r
 from workbench.sae.evaluate import compare_dictionaries, control_dictionaries, evaluate_sae
 from workbench.sae.loss_recovered import loss_recovered
 from workbench.sae.saving import load_sae, save_sae
+from workbench.sae.splice import Splice, ablate_latents, clamp_latents, splice, steer
 from workbench.sae.training import train_sae, train_saes
 
 __all__ = [
@@ -20,10 +21,13 @@ __all__ = [
     "Moments",
     "SAEConfig",
     "SAETrainConfig",
+    "Splice",
     "Standard",
     "TopK",
     "TopKCodes",
+    "ablate_latents",
     "build_sae",
+    "clamp_latents",
     "compare_dictionaries",
     "control_dictionaries",
     "evaluate_sae",
@@ -33,6 +37,8 @@ __all__ = [
     "pca_dictionary",
     "random_dictionary",
     "save_sae",
+    "splice",
+    "steer",
     "train_sae",
     "train_saes",
 ]

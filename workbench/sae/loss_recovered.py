@@ -1,20 +1,21 @@
 """What a subject loses when its activations pass through a dictionary, against losing them altogether."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from models.dataset import Dataset
-from models.evaluation import accepted, asked_positions
 from models.progress import progress
-from models.step_hooks import pos_dim_of, positions_seen
+from models.step_hooks import HookFunction
 from workbench.sae.base import SAE
+from workbench.sae.splice import Place, Splice, clean_rows, replacing
+from workbench.sae.subject_batch import SubjectBatch, hooks_of
 
-Replacement = Callable[[Float[Tensor, "n d"]], Float[Tensor, "n d"]]
+# Logits of a batch are compared some rows at a time: probabilities need not be in memory for all of them.
+KL_ROWS = 512
+ABLATIONS = ("zero", "mean")
 
 
 @torch.no_grad()
@@ -32,8 +33,11 @@ def loss_recovered(
     these are vectors). BOS and padding are never replaced, and a prediction counts only where it is made from a real
     position after BOS and of a real token. Mean ablation puts the mean over the very positions that are replaced.
 
+    What is replaced, or ablated, is what the dictionary writes: of a transcoder the hook that it predicts, of a
+    crosscoder all its hooks, by what it makes of a clean pass (see `workbench.sae.splice`).
+
     Args:
-        model: a hooked model: `run_with_hooks(tokens, return_type="loss", loss_per_token=True, fwd_hooks=…)`.
+        model: a hooked model: `run_with_hooks(tokens, return_type="both", loss_per_token=True, fwd_hooks=…)`.
         sae: what reconstructs; its width is that of the hook's activations, heads flattened.
         dataset: documents that were held out of the SAE's training.
         hook_name: the hook; the SAE's own where None.
@@ -42,98 +46,104 @@ def loss_recovered(
     Returns:
         `ce_clean`, `ce_sae`, `ce_zero`, `ce_mean` in nats per token, and `loss_recovered_zero`,
         `loss_recovered_mean`: `(CE_ablated − CE_sae) / (CE_ablated − CE_clean)`, NaN where ablation changes
-        nothing.
+        nothing. Where the output is a distribution over tokens, also `kl_sae`, `kl_zero`, `kl_mean`, the mean
+        KL(clean ‖ replaced) in nats, and `kl_recovered_zero`, `kl_recovered_mean`: `1 − KL_sae / KL_ablated`.
 
     Raises:
         ValueError: no hook is known, the model has none of that name, the widths differ, or nothing can be
             counted.
     """
-    hook = _hook_of(model, sae, hook_name)
-    chunks = [_Chunk.of(dataset, slice(i, i + batch_size), model, hook) for i in range(0, len(dataset), batch_size)]
-    if not any(chunk.counted.any() for chunk in chunks):
+    read, written = hooks_of(sae.cfg, model, hook_name)
+    parts = (slice(i, i + batch_size) for i in range(0, len(dataset), batch_size))
+    batches = [SubjectBatch.of(dataset, part, model, read[0]) for part in parts]
+    count = sum(int(batch.counted.sum()) for batch in batches)
+    if not count:
         raise ValueError("the dataset has no token after BOS to predict another from: loss recovered is not defined.")
-    mean = _mean_activation(model, chunks, hook, sae)
-    replacements: dict[str, Replacement | None] = {
-        "ce_clean": None,
-        "ce_sae": sae,
-        "ce_zero": torch.zeros_like,
-        "ce_mean": lambda x: mean.to(x).expand_as(x),
+    means = _means(model, sae, batches, read, written)
+    sums: dict[str, float] = {}
+    for batch in progress(batches, desc="loss recovered", unit="batch"):
+        if not batch.counted.any():
+            continue
+        clean, loss = _run(model, batch, [])
+        _add(sums, "ce_clean", loss)
+        for name, hooks in _hooks(model, sae, batch, read, written, means).items():
+            output, loss = _run(model, batch, hooks)
+            _add(sums, f"ce_{name}", loss)
+            if batch.predicts_tokens:
+                _add(sums, f"kl_{name}", _divergence(clean, output))
+    found = {name: total / count for name, total in sums.items()}
+    ce = {name: found[f"ce_{name}"] for name in ("clean", "sae", *ABLATIONS)}
+    recovered = {f"loss_recovered_{kind}": _share(ce[kind] - ce["sae"], ce[kind] - ce["clean"]) for kind in ABLATIONS}
+    if "kl_sae" in found:
+        kl = {name: found[f"kl_{name}"] for name in ("sae", *ABLATIONS)}
+        recovered |= {f"kl_recovered_{kind}": _share(kl[kind] - kl["sae"], kl[kind]) for kind in ABLATIONS}
+    return found | recovered
+
+
+def _share(recovered: float, lost: float) -> float:
+    return recovered / lost if lost else float("nan")
+
+
+def _add(sums: dict[str, float], name: str, values: Float[Tensor, " counted"]) -> None:
+    sums[name] = sums.get(name, 0.0) + values.double().sum().item()
+
+
+def _run(
+    model: Any, batch: SubjectBatch, hooks: list[tuple[str, HookFunction]]
+) -> tuple[Float[Tensor, "counted d_out"], Float[Tensor, " counted"]]:
+    """Output and loss of one pass, where they count."""
+    output, loss = model.run_with_hooks(
+        **batch.given, **batch.targets, return_type="both", loss_per_token=True, fwd_hooks=hooks
+    )
+    counted = batch.counted_among(loss)
+    return output[:, : loss.shape[1]][counted], loss[counted]
+
+
+def _divergence(clean: Float[Tensor, "n d_vocab"], output: Float[Tensor, "n d_vocab"]) -> Float[Tensor, " n"]:
+    """KL(clean ‖ output) of each row, in nats."""
+    parts = zip(clean.split(KL_ROWS), output.split(KL_ROWS), strict=True)
+    return torch.cat([kl_divergence(p, q) for p, q in parts])
+
+
+def kl_divergence(clean: Float[Tensor, "n d_vocab"], output: Float[Tensor, "n d_vocab"]) -> Float[Tensor, " n"]:
+    """KL(p ‖ q) of each row, in nats, of the logits of p and of q; differentiable in q's."""
+    log_p, log_q = clean.float().log_softmax(-1), output.float().log_softmax(-1)
+    return (log_p.exp() * (log_p - log_q)).sum(-1)
+
+
+def _hooks(
+    model: Any, sae: SAE, batch: SubjectBatch, read: list[str], written: list[str], means: list[Tensor]
+) -> dict[str, list[tuple[str, HookFunction]]]:
+    """What is done to the subject: the dictionary, and both ablations."""
+    spliced = Splice(sae)
+    spliced.put(model, batch, read, written, batch.replaced)
+
+    def zero(rows: Tensor, _: Place) -> Tensor:
+        return torch.zeros_like(rows)
+
+    return {
+        "sae": spliced.hooks,
+        "zero": [(hook, replacing(batch.replaced, zero)) for hook in written],
+        "mean": [
+            (hook, replacing(batch.replaced, lambda rows, _, mean=mean: mean.to(rows).expand_as(rows)))  # type: ignore[misc]
+            for hook, mean in zip(written, means, strict=True)
+        ],
     }
-    sums = dict.fromkeys(replacements, 0.0)
-    count = sum(int(chunk.counted.sum()) for chunk in chunks)
-    for chunk in progress(chunks, desc="loss recovered", unit="batch"):
-        for name, replace in replacements.items():
-            hooks = [] if replace is None else [(hook, _splice(replace, chunk.replaced))]
-            losses = model.run_with_hooks(**chunk.given, return_type="loss", loss_per_token=True, fwd_hooks=hooks)
-            sums[name] += losses[_columns(chunk.counted, losses)].double().sum().item()
-    ce = {name: total / count for name, total in sums.items()}
-    return ce | {f"loss_recovered_{kind}": _recovered(ce, kind) for kind in ("zero", "mean")}
 
 
-def _columns(counted: Bool[Tensor, "seq pos"], losses: Float[Tensor, "seq asked"]) -> Bool[Tensor, "seq asked"]:
-    """Where a loss counts: of a subject that answers once, the last position; of next tokens, all but the last."""
-    return counted[:, -1:] if losses.shape[1] == 1 else counted[:, : losses.shape[1]]
-
-
-def _recovered(ce: dict[str, float], kind: str) -> float:
-    ablated = ce[f"ce_{kind}"]
-    return (ablated - ce["ce_sae"]) / (ablated - ce["ce_clean"]) if ablated != ce["ce_clean"] else float("nan")
-
-
-def _hook_of(model: Any, sae: SAE, hook_name: str | None) -> str:
-    hook = hook_name or sae.cfg.hook_name
-    if not hook:
-        raise ValueError("this SAE names no hook: say which one it reads with hook_name.")
-    if hook not in model.hook_dict:
-        raise ValueError(f"the model has no hook called {hook!r}.")
-    return hook
-
-
-@dataclass(frozen=True)
-class _Chunk:
-    """Some sequences: what the model is given, the positions that are replaced, and those whose loss counts."""
-
-    given: dict[str, Tensor]
-    replaced: Bool[Tensor, "seq hook_pos"]
-    counted: Bool[Tensor, "seq pos"]
-
-    @classmethod
-    def of(cls, dataset: Dataset, rows: slice, model: Any, hook: str) -> "_Chunk":
-        batch = dataset.batch(rows)
-        axis = model.position_axis(hook) if hasattr(model, "position_axis") else "target"
-        counted = asked_positions(batch)
-        targets = {name: batch[name] for name in ("targets",) if name in batch}
-        return cls(
-            given=accepted(model, batch) | targets,
-            replaced=dataset.on_axis(axis).counted[rows],
-            counted=counted & dataset.counted[rows] if axis == "target" else counted,
-        )
-
-
-def _splice(replace: Replacement, where: Bool[Tensor, "batch time"]) -> Callable[[Tensor, Any], Tensor]:
-    def edit(activation: Tensor, hook: Any) -> Tensor:
-        here = where[:, positions_seen(activation, hook)]
-        edited = activation.clone()
-        by_position = edited.movedim(pos_dim_of(hook), 1)  # a view: what is written there is written to the copy
-        rows = by_position[here]
-        by_position[here] = replace(rows.flatten(1)).to(activation.dtype).view_as(rows)
-        return edited
-
-    return edit
-
-
-def _mean_activation(model: Any, chunks: list[_Chunk], hook: str, sae: SAE) -> Float[Tensor, " d"]:
-    """The mean over the positions that are replaced, in float64."""
-    total, count = torch.zeros(sae.cfg.d_in, dtype=torch.float64), 0
-
-    def add(activation: Tensor, hook: Any) -> None:
-        nonlocal total, count
-        rows = activation.movedim(pos_dim_of(hook), 1)[where[:, positions_seen(activation, hook)]].flatten(1)
-        sae.flat(rows)
-        total += rows.double().sum(0).cpu()
-        count += len(rows)
-
-    for chunk in chunks:
-        where = chunk.replaced
-        model.run_with_hooks(**chunk.given, return_type=None, fwd_hooks=[(hook, add)])
-    return total / count
+def _means(
+    model: Any, sae: SAE, batches: list[SubjectBatch], read: list[str], written: list[str]
+) -> list[Float[Tensor, " d"]]:
+    """The mean of what is written over the positions that are replaced, in float64; refuses rows of another width."""
+    sums: list[Tensor | float] = [0.0] * len(written)
+    names = list(dict.fromkeys([*read, *written]))
+    for batch in batches:
+        rows = dict(zip(names, clean_rows(model, batch.given, names, batch.replaced), strict=True))
+        sae.flat(torch.stack([rows[hook] for hook in read], 1) if sae.cfg.n_layers is not None else rows[read[0]])
+        width = sae.cfg.d_out if sae.cfg.d_out is not None else sae.cfg.d_in
+        for i, hook in enumerate(written):
+            if rows[hook].shape[1] != width:
+                raise ValueError(f"this SAE writes rows of width {width}, but {hook} is {rows[hook].shape[1]} wide.")
+            sums[i] = sums[i] + rows[hook].double().sum(0).cpu()
+    n = sum(int(batch.replaced.sum()) for batch in batches)
+    return [torch.as_tensor(total) / n for total in sums]
