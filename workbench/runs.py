@@ -1,5 +1,6 @@
 """The run: one folder with one trained subject and everything derived from it."""
 
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -159,8 +160,13 @@ class Run:
         return self.path / NAMED[kind] / name
 
     def inputs(self, *artifacts: Artifact) -> dict[str, str]:
-        """The `inputs` of a manifest: path from the run's folder, and id."""
-        return {a.path.relative_to(self.path).as_posix(): a.id for a in artifacts}
+        """The `inputs` of a manifest: path from the run's folder, and id; they may be other runs'."""
+        return {self._key_of(a.path): a.id for a in artifacts}
+
+    def _key_of(self, path: Path) -> str:
+        if path.is_relative_to(self.path):
+            return path.relative_to(self.path).as_posix()
+        return Path(os.path.relpath(path.resolve(), self.path.resolve())).as_posix()
 
     def dataset(self, *, with_labels: bool = True) -> Any:
         """The run's `Dataset`, without its labels where they are not wanted."""

@@ -10,9 +10,8 @@ import sys
 import pytest
 
 from models.artifacts import Manifest
-from workbench.cli import demo
+from workbench.cli import demo, dictionaries
 from workbench.cli import main as cli
-from workbench.cli import sae as sae_verb
 from workbench.features import FeatureIndex
 from workbench.runs import Run
 
@@ -244,12 +243,12 @@ def small_demo(monkeypatch):
 @pytest.mark.usefixtures("small_demo")
 def test_the_demo_finishes_what_a_kill_left_and_then_has_nothing_to_do(tmp_path, text, monkeypatch, capsys):
     words = ["demo", "--run", str(tmp_path / "run"), "--corpus", str(text), "--steps", "8", "--no-explore"]
-    measure = sae_verb._measure
-    monkeypatch.setattr(sae_verb, "_measure", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+    measure = dictionaries.Measurer.measure
+    monkeypatch.setattr(dictionaries.Measurer, "measure", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
     assert type_in(*words, capsys=capsys)[0] == 130
     model = (tmp_path / "run/model/manifest.json").stat().st_mtime_ns
 
-    monkeypatch.setattr(sae_verb, "_measure", measure)
+    monkeypatch.setattr(dictionaries.Measurer, "measure", measure)
     code, out, _ = type_in(*words, capsys=capsys)
     assert code == 0
     for stage in demo.BUDGET:
@@ -354,7 +353,7 @@ def test_a_dictionary_of_another_recording_is_not_replaced_unasked(run, tmp_path
 
 
 def test_more_active_latents_than_a_control_has_are_refused_before_training(run, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("workbench.sae.train_sae", lambda *args, **kwargs: pytest.fail("training began"))
+    monkeypatch.setattr("workbench.sae.train_saes", lambda *args, **kwargs: pytest.fail("training began"))
     code, _, err = type_in("sae", "--run", str(run), "--width", "4096", "--k", "1100", "--name", "x", capsys=capsys)
     assert code == 2
     assert "so k can be at most that" in err

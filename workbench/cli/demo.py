@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from workbench.cli import explore, harvest, index, sae, train
+from workbench.cli import dictionaries, explore, harvest, index, reading, sae, train
 from workbench.cli.console import add_run, finish, run_path, say, table
-from workbench.runs import Run
+from workbench.runs import Artifact, Run
 
 # Seconds on two cores without an accelerator; set-up (100 s) comes before, by `make`.
 BUDGET = {"corpus": 25, "training": 150, "recording": 20, "dictionary": 60, "index": 45, "recurrent": 50}
@@ -48,8 +48,8 @@ def run(args: argparse.Namespace) -> None:
         recording = harvest.make_recording(target.refresh(), [harvest.DEFAULT_HOOK], n_tokens=N_ROWS)
         stages.tell(f"{sum(recording.manifest.config['n_rows'].values()):,} tokens recorded")
     with stages("dictionary", f"A sparse autoencoder explains each recording by {K} of {D_SAE:,} features."):
-        dictionary = sae.make_dictionary(target.refresh(), recording.name, d_sae=D_SAE, k=K, n_tokens=N_TRAIN_ROWS)
-        stages.tell(sae.metrics_table(sae.read_metrics(dictionary)))
+        dictionary = _dictionary(target.refresh(), recording.name)
+        stages.tell(sae.metrics_table(dictionaries.read_metrics(dictionary)))
     with stages("index", "Each feature gets its examples, and the name of what it detects on held-out documents."):
         features = index.make_index(target.refresh(), dictionary.name)
         story = _about_features(features.path)
@@ -67,6 +67,12 @@ def run(args: argparse.Namespace) -> None:
         "explorer": explorer,
     }
     finish(args, result | train.last_metrics(target.path) | {"concepts": story["counts"]})
+
+
+def _dictionary(target: Run, recording: str) -> Artifact:
+    read = reading.read(target, recording)
+    wanted = dictionaries.wanted(read, d_sae=D_SAE, k=K, training={"n_tokens": N_TRAIN_ROWS})
+    return dictionaries.make([wanted])[0]
 
 
 def _recurrent_subject(args: argparse.Namespace, source: Run) -> Run:

@@ -1,149 +1,227 @@
-"""`workbench sae`: a dictionary is trained on a recording and measured beside its controls."""
+"""`workbench sae`: dictionaries are trained on a recording and measured beside their controls."""
 
 import argparse
-import json
-import math
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from workbench.cli import dictionaries, frontier
 from workbench.cli.console import add_run, finish, run_path, say, table
-from workbench.cli.standing import standing
-from workbench.runs import Artifact, Run
+from workbench.cli.reading import Reading, read
+from workbench.runs import Run
 
-# Held-out tokens through the subject, four times for each dictionary.
-N_LOSS_TOKENS = 30_000
-MOST_LATENTS, MOST_ACTIVE = 2048, 12  # where nobody says how many
-SHOWN = ("l0", "explained_variance", "dead_fraction", "loss_recovered_zero", "loss_recovered_mean")
+if TYPE_CHECKING:
+    from workbench.cli.dictionaries import OpenLog, Wanted
+
+ARCHITECTURES = ("topk", "batchtopk", "matryoshka_batchtopk", "jumprelu", "gated", "standard")
+SHOWN = {
+    "l0": "L0",
+    "explained_variance": "explained variance",
+    "dead_fraction": "dead",
+    "loss_recovered_zero": "loss recovered (zero)",
+    "loss_recovered_mean": "(mean)",
+}
+# What a sweep varies where nobody says what: k, as multiples of the usual one.
+SWEPT = (0.5, 1, 2, 4)
+# Options that take several values in a sweep.
+LISTED = ("hook", "architecture", "width", "k", "target_l0", "sparsity", "seed")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's options."""
     add_run(parser)
-    parser.add_argument("--activations", metavar="NAME", help="the recording to read (default: the newest)")
-    parser.add_argument("--hook", help="the hook to read, where the recording has several")
-    parser.add_argument("--name", help="the dictionary's name (default: from its hook, width and k)")
-    parser.add_argument("--architecture", default="topk", help="default: topk")
-    parser.add_argument("--width", type=int, metavar="N", help="latents (default: four a dimension, at most 2048)")
-    parser.add_argument("--k", type=int, help="latents active at once (default: one for eight dimensions, at most 12)")
-    parser.add_argument("--tokens", type=int, default=2_000_000, metavar="N", help="rows to train on (default: 2M)")
-    parser.add_argument("--seed", type=int, default=0)
+    what = parser.add_argument_group("what is read")
+    what.add_argument("--activations", metavar="NAME", help="the recording to read (default: the newest)")
+    what.add_argument("--hook", nargs="+", metavar="HOOK", help="the hook to read (default: the recording's first)")
+    what.add_argument("--out-hook", metavar="HOOK", help="train a transcoder, from --hook to this hook")
+    what.add_argument("--skip", action="store_true", help="give the transcoder a linear map beside its latents")
+    what.add_argument(
+        "--hooks", nargs="+", metavar="HOOK", help="train a crosscoder: these hooks, of one width, through one code"
+    )
+    what.add_argument(
+        "--with",
+        dest="other",
+        metavar="RUN",
+        help="train a crosscoder of two subjects: this run's recording, or RUN/activations/NAME, beside ours; "
+        "both must hold the same rows",
+    )
+    shape = parser.add_argument_group("what is trained (in a sweep, several values each)")
+    shape.add_argument("--name", help="the dictionary's name, or the sweep's (default: from hook, architecture, …)")
+    shape.add_argument(
+        "--architecture",
+        nargs="+",
+        default=["topk"],
+        metavar="NAME",
+        help=f"{', '.join(ARCHITECTURES[:-1])} or {ARCHITECTURES[-1]} (default: topk)",
+    )
+    shape.add_argument(
+        "--width", type=int, nargs="+", metavar="N", help="latents (default: four a dimension, at most 2048)"
+    )
+    shape.add_argument(
+        "--k",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="latents active at once (default: one for eight dimensions, at most 12)",
+    )
+    shape.add_argument(
+        "--target-l0",
+        type=float,
+        nargs="+",
+        metavar="L0",
+        help="jumprelu, gated, standard: latents active on average, for which the sparsity coefficient is searched "
+        "while training (default: k)",
+    )
+    shape.add_argument(
+        "--sparsity", type=float, nargs="+", metavar="X", help="jumprelu, gated, standard: that coefficient, fixed"
+    )
+    shape.add_argument("--seed", type=int, nargs="+", default=[0], metavar="N", help="of the weights (default: 0)")
+    how = parser.add_argument_group("how it is trained")
+    how.add_argument("--tokens", type=int, default=2_000_000, metavar="N", help="rows to train on (default: 2M)")
+    how.add_argument("--batch-size", type=int, metavar="N", help="rows a step (default: 4096, or all where fewer)")
+    how.add_argument("--lr", type=float, metavar="X", help="peak learning rate of Adam (default: 0.003)")
+    how.add_argument("--revive", metavar="HOW", help="dead latents: aux, resample or none (default: by architecture)")
+    how.add_argument(
+        "--product", metavar="DTYPE", help="number format of the encoder's product: float32 (default) or bfloat16"
+    )
+    how.add_argument("--device", default="auto", help="cpu, cuda or cuda:N (default: a GPU where there is one)")
+    how.add_argument("--tensorboard", type=Path, metavar="FOLDER", help="log to TensorBoard too")
+    how.add_argument("--wandb", metavar="PROJECT", help="log to Weights & Biases too")
+    parser.add_argument(
+        "--sweep",
+        action="store_true",
+        help="train one of each combination of the values given, all on one reading of the rows, and compare them "
+        "(default: k at half, one, two and four times its usual value)",
+    )
     parser.add_argument("--replace", action="store_true", help="train anew over one made with other settings")
 
 
 def run(args: argparse.Namespace) -> None:
     """What `workbench sae` does and prints."""
-    made = make_dictionary(
+    if not args.sweep:
+        _refuse_several(args)
+    reading = read(
         Run.open(run_path(args.run)),
         args.activations,
-        hook=args.hook,
-        name=args.name,
-        architecture=args.architecture,
-        d_sae=args.width,
-        k=args.k,
-        n_tokens=args.tokens,
-        seed=args.seed,
-        replace=args.replace,
+        hooks=args.hooks or args.hook or (),
+        out_hook=args.out_hook,
+        skip=args.skip,
+        together=bool(args.hooks),
+        other=args.other,
     )
-    metrics = read_metrics(made)
+    wanted = _wanted(args, reading)
+    if args.sweep:
+        _sweep(args, reading, wanted)
+    else:
+        _one(args, wanted[0])
+
+
+def _one(args: argparse.Namespace, wanted: "Wanted") -> None:
+    (made,) = dictionaries.make([wanted], device=args.device, logs=_logs(args), replace=args.replace)
+    metrics = dictionaries.read_metrics(made)
     say(args, str(made.path))
     say(args, metrics_table(metrics))
-    say(args, f"next: workbench index --run {args.run} --sae {made.name}")
+    if wanted.reading.kind == "sae":
+        say(args, f"next: workbench index --run {args.run} --sae {made.name}")
     finish(args, {"path": str(made.path), "id": made.id, "metrics": metrics})
 
 
-def make_dictionary(
-    run: Run,
-    activations: str | None = None,
-    *,
-    hook: str | None = None,
-    name: str | None = None,
-    architecture: str = "topk",
-    d_sae: int | None = None,
-    k: int | None = None,
-    n_tokens: int = 2_000_000,
-    seed: int = 0,
-    replace: bool = False,
-) -> Artifact:
-    """A dictionary of a recording: the one that is there, or one trained and measured now."""
-    from models import ranks
-    from workbench.activations import ActivationStore
-    from workbench.sae import SAEConfig, SAETrainConfig, train_sae
-
-    recording = run.current("activations", activations)
-    store = ActivationStore.open(recording.path)
-    hook = hook or store.hooks[0]
-    d_in = store.width(hook)
-    d_sae = d_sae if d_sae is not None else min(4 * d_in, MOST_LATENTS)
-    k = k if k is not None else max(1, min(d_in // 8, MOST_ACTIVE))
-    if k > 2 * d_in:
-        raise ValueError(
-            f"k is {k}, but {hook} has {d_in} dimensions: the controls, each dimension and its negative, have "
-            f"{2 * d_in} latents, so k can be at most that."
-        )
-    cfg = SAEConfig(
-        architecture=architecture,
-        d_in=d_in,
-        d_sae=d_sae,
-        k=k,
-        hook_name=hook,
-        model_name=run.name,
-        seed=seed,
+def _sweep(args: argparse.Namespace, reading: Reading, wanted: Sequence["Wanted"]) -> None:
+    name = args.name or f"sweep-{reading.stem}"
+    frontier.refuse_other(reading.run, name)
+    say(args, f"{len(wanted)} dictionaries on one reading of {args.tokens:,} rows")
+    made = dictionaries.make(wanted, device=args.device, logs=_logs(args), replace=args.replace)
+    analysis, found = frontier.compare(reading.run, name, made)
+    say(args, frontier.shown(found))
+    say(args, f"{analysis.path}: {frontier.RESULT}, and the figure {frontier.FIGURE} (Vega-Lite)")
+    finish(
+        args,
+        {
+            "path": str(analysis.path),
+            "id": analysis.id,
+            "dictionaries": [{"path": str(m.path), "id": m.id, "metrics": dictionaries.read_metrics(m)} for m in made],
+        },
     )
-    # A small task has fewer rows than a batch usually does.
-    batch_size = min(SAETrainConfig.batch_size, max(1, len(store.rows_of("train"))))
-    train_cfg = SAETrainConfig(n_tokens=n_tokens, batch_size=batch_size)
-    name = name or f"{hook.replace('hook_', '')}-{architecture}-{d_sae}-k{k}"
-    inputs = run.inputs(recording, run.current("model"))
-    config = {"sae": cfg.to_dict(), "training": asdict(train_cfg)}
-    if standing(run, "sae", name, inputs, config, replace=replace) is None:
-        path = run.path_of("sae", name)
-        with ranks.publishing_together(path, "sae", inputs=inputs, config=config, seed=seed) as draft:
-            batches = store.batches(hook, train_cfg.batch_size, seed=seed, split="train")
-            sae = train_sae(cfg, batches, train_cfg, out=draft.path)
-            if ranks.is_first():
-                _measure(run, store, sae, draft.path)
-        run = run.refresh()
-    return run.find("sae", name)
 
 
-def read_metrics(dictionary: Artifact) -> list[dict[str, Any]]:
-    """A dictionary's numbers and its controls', one row each."""
-    return json.loads((dictionary.path / "metrics.json").read_text("utf8"))
+def _wanted(args: argparse.Namespace, reading: Reading) -> "list[Wanted]":
+    """One for each combination of the values given."""
+    training = {
+        field: value
+        for field, value in {
+            "n_tokens": args.tokens,
+            "batch_size": args.batch_size,
+            "lr": args.lr,
+            "revive": args.revive,
+            "product": args.product,
+        }.items()
+        if value is not None
+    }
+    searched = args.target_l0 is not None or args.sparsity is not None
+    if args.target_l0 is not None and args.sparsity is not None:
+        raise ValueError("--target-l0 searches for the coefficient that --sparsity gives: leave one of them out.")
+    if searched and all(dictionaries.fixes_k(architecture) for architecture in args.architecture):
+        raise ValueError(f"{args.architecture[0]} has no sparsity coefficient: --k says how many latents are active.")
+
+    return [
+        dictionaries.wanted(
+            one,
+            name=None if args.sweep else args.name,
+            architecture=architecture,
+            d_sae=d_sae,
+            seed=seed,
+            training=training,
+            **sparse,
+        )
+        for one in reading.each()
+        for architecture in dict.fromkeys(args.architecture)
+        for d_sae in dict.fromkeys(args.width or [None])
+        for sparse in _sparse(args, one, architecture)
+        for seed in dict.fromkeys(args.seed)
+    ]
+
+
+def _sparse(args: argparse.Namespace, reading: Reading, architecture: str) -> list[dict[str, Any]]:
+    """How sparse: by k, or by what an architecture without one has in its place."""
+    if not dictionaries.fixes_k(architecture):
+        if args.sparsity is not None:
+            return [{"sparsity": x} for x in dict.fromkeys(args.sparsity)]
+        if args.target_l0 is not None:
+            return [{"k": x} for x in dict.fromkeys(args.target_l0)]
+    if args.k is None and args.sweep:
+        usual = dictionaries.usual_k(reading.shape()["d_in"])
+        return [{"k": k} for k in sorted({max(1, round(usual * share)) for share in SWEPT})]
+    return [{"k": k} for k in dict.fromkeys(args.k or [None])]
+
+
+def _refuse_several(args: argparse.Namespace) -> None:
+    for option in LISTED:
+        values = getattr(args, option) or ()
+        if len(values) > 1:
+            raise ValueError(
+                f"--{option.replace('_', '-')} has {len(values)} values: add --sweep to train a dictionary of each."
+            )
+
+
+def _logs(args: argparse.Namespace) -> "list[OpenLog]":
+    """What opens the logs that were asked for."""
+    from workbench.sae.loggers import tensorboard_log, wandb_log
+
+    found: list[OpenLog] = []
+    if args.tensorboard is not None:
+        found.append(lambda wanted: tensorboard_log(args.tensorboard / wanted.name))
+    if args.wandb is not None:
+        found.append(lambda wanted: wandb_log(args.wandb, wanted.name, wanted.config))
+    return found
 
 
 def metrics_table(metrics: list[dict[str, Any]]) -> str:
     """The numbers people compare dictionaries by; the controls stand below the trained one."""
-    headings = ["dictionary", "L0", "explained variance", "dead", "loss recovered (zero)", "(mean)"]
-    shown = table(headings, [[row["dictionary"], *(row[name] for name in SHOWN)] for row in metrics])
+    headings = ["dictionary", *SHOWN.values()]
+    shown = table(headings, [[row["dictionary"], *(row.get(name) for name in SHOWN)] for row in metrics])
     if not (diverging := [row["dictionary"] for row in metrics if row.get("ce_sae", 0) is None]):
         return shown
     return (
         f"{shown}\nno loss recovered: what {' and '.join(diverging)} reconstructs, in the place of the activations, "
         "makes the subject's loss infinite (a recurrence goes on from it at every step)."
     )
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _measure(run: Run, store: Any, sae: Any, folder: Path) -> None:
-    """Held-out documents through the dictionary and its controls, into `metrics.json`."""
-    from models.artifacts import write_json
-    from workbench.sae import compare_dictionaries, control_dictionaries
-
-    def reading(split: str) -> Any:
-        size = min(4096, len(store.rows_of(split)))
-        return store.batches(sae.cfg.hook_name, size, split=split, epochs=1)
-
-    controls = control_dictionaries(sae, lambda: reading("train"))
-    documents = run.dataset(with_labels=False).sample(N_LOSS_TOKENS, test_share=1.0)
-    metrics = compare_dictionaries(
-        {"trained": sae, **controls},
-        lambda: reading("test"),
-        run.model(),
-        documents.split("test"),
-    )
-    rows = [{k: _finite(v) for k, v in row.items()} for row in metrics.to_dict("records")]
-    write_json(folder / "metrics.json", rows)

@@ -6,6 +6,7 @@ from workbench.figures.density import density_histogram
 from workbench.figures.dictionary_comparison import dictionary_comparison
 from workbench.figures.gate_saturation import gate_saturation
 from workbench.figures.naming_fractions import naming_fractions
+from workbench.figures.pareto import pareto
 from workbench.figures.state_heatmap import state_heatmap
 from workbench.figures.training_curve import training_curve
 
@@ -16,6 +17,7 @@ __all__ = [
     "dictionary_comparison",
     "gate_saturation",
     "naming_fractions",
+    "pareto",
     "state_heatmap",
     "training_curve",
 ]
