@@ -2,6 +2,7 @@
 
 from itertools import combinations
 
+import numpy as np
 import pytest
 import torch
 from sklearn.decomposition import PCA
@@ -14,6 +15,7 @@ from workbench.sae import (
     compare_dictionaries,
     control_dictionaries,
     evaluate_sae,
+    linear_dictionary,
     neuron_dictionary,
     pca_dictionary,
     random_dictionary,
@@ -128,3 +130,96 @@ def test_the_table_has_a_line_for_each_dictionary():
 def test_loss_recovered_needs_model_and_dataset_both(x):
     with pytest.raises(ValueError, match="give both, or neither"):
         evaluate_sae(build_sae(CFG), [x], model=object())
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    """Rows, and what a map with a bend in it makes of them."""
+    generator = torch.Generator().manual_seed(5)
+    read = torch.randn(3000, 6, generator=generator) @ torch.randn(6, 6, generator=generator) + 3
+    bend = torch.randn(6, 5, generator=generator)
+    return read, (read @ bend).relu() @ torch.randn(5, 4, generator=generator) + 1
+
+
+TRANSCODER = SAEConfig(d_in=6, d_sae=40, k=2, d_out=4, hook_name="a", hook_name_out="b", skip=True)
+
+
+def least_squares(read, written):
+    """Its predictions, by NumPy."""
+    x = np.c_[read.double().numpy(), np.ones(len(read))]
+    return torch.from_numpy(x @ np.linalg.lstsq(x, written.double().numpy(), rcond=None)[0]).float()
+
+
+def test_a_transcoders_linear_control_is_least_squares(pairs):
+    sae = linear_dictionary(TRANSCODER, Moments.of([torch.cat(pairs, 1)]))
+    torch.testing.assert_close(sae(pairs[0]), least_squares(*pairs), rtol=1e-3, atol=1e-3)
+    assert evaluate_sae(sae, [pairs])["l0"] == 0
+    with pytest.raises(ValueError, match="an SAE's is the identity"):
+        linear_dictionary(CFG, Moments.of([pairs[0]]))
+
+
+def test_a_transcoders_other_controls_are_the_dictionaries_of_that_prediction(pairs):
+    """With every latent kept they are the linear map; with fewer, what an SAE's control makes of its output."""
+    moments, foretold = Moments.of([torch.cat(pairs, 1)]), least_squares(*pairs)
+    for make in (pca_dictionary, neuron_dictionary):
+        all_of_it = make(SAEConfig(d_in=6, d_sae=40, k=4, d_out=4), moments)
+        torch.testing.assert_close(all_of_it(pairs[0]), foretold, rtol=1e-3, atol=1e-3)
+        some = make(TRANSCODER, moments)
+        of_prediction = make(SAEConfig(d_in=4, d_sae=40, k=2), Moments.of([foretold]))
+        assert (some.cfg.d_sae, some.cfg.k, some.cfg.skip) == (8, 2, False)
+        errors = [(foretold - made).square().sum(1) for made in (some(pairs[0]), of_prediction(foretold))]
+        torch.testing.assert_close(*errors, rtol=1e-2, atol=1e-2)
+    random = random_dictionary(TRANSCODER, moments, [pairs])
+    made = random(pairs[0]) - random.b_dec
+    best = (made * (pairs[1] - random.b_dec)).sum() / made.square().sum()
+    assert best.item() == pytest.approx(1, abs=1e-4)
+    sae = build_sae(TRANSCODER)
+    controls = control_dictionaries(sae, lambda: [{"a": pairs[0], "b": pairs[1]}])
+    by_name = compare_dictionaries(controls, lambda: [pairs]).set_index("dictionary")["explained_variance"]
+    assert 0 < by_name["random"] < by_name["PCA"] < by_name["linear"] < 1
+    assert by_name["neurons"] < by_name["PCA"]
+
+
+def test_a_crosscoders_controls_are_those_of_its_layers_side_by_side(x):
+    layers = x.unflatten(1, (2, 3))
+    sae = build_sae(SAEConfig(d_in=3, d_sae=40, k=2, n_layers=2, hook_names=("a", "b")))
+    controls = control_dictionaries(sae, lambda: [layers])
+    flat = control_dictionaries(build_sae(CFG), lambda: [x])
+    assert controls.keys() == flat.keys() == {"PCA", "random", "neurons"}
+    named = {"a": layers[:, 0], "b": layers[:, 1]}
+    for name, control in controls.items():
+        torch.testing.assert_close(control(layers).flatten(1), flat[name](x))
+        assert evaluate_sae(control, [named]) == pytest.approx(evaluate_sae(flat[name], [x]))
+
+
+@pytest.mark.parametrize("architecture", ["standard", "jumprelu", "gated"])
+def test_where_there_is_no_k_the_controls_are_as_sparse_as_the_dictionary(x, architecture):
+    sae = build_sae(SAEConfig(d_in=6, d_sae=12, architecture=architecture)).requires_grad_(False)
+    sae.b_dec.copy_(x.mean(0))
+    sae.encoder_bias.fill_(-1)
+    l0 = evaluate_sae(sae, [x])["l0"]
+    assert 1.5 < l0 < 5
+    controls = control_dictionaries(sae, lambda: x.split(500))
+    assert {control.cfg.k for control in controls.values()} == {round(l0)}
+    assert {control.cfg.architecture for control in controls.values()} == {"topk"}
+
+
+def test_a_dictionary_denser_than_its_hook_is_wide_has_controls_that_are_exact(x):
+    sae = build_sae(SAEConfig(d_in=6, d_sae=60, architecture="standard")).requires_grad_(False)
+    sae.b_enc.fill_(200)  # all of them always
+    controls = control_dictionaries(sae, lambda: [x])
+    assert controls["PCA"].cfg.k == 12
+    assert evaluate_sae(controls["PCA"], [x])["explained_variance"] == pytest.approx(1, abs=1e-4)
+
+
+def test_a_transcoder_is_measured_against_what_it_should_write(pairs):
+    sae = build_sae(TRANSCODER)
+    read, written = pairs
+    error = (written - sae(read)).double().square().sum(1).mean().item()
+    got = evaluate_sae(sae, [(read, written)])
+    assert got["mse"] == pytest.approx(error, rel=1e-5)
+    variance = written.double().var(0, correction=0).sum().item()
+    assert got["explained_variance"] == pytest.approx(1 - error / variance, rel=1e-5)
+    assert got["l0"] == 2
+    with pytest.raises(ValueError, match="pairs"):
+        evaluate_sae(sae, [read])

@@ -4,7 +4,7 @@ from workbench.sae.architectures import BatchTopK, Gated, JumpReLU, MatryoshkaBa
 from workbench.sae.base import SAE, build_sae
 from workbench.sae.codes import CSRCodes, TopKCodes
 from workbench.sae.config import SAEConfig, SAETrainConfig
-from workbench.sae.controls import Moments, neuron_dictionary, pca_dictionary, random_dictionary
+from workbench.sae.controls import Moments, linear_dictionary, neuron_dictionary, pca_dictionary, random_dictionary
 from workbench.sae.evaluate import compare_dictionaries, control_dictionaries, evaluate_sae
 from workbench.sae.loss_recovered import loss_recovered
 from workbench.sae.saving import load_sae, save_sae
@@ -31,6 +31,7 @@ __all__ = [
     "compare_dictionaries",
     "control_dictionaries",
     "evaluate_sae",
+    "linear_dictionary",
     "load_sae",
     "loss_recovered",
     "neuron_dictionary",

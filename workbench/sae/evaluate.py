@@ -5,23 +5,31 @@ from itertools import islice
 from typing import Any
 
 import pandas as pd
-from jaxtyping import Float
-from torch import Tensor
 
 from models.dataset import Dataset
 from workbench.sae.base import SAE
-from workbench.sae.controls import Moments, neuron_dictionary, pca_dictionary, random_dictionary
+from workbench.sae.controls import (
+    Moments,
+    control_config,
+    linear_dictionary,
+    mean_l0,
+    moment_rows,
+    neuron_dictionary,
+    pca_dictionary,
+    random_dictionary,
+)
 from workbench.sae.loss_recovered import loss_recovered
 from workbench.sae.metrics import measure
+from workbench.sae.stream import mappings_of
 
-Batches = Callable[[], Iterable[Float[Tensor, "_ d"]]]
-# Batches on which the random dictionary's one factor is fitted.
-SCALE_BATCHES = 8
+Batches = Callable[[], Iterable[Any]]
+# Batches on which the controls' k and the random dictionary's one factor are fitted.
+SAMPLE_BATCHES = 8
 
 
 def evaluate_sae(
     sae: SAE,
-    batches: Iterable[Float[Tensor, "_ d"]],
+    batches: Iterable[Any],
     model: Any = None,
     dataset: Dataset | None = None,
     *,
@@ -31,7 +39,8 @@ def evaluate_sae(
 
     Args:
         sae: the dictionary.
-        batches: held-out rows [n, d_in].
+        batches: held-out rows, such as it is trained on: [n, d_in], pairs for a transcoder, [n, n_layers, d_in] for a
+            crosscoder, or mappings from hooks.
         model, dataset: the subject and held-out documents; without both, loss recovered is left out.
         hook_name: the hook that is replaced; the SAE's own where None.
 
@@ -50,21 +59,30 @@ def evaluate_sae(
 
 
 def control_dictionaries(sae: SAE, batches: Batches, *, max_rows: int | None = 200_000) -> dict[str, SAE]:
-    """`PCA`, `random` and `neurons`: dictionaries with this one's k and hook, fitted on its training rows.
+    """`PCA`, `random` and `neurons`, and for a transcoder `linear`: as sparse as this one, fitted on its training rows.
+
+    Where the dictionary has no k, the controls' is its mean L0 on the first batches.
 
     Args:
-        sae: the dictionary they stand beside; it must have a k.
-        batches: called for a fresh pass over training rows [n, d_in].
+        sae: the dictionary they stand beside.
+        batches: called for a fresh pass over training rows, as for `evaluate_sae`.
         max_rows: how many rows are read for mean and covariance; all where None.
     """
-    if sae.cfg.k is None:
-        raise ValueError(f"a {sae.cfg.architecture} SAE has no k: controls of equal sparsity need one.")
-    moments = Moments.of(batches(), max_rows)
-    return {
-        "PCA": pca_dictionary(sae.cfg, moments),
-        "random": random_dictionary(sae.cfg, moments, islice(batches(), SCALE_BATCHES)),
-        "neurons": neuron_dictionary(sae.cfg, moments),
+    cfg = sae.cfg
+
+    def sample() -> Iterable[Any]:
+        return islice(mappings_of(batches()), SAMPLE_BATCHES)
+
+    fitted = control_config(cfg, cfg.k if cfg.k is not None else round(mean_l0(sae, sample())))
+    moments = Moments.of(moment_rows(cfg, batches()), max_rows)
+    controls: dict[str, SAE] = {
+        "PCA": pca_dictionary(fitted, moments),
+        "random": random_dictionary(fitted, moments, sample()),
+        "neurons": neuron_dictionary(fitted, moments),
     }
+    if cfg.kind == "transcoder":
+        controls["linear"] = linear_dictionary(fitted, moments)
+    return controls
 
 
 def compare_dictionaries(
@@ -77,7 +95,8 @@ def compare_dictionaries(
 ) -> pd.DataFrame:
     """`evaluate_sae` of several dictionaries on the same rows, one line each, under a column `dictionary`.
 
-    `batches` is called once for each dictionary, for a fresh pass over the same held-out rows.
+    `batches` is called once for each dictionary, for a fresh pass over the same held-out rows, such as `evaluate_sae`
+    takes.
     """
     rows = [
         {"dictionary": name} | evaluate_sae(sae, batches(), model, dataset, hook_name=hook_name)

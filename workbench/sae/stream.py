@@ -53,7 +53,7 @@ class RowStream:
         self._source = self._start(source, start.batches)
         self._current: Named | None = self._read()
         if isinstance(source, Sequence):
-            self._refuse_short(sum(_rows(self._named(batch)) for batch in source))
+            self._refuse_short(sum(_rows(named(batch, self._hooks)) for batch in source))
 
     @property
     def position(self) -> Position:
@@ -92,21 +92,9 @@ class RowStream:
         found = next(self._source, None)
         if found is None:
             return None
-        batch = self._named(found)
+        batch = named(found, self._hooks)
         self.check(batch)
         return batch
-
-    def _named(self, batch: Any) -> Named:
-        if isinstance(batch, Mapping):
-            return dict(batch)
-        if isinstance(batch, tuple | list):
-            names = self._hooks if len(self._hooks) == len(batch) else (READ, WRITTEN)
-            if len(names) != len(batch):
-                raise ValueError(
-                    f"the batches are tuples of {len(batch)} tensors: give pairs (x, y), or mappings from hooks."
-                )
-            return dict(zip(names, batch, strict=True))
-        return {READ: batch}
 
     def _refuse_short(self, rows: int) -> None:
         if rows < self.n_tokens:
@@ -114,6 +102,36 @@ class RowStream:
                 f"the batches hold {rows:,} rows, fewer than the {self.n_tokens:,} of n_tokens: "
                 "give more (several epochs of a store, say) or a smaller n_tokens."
             )
+
+
+def named(batch: Any, hooks: Sequence[str] = ()) -> Named:
+    """A batch of a source as a mapping; `hooks` are the names of those that a store's tuples hold.
+
+    Raises `ValueError` for a tuple that is neither of these hooks nor a pair.
+    """
+    if isinstance(batch, Mapping):
+        return dict(batch)
+    if isinstance(batch, tuple | list):
+        names = hooks if len(hooks) == len(batch) else (READ, WRITTEN)
+        if len(names) != len(batch):
+            raise ValueError(
+                f"the batches are tuples of {len(batch)} tensors: give pairs (x, y), or mappings from hooks."
+            )
+        return dict(zip(names, batch, strict=True))
+    return {READ: batch}
+
+
+def mappings_of(source: Iterable[Any]) -> Iterator[Named]:
+    """The batches of any source, each as a mapping."""
+    hooks = getattr(source, "hooks", ())
+    return (named(batch, hooks) for batch in source)
+
+
+def pairs_of(
+    cfg: SAEConfig, source: Iterable[Any]
+) -> Iterator[tuple[Float[Tensor, "n width_in"], Float[Tensor, "n width_out"]]]:
+    """What an SAE reads and what it shall write, batch by batch, of any source that it could be trained on."""
+    return (rows_of(cfg, batch) for batch in mappings_of(source))
 
 
 def rows_of(cfg: SAEConfig, batch: Named) -> tuple[Float[Tensor, "n width_in"], Float[Tensor, "n width_out"]]:

@@ -1,12 +1,13 @@
 """Streaming numbers about a dictionary: each is fed batch by batch and sums in float64.
 
-x are the rows that were read, x̂ their reconstructions, f the activations of the latents. None ranks
-dictionaries by itself; `workbench.sae.evaluate` reads them all, beside controls of the same size.
+x are the rows that should be rebuilt (those that were read, but for a transcoder), x̂ their reconstructions, f the
+activations of the latents. None ranks dictionaries by itself; `workbench.sae.evaluate` reads them all, beside controls
+of the same size.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from workbench.sae.base import SAE
 from workbench.sae.codes import Codes
+from workbench.sae.stream import pairs_of
 
 # Latents that fire less often than this are called ultra-low-density.
 ULTRA_LOW_DENSITY = 1e-5
@@ -23,6 +25,7 @@ class Reading(NamedTuple):
     """One batch as a dictionary reads it."""
 
     x: Float[Tensor, "n d"]
+    """What should be rebuilt; a crosscoder's layers side by side."""
     x_hat: Float[Tensor, "n d"]
     codes: Codes
 
@@ -137,14 +140,20 @@ class Density(Metric):
 
 
 @torch.no_grad()
-def measure(sae: SAE, batches: Iterable[Float[Tensor, "_ d"]]) -> dict[str, float]:
-    """Every number of this file for one SAE over [n, d_in] batches; `ValueError` where there are no rows."""
+def measure(sae: SAE, batches: Iterable[Any]) -> dict[str, float]:
+    """Every number of this file for one SAE, transcoder or crosscoder over batches such as it is trained on.
+
+    A transcoder is measured against what it should write.
+
+    Raises `ValueError` where there are no rows, or they do not fit.
+    """
     metrics: list[Metric] = [ExplainedVariance(), Directions(), Sparsity(), Density(sae.cfg.d_sae)]
     rows = 0
-    for batch in batches:
-        codes = sae.encode_sparse(batch)
-        reading = Reading(batch, sae.decode(codes), codes)
-        rows += len(batch)
+    for x, y in pairs_of(sae.cfg, batches):
+        x = x.to(sae.W_enc.dtype)
+        codes = sae.encode_rows(x)
+        reading = Reading(y, sae.decode_of(x, codes).flatten(1), codes)
+        rows += len(x)
         for metric in metrics:
             metric.update(reading)
     if rows == 0:
