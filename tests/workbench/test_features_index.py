@@ -98,6 +98,53 @@ def test_the_table_sums_the_codes_up(made, codes, rows):
     assert table["documents"].to_numpy() == pytest.approx(docs)
 
 
+@pytest.mark.parametrize("architecture", ["standard", "batchtopk", "jumprelu", "gated", "matryoshka_batchtopk"])
+def test_an_index_is_made_of_every_architecture(made, rows, tmp_path, architecture):
+    """With as many latents active in a row as there are, none in some; near misses are the next that would be."""
+    model, dataset, store, _, _ = made
+    k = K if "topk" in architecture else None
+    sae = build_sae(SAEConfig(d_in=D_MLP, d_sae=D_SAE, k=k, architecture=architecture, hook_name=HOOK))
+    sae.requires_grad_(False)
+    x = store[HOOK][:]
+    pre = sae.pre_activations(x)
+    if hasattr(sae, "threshold"):
+        sae.threshold.copy_(pre.quantile(torch.linspace(0.7, 0.99, D_SAE), dim=0).diagonal().clamp(min=1e-4))
+    if architecture == "gated":
+        sae.b_mag.fill_(float(pre.mean()))
+        sae.r_mag.fill_(0.5)
+    dense = sae.encode(x)
+    l0 = (dense > 0).sum(1)
+    assert l0.unique().numel() > 5
+    torch.testing.assert_close(sae.activations(pre), dense)
+    index = build_index(sae, store, model, tmp_path / "index", dataset)
+    published = dense.half().float().numpy()
+    missed = pre.masked_fill(dense > 0, -torch.inf).numpy()
+    for feature in range(0, D_SAE, 5):
+        where, values = index.values(feature)
+        assert np.array_equal(where, np.flatnonzero(published[:, feature]))
+        assert values == pytest.approx(published[where, feature], rel=2e-3)
+        best = pd.Series(missed[:, feature]).groupby(rows["seq"]).max().sort_values(ascending=False).head(8)
+        found = [e.value for e in index.examples(feature, "near_miss")]
+        assert found == pytest.approx([value for value in best if np.isfinite(value)], rel=1e-5, abs=1e-6)
+    for control in ("PCA", "random"):  # as sparse as the dictionary: no more alive than could be
+        assert index.naming.set_index(["dictionary", "kind"]).loc[(control, "token"), "live"] > 0
+
+
+def test_a_transcoder_is_indexed_by_what_it_reads_and_pushes_the_logits_where_it_writes(made, tmp_path):
+    model, dataset, store, _, _ = made
+    out = "blocks.1.hook_mlp_out"
+    cfg = SAEConfig(d_in=D_MLP, d_sae=D_SAE, k=K, hook_name=HOOK, d_out=16, hook_name_out=out, skip=True)
+    sae = build_sae(cfg).requires_grad_(False)
+    index = build_index(sae, store, model, tmp_path / "index", dataset)
+    where, values = index.values(3)
+    codes = sae.encode(store[HOOK][:]).half().float()[:, 3].numpy()
+    assert np.array_equal(where, np.flatnonzero(codes))
+    assert np.array_equal(values, codes[where])
+    effect = direct_logit_effects(model, out, sae.W_dec)[3].sort(descending=True)
+    assert index.feature(3).logits_up["logit"].tolist() == pytest.approx(effect.values[:10].tolist(), abs=1e-5)
+    assert set(index.naming["dictionary"]) == {"trained", "PCA", "random", "neurons"}
+
+
 def test_histogram_tokens_and_documents_count_each_firing_once(made, codes, rows):
     index = made[-1]
     for feature in (0, 7, D_SAE - 1):
@@ -321,6 +368,9 @@ def test_an_index_is_refused_before_any_work(made, tmp_path):
         build_index(make_sae(d_in=8), store, model, tmp_path / "x", dataset)
     with pytest.raises(ValueError, match="no recording of 'blocks.1.mlp.hook_post'"):
         build_index(make_sae(hook="blocks.1.mlp.hook_post"), store, model, tmp_path / "x", dataset)
+    crosscoder = build_sae(SAEConfig(d_in=D_MLP, d_sae=D_SAE, k=K, n_layers=2, hook_names=(HOOK, HOOK)))
+    with pytest.raises(ValueError, match="a crosscoder's are of several hooks at once"):
+        build_index(crosscoder, store, model, tmp_path / "x", dataset)
     untested = make_dataset(test_every=0)
     with pytest.raises(ValueError, match="no test documents"):
         build_index(sae, harvest(model, untested, [HOOK], tmp_path / "a"), model, tmp_path / "x", untested)

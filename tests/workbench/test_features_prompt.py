@@ -68,6 +68,22 @@ def test_a_reading_is_the_subjects_and_the_dictionarys_own(model, sae, tokenizer
         assert (np.diff(reading.values[pos]) <= 0).all()
 
 
+@pytest.mark.parametrize("architecture", ["standard", "gated", "jumprelu"])
+def test_a_prompt_is_read_where_each_position_has_as_many_features_as_are_active(model, architecture):
+    cfg = SAEConfig(d_in=32, d_sae=48, architecture=architecture, hook_name=HOOK)
+    sae = build_sae(cfg).requires_grad_(False)
+    sae.b_dec.fill_(0.01)
+    reading = read_prompt(model, sae, TEXT)
+    _, cache = model.run_with_cache(torch.from_numpy(reading.token_ids)[None], names_filter=[HOOK])
+    dense = sae.encode(cache[HOOK][0]).numpy()
+    assert len(reading.features[0]) == 0
+    for pos in range(1, len(dense)):
+        assert set(reading.features[pos]) == set(np.flatnonzero(dense[pos]))
+        assert reading.values[pos] == pytest.approx(dense[pos][reading.features[pos]], abs=1e-6)
+        assert (np.diff(reading.values[pos]) <= 0).all()
+    assert len({len(found) for found in reading.features}) > 2
+
+
 def test_without_a_dictionary_no_feature_fires(model):
     reading = read_prompt(model, None, TEXT)
     assert all(len(found) == 0 for found in reading.features)
@@ -79,6 +95,9 @@ def test_what_cannot_be_read_is_refused(model, sae):
         read_prompt(model, sae, "")
     with pytest.raises(ValueError, match="the prompt is 40 tokens long: with BOS before it, at most 23 fit"):
         read_prompt(model, sae, "#" * 40)
+    several = build_sae(SAEConfig(d_in=32, d_sae=48, k=5, n_layers=2, hook_names=(HOOK, HOOK)))
+    with pytest.raises(ValueError, match="a crosscoder reads several hooks at once"):
+        read_prompt(model, several, TEXT)
     elsewhere = build_sae(SAEConfig(d_in=32, d_sae=48, k=5, hook_name="blocks.9.mlp.hook_post"))
     with pytest.raises(ValueError, match="blocks.9.mlp.hook_post', a hook that this model does not have"):
         read_prompt(model, elsewhere, TEXT)

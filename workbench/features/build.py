@@ -1,5 +1,6 @@
 """`build_index`: make the feature index of one dictionary over one recording."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,12 @@ from workbench.features.naming_rows import MAX_FIT_ROWS, NamingRows, naming_rows
 from workbench.features.neighbours import coactive_features, decoder_neighbours
 from workbench.features.tables import write_feature_rows
 from workbench.features.vocabulary import dataset_words
-from workbench.sae import SAE, TopK
-from workbench.sae.controls import Moments, pca_dictionary, random_dictionary
+from workbench.sae import SAE
+from workbench.sae.controls import Moments, control_config, pca_dictionary, random_dictionary
 
 MOMENT_ROWS = 65_536
+# Rows on which the controls' sparsity and the random dictionary's one factor are fitted.
+CONTROL_ROWS = 4096
 TOP_TOKENS = 5
 
 
@@ -47,7 +50,7 @@ def build_index(
     the dictionary, PCA, random directions and neurons. Without labels, names come from tokens alone.
 
     Args:
-        sae: a topk dictionary; `sae.cfg.hook_name` names the hook.
+        sae: a dictionary of any architecture, or a transcoder; `sae.cfg.hook_name` names the hook that it reads.
         store: a recording of that hook over `dataset`.
         model: the subject, for the direct path to the logits.
         out: the artifact's folder, `RUN/features/NAME`.
@@ -57,11 +60,11 @@ def build_index(
         seed: of the examples and the drawn documents.
 
     Raises:
-        ValueError: the hook is not in the recording, the dictionary's width does not fit, there are no test
-            documents; before any long work.
+        ValueError: a crosscoder, the hook is not in the recording, the dictionary's width does not fit, there are no
+            test documents; before any long work.
     """
     hook = sae.cfg.hook_name
-    sae = check_sae(sae, store, hook)
+    check_sae(sae, store, hook)
     store = store.on(store.axis_of(hook))
     positions = read_positions(store)
     read = dataset.on_axis(store.axis)
@@ -74,7 +77,7 @@ def build_index(
         naming = name_features(rows, _column_sets(found, rows), vocabulary)
         _write_codes(draft.path, found.codes, positions)
         _write_tables(draft.path, found, naming, positions, vocabulary, seed)
-        _write_surroundings(draft.path, found.codes, sae, model, hook)
+        _write_surroundings(draft.path, found.codes, sae, model)
         pd.DataFrame({"token": vocabulary}).to_parquet(draft.path / "vocabulary.parquet")
         _documents(dataset, positions).to_parquet(draft.path / "documents.parquet")
         draft.results = {
@@ -88,15 +91,16 @@ def build_index(
     return FeatureIndex.open(out)
 
 
-def _controls(sae: TopK, store: ActivationStore, hook: str, rows: NamingRows) -> dict[str, TopK]:
-    """PCA and a random dictionary of the same k, from a spread of the fitting rows."""
+def _controls(sae: SAE, store: ActivationStore, hook: str, rows: NamingRows) -> dict[str, SAE]:
+    """PCA and a random dictionary of what is read, as sparse as this one, from a spread of the fitting rows."""
     sample = store.read(hook, rows.fit[:: -(-len(rows.fit) // MOMENT_ROWS)])
-    moments = Moments.of([sample])
+    some = sample[:CONTROL_ROWS]
+    cfg = replace(sae.cfg, d_out=None, hook_name_out="", skip=False)
     with torch.inference_mode():
-        return {
-            PCA: pca_dictionary(sae.cfg, moments),
-            RANDOM: random_dictionary(sae.cfg, moments, [sample[:4096]]),
-        }
+        active = int(sae.encode_sparse(some).l0().sum()) / len(some)
+        cfg = control_config(cfg, cfg.k if cfg.k is not None else round(active))
+        moments = Moments.of([sample])
+        return {PCA: pca_dictionary(cfg, moments), RANDOM: random_dictionary(cfg, moments, [some])}
 
 
 def _column_sets(found: Collected, rows: NamingRows) -> dict[str, ColumnSet]:
@@ -139,10 +143,11 @@ def _write_tables(
     write_feature_rows(examples, path / "examples.parquet")
 
 
-def _write_surroundings(path: Path, codes: Codes, sae: TopK, model: Any, hook: str) -> None:
+def _write_surroundings(path: Path, codes: Codes, sae: SAE, model: Any) -> None:
     neighbours = pd.concat([decoder_neighbours(sae.W_dec), coactive_features(codes)], ignore_index=True)
     write_feature_rows(neighbours, path / "neighbours.parquet")
-    effects = direct_logit_effects(model, hook, sae.W_dec.detach())
+    written = sae.cfg.hook_name_out if sae.cfg.kind == "transcoder" else sae.cfg.hook_name
+    effects = direct_logit_effects(model, written, sae.W_dec.detach())
     write_feature_rows(logit_table(effects), path / "logits.parquet")
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from models.progress import progress
 from workbench.activations import ActivationStore
-from workbench.sae import SAE, TopK
+from workbench.sae import SAE, CSRCodes, TopKCodes
 
 BATCH_ROWS = 4096
 # Pre-activations are made for a few sequences at a time, so that they are still in the cache when they are searched.
@@ -46,27 +46,29 @@ class Codes:
 class CodesWriter:
     """Takes codes row by row and turns them round."""
 
-    def __init__(self, n_rows: int, n_features: int, k: int) -> None:
-        self.n_features, self.filled = n_features, 0
-        self.values = np.zeros((n_rows, k), np.float16)
-        self.features = np.zeros((n_rows, k), np.int32)
+    def __init__(self, n_features: int) -> None:
+        self.n_features = n_features
+        self.values: list[Float[np.ndarray, " entries"]] = []
+        self.features: list[Int[np.ndarray, " entries"]] = []
+        self.counts: list[Int[np.ndarray, " rows"]] = []
 
-    def add(self, values: Float[Tensor, "n k"], features: Int[Tensor, "n k"]) -> None:
-        """Set the codes of the next rows. Values are kept in half precision, as they are published."""
-        rows = slice(self.filled, self.filled + len(values))
-        self.values[rows] = values.clamp(max=torch.finfo(torch.half).max).half().numpy()
-        self.features[rows] = features.numpy()
-        self.filled = rows.stop
+    def add(self, codes: TopKCodes | CSRCodes) -> None:
+        """Take the codes of the next rows. Values are kept in half precision, as they are published."""
+        values = codes.values.flatten().clamp(max=torch.finfo(torch.half).max).half()
+        fires = values > 0
+        self.values.append(values[fires].numpy())
+        self.features.append(codes.indices.flatten()[fires].int().numpy())
+        passed = torch.nn.functional.pad(fires.cumsum(0), (1, 0))
+        self.counts.append(passed[codes.row_starts].diff().numpy())
 
     def finish(self) -> Codes:
         """All codes, feature by feature."""
-        fires = self.values > 0
-        indptr = np.concatenate([[0], np.cumsum(fires.sum(1))])
-        shape = (len(self.values), self.n_features)
-        turned = sp.csr_array(
-            (self.values[fires].astype(np.float32), self.features[fires], indptr), shape=shape
-        ).tocsc()
-        return Codes(turned.indptr.astype(np.int64), turned.indices.astype(np.int32), turned.data, len(self.values))
+        counts = np.concatenate(self.counts)
+        indptr = np.concatenate([[0], np.cumsum(counts)])
+        values = np.concatenate(self.values).astype(np.float32)
+        shape = (len(counts), self.n_features)
+        turned = sp.csr_array((values, np.concatenate(self.features), indptr), shape=shape).tocsc()
+        return Codes(turned.indptr.astype(np.int64), turned.indices.astype(np.int32), turned.data, len(counts))
 
 
 class NearMisses:
@@ -116,9 +118,9 @@ class Collected:
 def collect(
     store: ActivationStore,
     hook: str,
-    sae: TopK,
+    sae: SAE,
     seq: Int[np.ndarray, " rows"],
-    controls: dict[str, TopK],
+    controls: dict[str, SAE],
     fit: Int[np.ndarray, " fit"],
     held_out: Int[np.ndarray, " held_out"],
 ) -> Collected:
@@ -127,8 +129,8 @@ def collect(
     place = np.full(len(store), -1)
     place[used] = np.arange(len(used))
     neurons = np.empty((store.width(hook), len(used)), np.float16)
-    writer, near = _writer(sae, len(store)), NearMisses(sae.cfg.d_sae)
-    writers = {name: _writer(control, len(used)) for name, control in controls.items()}
+    writer, near = CodesWriter(sae.cfg.d_sae), NearMisses(sae.cfg.d_sae)
+    writers = {name: CodesWriter(control.cfg.d_sae) for name, control in controls.items()}
     edges = np.append(np.flatnonzero(np.diff(seq, prepend=-1)), len(seq))
     room = torch.empty(max(CHUNK_ROWS, int(np.diff(edges).max())), sae.cfg.d_sae, dtype=sae.W_enc.dtype)
     with progress(desc="reading the recording", total=len(store), unit="tok") as bar:
@@ -139,15 +141,11 @@ def collect(
             here = place[batch]
             kept = x[torch.from_numpy(here >= 0)]
             for name, control in controls.items():
-                writers[name].add(*control.encode_sparse(kept))
+                writers[name].add(control.encode_sparse(kept))
             neurons[:, here[here >= 0]] = kept.half().numpy().T
             bar.update(len(x))
     codes = {name: control.finish() for name, control in writers.items()}
     return Collected(writer.finish(), near, codes, neurons[:, : len(fit)], neurons[:, len(fit) :])
-
-
-def _writer(sae: TopK, n_rows: int) -> CodesWriter:
-    return CodesWriter(n_rows, sae.cfg.d_sae, int(sae.cfg.k or 0))
 
 
 def _runs(edges: Int[np.ndarray, " edges"], n_rows: int) -> Iterator[slice]:
@@ -160,7 +158,7 @@ def _runs(edges: Int[np.ndarray, " edges"], n_rows: int) -> Iterator[slice]:
 
 
 def _encode(
-    sae: TopK,
+    sae: SAE,
     x: Float[Tensor, "n d"],
     edges: Int[np.ndarray, " edges"],
     first_row: int,
@@ -169,21 +167,24 @@ def _encode(
     near: NearMisses,
 ) -> None:
     """Codes and near misses of whole sequences, whose edges are given, from one product with the encoder."""
-    centred = x.to(sae.W_enc.dtype) - sae.b_dec
     for chunk in _runs(edges, CHUNK_ROWS):
         base, end = int(edges[chunk.start]), int(edges[chunk.stop])
-        pre = torch.addmm(sae.b_enc, centred[base:end], sae.W_enc, out=room[: end - base])
-        values, features = pre.topk(int(sae.cfg.k or 0), dim=1, sorted=False)
-        writer.add(values.relu(), features)
-        pre.scatter_(1, features, values.masked_fill(values > 0, -torch.inf))
+        pre = sae.pre_activations(x[base:end], out=room[: end - base])
+        active = sae.activations(pre)
+        rows, features = active.nonzero(as_tuple=True)
+        counts = torch.bincount(rows, minlength=end - base)
+        writer.add(CSRCodes(active[rows, features], features, torch.nn.functional.pad(counts.cumsum(0), (1, 0))))
+        pre[rows, features] = -torch.inf
         near.add(pre.numpy(), edges[chunk] - base, first_row + base)
 
 
-def check_sae(sae: SAE, store: ActivationStore, hook: str) -> TopK:
-    """The dictionary, if an index of this recording can be made of it; `ValueError` in one sentence otherwise."""
+def check_sae(sae: SAE, store: ActivationStore, hook: str) -> None:
+    """`ValueError` in one sentence where no index of this recording can be made of a dictionary."""
+    if sae.cfg.kind == "crosscoder":
+        raise ValueError(
+            "an index shows what the features of one hook do, and a crosscoder's are of several hooks at once: index a "
+            "dictionary of one of them."
+        )
     width = store.width(hook)
     if sae.cfg.d_in != width:
         raise ValueError(f"the dictionary reads rows of width {sae.cfg.d_in}, but {hook} is {width} wide.")
-    if not isinstance(sae, TopK):
-        raise ValueError(f"an index is made of a topk dictionary; this one is of the kind {sae.cfg.architecture}.")
-    return sae

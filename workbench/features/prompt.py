@@ -37,15 +37,17 @@ def read_prompt(
 
     Args:
         model: a subject with TransformerLens's protocol and a tokenizer.
-        sae: the dictionary at `sae.cfg.hook_name`; without one, no features are read.
+        sae: the dictionary, or transcoder, that reads `sae.cfg.hook_name`; without one, no features are read.
         text: the prompt, without BOS.
         n_predictions: how many next tokens are told at each position.
         bos: the id of BOS; the subject's own where None.
 
     Raises:
         ValueError: the subject cannot read a text, the prompt is empty or too long, or the dictionary is of a hook
-            the subject has not.
+            the subject has not, or a crosscoder, which reads several.
     """
+    if sae is not None and sae.cfg.kind == "crosscoder":
+        raise ValueError("a crosscoder reads several hooks at once: a prompt is read by a dictionary of one hook.")
     patterns = [name for name in model.hook_dict if name.endswith("attn.hook_pattern")]
     wanted = [*patterns, *([sae.cfg.hook_name] if sae is not None else [])]
     if sae is not None and sae.cfg.hook_name not in model.hook_dict:
@@ -63,12 +65,8 @@ def read_prompt(
 
 def _active(sae: "SAE", cache: Any) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """The features that fire at each position and their values, strongest first; BOS is left empty."""
-    codes = sae.encode_sparse(cache[sae.cfg.hook_name][0].flatten(1).float())
-    features: list[np.ndarray] = [np.empty(0, np.int64)]
-    values: list[np.ndarray] = [np.empty(0, np.float32)]
-    for row, which in zip(codes.values[1:].numpy(), codes.indices[1:].numpy(), strict=True):
-        order = np.argsort(-row, kind="stable")
-        order = order[row[order] > 0]
-        features.append(which[order].astype(np.int64))
-        values.append(row[order].astype(np.float32))
-    return features, values
+    f = sae.encode(cache[sae.cfg.hook_name][0].flatten(1)).numpy()
+    f[0] = 0
+    order = np.argsort(-f, axis=1, kind="stable")[:, : int((f > 0).sum(1).max())]
+    features = [which[row[which] > 0].astype(np.int64) for row, which in zip(f, order, strict=True)]
+    return features, [row[which].astype(np.float32) for row, which in zip(f, features, strict=True)]

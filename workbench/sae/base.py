@@ -130,6 +130,10 @@ class SAE(nn.Module, ABC):
         """The active latents of each row."""
 
     @abstractmethod
+    def activations(self, pre: Float[Tensor, "n d_sae"]) -> Float[Tensor, "n d_sae"]:
+        """What `encode` makes of `pre_activations`, zeros written out."""
+
+    @abstractmethod
     def activate(
         self, x: Float[Tensor, "n width_in"], y: Float[Tensor, "n width_out"], step: TrainingStep
     ) -> Activated:
@@ -150,6 +154,12 @@ class SAE(nn.Module, ABC):
     def encoder_bias(self) -> Float[Tensor, " d_sae"]:
         """What is added to `(x − b_in) W_enc` before anything is chosen."""
         return self.b_enc
+
+    def pre_activations(
+        self, x: Float[Tensor, "n width_in"], out: Float[Tensor, "n d_sae"] | None = None
+    ) -> Float[Tensor, "n d_sae"]:
+        """`(x − b_in) W_enc` plus the bias, of all latents, active or not."""
+        return torch.addmm(self.encoder_bias, x.to(self.W_enc.dtype) - self.b_in, self.W_enc, out=out)
 
     def encode_sparse(self, x: Float[Tensor, "n d_in"] | Float[Tensor, "n layer d_in"]) -> Codes:
         """The active latents of each row. Raises `ValueError` where the width does not fit."""

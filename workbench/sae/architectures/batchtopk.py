@@ -40,6 +40,10 @@ class BatchTopK(SAE, architecture="batchtopk"):
         """The pre-activations above the threshold."""
         return encode_above(x, self.W_enc, self.b_enc, self.b_in, self.threshold)
 
+    def activations(self, pre: Float[Tensor, "n d_sae"]) -> Float[Tensor, "n d_sae"]:
+        """Those above the threshold."""
+        return pre * (pre > self.threshold)
+
     def activate(
         self, x: Float[Tensor, "n width_in"], y: Float[Tensor, "n width_out"], step: TrainingStep
     ) -> Activated:

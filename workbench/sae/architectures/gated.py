@@ -54,6 +54,11 @@ class Gated(SAE, architecture="gated"):
         """The magnitudes of the latents whose gates are open."""
         return self._magnitudes(encode_above(x, self.W_enc, self.b_gate, self.b_in, 0.0))
 
+    def activations(self, pre: Float[Tensor, "n d_sae"]) -> Float[Tensor, "n d_sae"]:
+        """The magnitudes where the gate, whose pre-activations these are, is open."""
+        magnitudes = (pre - self.b_gate) * self.r_mag.exp() + self.b_mag
+        return magnitudes.relu() * (pre > 0)
+
     def activate(
         self, x: Float[Tensor, "n width_in"], y: Float[Tensor, "n width_out"], step: TrainingStep
     ) -> Activated:

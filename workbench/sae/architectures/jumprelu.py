@@ -41,6 +41,10 @@ class JumpReLU(SAE, architecture="jumprelu"):
         """The pre-activations above their thresholds."""
         return encode_above(x, self.W_enc, self.b_enc, self.b_in, self.threshold.detach())
 
+    def activations(self, pre: Float[Tensor, "n d_sae"]) -> Float[Tensor, "n d_sae"]:
+        """Those above the thresholds."""
+        return pre * (pre > self.threshold)
+
     def activate(
         self, x: Float[Tensor, "n width_in"], y: Float[Tensor, "n width_out"], step: TrainingStep
     ) -> Activated:

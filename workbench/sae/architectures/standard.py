@@ -36,6 +36,10 @@ class Standard(SAE, architecture="standard"):
         """The positive pre-activations."""
         return encode_above(x, self.W_enc, self.b_enc, self.b_in, 0.0)
 
+    def activations(self, pre: Float[Tensor, "n d_sae"]) -> Float[Tensor, "n d_sae"]:
+        """Those above zero."""
+        return pre.relu()
+
     def activate(
         self, x: Float[Tensor, "n width_in"], y: Float[Tensor, "n width_out"], step: TrainingStep
     ) -> Activated:

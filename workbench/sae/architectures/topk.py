@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -28,6 +29,11 @@ class TopK(SAE, architecture="topk"):
     def encode_rows(self, x: Float[Tensor, "n width_in"]) -> TopKCodes:
         """The k largest pre-activations of each row, with negative ones set to zero."""
         return encode_topk(x, self.W_enc, self.b_enc, self.b_in, self.k)
+
+    def activations(self, pre: Float[Tensor, "n d_sae"]) -> Float[Tensor, "n d_sae"]:
+        """The k largest, and zero where these are negative."""
+        values, indices = pre.topk(self.k, dim=1, sorted=False)
+        return torch.zeros_like(pre).scatter(1, indices, values.relu())
 
     def activate(
         self, x: Float[Tensor, "n width_in"], y: Float[Tensor, "n width_out"], step: TrainingStep
