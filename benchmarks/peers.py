@@ -22,6 +22,12 @@ def dictionary_learning_python() -> Path:
     return _environment("dictionary_learning", [torch], [torch, "dictionary-learning==0.1.*"], without=["torchvision"])
 
 
+def sparsify_python() -> Path:
+    """The interpreter of an environment that holds sparsify 1.3, which wants a newer transformers than the others."""
+    torch = os.environ.get("TORCH", "torch==2.13.0")
+    return _environment("sparsify", [torch], [torch, "eai-sparsify==1.3.*"])
+
+
 def _environment(name: str, *groups: list[str], without: Sequence[str] = ()) -> Path:
     folder = FOLDER / name
     python, stamp = folder / "bin" / "python", folder / ".installed"

@@ -15,9 +15,10 @@ from torch.autograd.function import once_differentiable
 
 from workbench.sae.codes import CSRCodes, TopKCodes
 from workbench.sae.products import rows_by_codes, rows_by_latent, summed_by_latent
+from workbench.sae.selection import above, largest_of_all, largest_of_rows
 
 # Pre-activations are made and searched in chunks that stay in the cache.
-CHUNK_BYTES = 4 << 20
+CHUNK_BYTES = 16 << 20
 MIN_CHUNK_ROWS = 256
 # A batch's largest are looked for among about this many times as many.
 CANDIDATES = 2.0
@@ -53,7 +54,7 @@ def encode_above(
     """The entries of `(x − b_in) @ W_enc + b_enc` that lie above `bar`, as they are."""
 
     def choose(centred: Tensor, W_enc: Tensor, b_enc: Tensor) -> CSRCodes:
-        return _joined([_above(pre, bar) for pre in _chunks(centred, W_enc, b_enc, product)])
+        return _joined([CSRCodes(*above(pre, bar)) for pre in _chunks(centred, W_enc, b_enc, product)])
 
     return CSRCodes(*_EncodeChosen.apply(x, W_enc, b_enc, b_in, choose))
 
@@ -70,9 +71,9 @@ def encode_largest(
 
     def choose(centred: Tensor, W_enc: Tensor, b_enc: Tensor) -> CSRCodes:
         bar = _low_bar(centred, W_enc, b_enc, n_largest / len(centred))
-        found = _joined([_above(pre, bar) for pre in _chunks(centred, W_enc, b_enc, product)])
+        found = _joined([CSRCodes(*above(pre, bar)) for pre in _chunks(centred, W_enc, b_enc, product)])
         if len(found.values) < n_largest and bar > 0:  # the sample was not like the rest
-            found = _joined([_above(pre, 0.0) for pre in _chunks(centred, W_enc, b_enc, product)])
+            found = _joined([CSRCodes(*above(pre, 0.0)) for pre in _chunks(centred, W_enc, b_enc, product)])
         return _largest(found, n_largest)
 
     return CSRCodes(*_EncodeChosen.apply(x, W_enc, b_enc, b_in, choose))
@@ -89,7 +90,7 @@ class _EncodeTopK(Function):
         start = 0
         for pre in _chunks(centred, W_enc, b_enc, product):
             rows = slice(start, start + len(pre))
-            torch.topk(pre, k, dim=1, sorted=False, out=(values[rows], indices[rows]))
+            values[rows], indices[rows] = largest_of_rows(pre, k)
             start = rows.stop
         values.relu_()
         ctx.save_for_backward(centred, W_enc, values, indices)
@@ -159,13 +160,6 @@ def _chunks(centred: Tensor, W_enc: Tensor, b_enc: Tensor, product: torch.dtype 
             yield torch.addmm(b_enc, rows, W_enc, out=pre)
 
 
-def _above(pre: Tensor, bar: Tensor | float) -> CSRCodes:
-    chosen = pre > bar
-    counts = chosen.sum(1)
-    _, indices = chosen.nonzero(as_tuple=True)
-    return CSRCodes(pre[chosen], indices, torch.nn.functional.pad(counts.cumsum(0), (1, 0)))
-
-
 def _joined(parts: list[CSRCodes]) -> CSRCodes:
     """The codes of one chunk of rows after the other."""
     if len(parts) == 1:
@@ -190,7 +184,6 @@ def _largest(codes: CSRCodes, n: int) -> CSRCodes:
     """The n largest entries; of equal ones the first."""
     if len(codes.values) <= n:
         return codes
-    kept = codes.values.topk(n, sorted=False).indices.sort().values
-    chosen = torch.zeros_like(codes.indices).index_fill_(0, kept, 1)
-    passed = torch.nn.functional.pad(chosen.cumsum(0), (1, 0))
-    return CSRCodes(codes.values[kept], codes.indices[kept], passed[codes.row_starts])
+    kept = largest_of_all(codes.values, n)
+    starts = torch.searchsorted(kept, codes.row_starts)
+    return CSRCodes(codes.values.index_select(0, kept), codes.indices.index_select(0, kept), starts)
