@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # Held-out tokens through the subject, four times for each dictionary.
 N_LOSS_TOKENS = 30_000
+N_REHEARSED = 1000
 MOST_LATENTS, MOST_ACTIVE = 2048, 12  # where nobody says how many
 TRAINED = "trained"
 
@@ -141,8 +142,10 @@ def _train(missing: Sequence[Wanted], device: str, on_log: Any, everything: Exit
     from models.artifacts import write_json
     from workbench.sae import train_saes
 
-    run, batches = missing[0].reading.run, _shared_batches(missing)
+    run, batches, measurer = missing[0].reading.run, _shared_batches(missing), Measurer()
     place = ranks.device(device)
+    for w in {w.reading.hooks: w for w in missing}.values():
+        measurer.rehearse(w)
     drafts = []
     for w in missing:
         own = everything.enter_context(ExitStack())
@@ -152,7 +155,6 @@ def _train(missing: Sequence[Wanted], device: str, on_log: Any, everything: Exit
     cfgs, hows = [w.cfg for w in missing], [w.train_cfg for w in missing]
     folders = [folder for folder, _ in drafts]
     saes = train_saes(cfgs, batches, hows, outs=folders, device=place, on_log=on_log)
-    measurer = Measurer()
     for w, sae, (folder, own) in zip(missing, saes, drafts, strict=True):
         if ranks.is_first():
             write_json(folder / "metrics.json", measurer.measure(w.reading, sae.cpu()))
@@ -182,6 +184,20 @@ class Measurer:
     def __init__(self) -> None:
         self._known: dict[Any, dict[str, Any]] = {}
 
+    def rehearse(self, wanted: Wanted) -> None:
+        """Raise `ValueError` now for what could not be measured when it is trained: hooks in the wrong order, say."""
+        from workbench.sae import build_sae, loss_recovered
+
+        if subject := self._subject(wanted.reading, N_REHEARSED):
+            loss_recovered(subject[0], build_sae(wanted.cfg), subject[1])
+
+    def _subject(self, reading: Reading, n_tokens: int) -> tuple[Any, Any] | None:
+        """The subject and held-out documents; None for two subjects, which have no loss in common."""
+        if len(reading.recordings) > 1:
+            return None
+        documents = reading.run.dataset(with_labels=False).sample(n_tokens, test_share=1.0).split("test")
+        return reading.run.model(), documents
+
     def measure(self, reading: Reading, sae: "SAE") -> list[dict[str, Any]]:
         """The rows of `metrics.json`."""
         from workbench.sae import compare_dictionaries, control_dictionaries
@@ -192,15 +208,8 @@ class Measurer:
         controls = control_dictionaries(sae, lambda: rows("train"))
         keys = {name: _key(reading, name, control) for name, control in controls.items()}
         new = {name: control for name, control in controls.items() if keys[name] not in self._known}
-        # Two subjects have no loss in common.
-        subject = len(reading.recordings) == 1
-        documents = reading.run.dataset(with_labels=False).sample(N_LOSS_TOKENS, test_share=1.0) if subject else None
-        found = compare_dictionaries(
-            {TRAINED: sae, **new},
-            lambda: rows("test"),
-            reading.run.model() if subject else None,
-            documents.split("test") if documents is not None else None,
-        )
+        subject = self._subject(reading, N_LOSS_TOKENS) or ()
+        found = compare_dictionaries({TRAINED: sae, **new}, lambda: rows("test"), *subject)
         measured = {row["dictionary"]: {k: _finite(v) for k, v in row.items()} for row in found.to_dict("records")}
         self._known |= {keys[name]: measured[name] for name in new}
         return [measured[TRAINED], *(self._known[keys[name]] for name in controls)]

@@ -85,7 +85,7 @@ def shown(found: "pd.DataFrame") -> str:
         [row["name"], *(row[name] for name in numbers), "yes" if row["on_frontier"] else ""]
         for row in trained.to_dict("records")
     ]
-    controls = found[found["dictionary"] != TRAINED].groupby(["reads", "dictionary", "k"], sort=False)
+    controls = found[found["dictionary"] != TRAINED].groupby(["reads", "dictionary", "k"])
     several = len(found["reads"].unique()) > 1
     for (reads, control, k), group in controls:
         name = f"{control}, k {int(k)}" + (f", {reads}" if several else "")

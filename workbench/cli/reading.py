@@ -41,23 +41,15 @@ class Reading:
 
     @cached_property
     def n_rows(self) -> dict[str, int]:
-        """How many rows there are of each split."""
+        """How many rows there are of each split. Raises `ValueError` where one has none."""
         from workbench.activations.query import chosen_rows
 
         rows = self.stores[0].on(self.stores[0].axis_of(self.hooks[0]))
         return {split: len(chosen_rows(rows, split)) for split in ("train", "test")}
 
     def check(self) -> None:
-        """Raise `ValueError` where a hook was not recorded, rows do not fit to each other, or there are none."""
-        for store in self.stores:
-            for hook in self.hooks:
-                store.axis_of(hook)
-        for split, purpose in (("train", "train on"), ("test", "measure on")):
-            if not self.n_rows[split]:
-                raise ValueError(
-                    f"{self.recordings[0].path} has no rows of {split} documents to {purpose}: record more "
-                    "(`workbench harvest --tokens`)."
-                )
+        """Raise `ValueError` where a hook was not recorded, rows do not fit to each other, or a split has none."""
+        for split in self.n_rows:
             self.batches(1, split)
 
     @property
