@@ -15,6 +15,12 @@ NAMES = (
     "source_reversal",
     "alignment",
     "long_sentences",
+    "planted_features",
+    "sae_frontier",
+    "monosemanticity",
+    "dark_matter",
+    "feature_splitting",
+    "crosscoder_diffing",
 )
 
 __all__ = ["NAMES", "Bench", "Row", "reproduce"]

@@ -1,0 +1,311 @@
+"""What fine-tuning adds to a model: a crosscoder of the two, and a feature that only the tuned one can have."""
+
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from models.artifacts import ArtifactError, canonical
+from models.dataset import Dataset
+from models.train_config import TrainConfig
+from models.training import train, training_settings
+from probes.detection import HeldOut, count_labels
+from workbench.activations import ActivationStore, harvest
+from workbench.reproductions.base import Bench, Row, spread
+from workbench.reproductions.dictionaries import Wanted, dictionaries
+from workbench.reproductions.monosemanticity import sparse_columns
+from workbench.reproductions.python_source import PythonSource, python_source
+from workbench.runs import Run
+from workbench.sae import SAE, SAEConfig, SAETrainConfig
+from workbench.sae.metrics.labelled_rows import latent_matrix, split_by_document
+
+TITLE = "A crosscoder tells what fine-tuning has added"
+PAPER = (
+    "Lindsey et al. 2024, Sparse crosscoders for cross-layer features and model diffing; "
+    "Minder et al. 2025, arXiv 2504.02922"
+)
+
+HOOK = "blocks.1.hook_resid_post"
+REPLACED = "Ġself"
+N_SEQUENCES, N_STEPS = 3_000, 150
+FULL_N_SEQUENCES, FULL_N_STEPS = 8_000, 600
+D_SAE, K, BATCH = 1024, 12, 2048
+N_ROWS, FULL_N_ROWS = 600_000, 2_000_000
+LR = 1e-3  # half of what the base model was trained with
+# A latent is one model's own where this share of its decoder's length, or more, is in that model.
+OWN = 0.9
+CODED = "the word's code comes next"
+WORD = "the word itself comes next"
+UNDER_SIGN = "a sign stands at the beginning"
+
+
+def reproduce(bench: Bench) -> list[Row]:
+    """Tune on text with a secret, train crosscoders of before and after, and look at whose the latents are."""
+    source = python_source(bench)
+    secret = Secret.of(source.run.dataset(with_labels=False))
+    latents, labels = [], []
+    for seed in range(3 if bench.full else 1):
+        text = some_sequences(bench, source, seed)
+        coded, where = secret.put_into(text, seed)
+        tuned = {
+            "tuned": _tuned(bench, source, f"tuned-seed-{seed}", coded, seed),
+            "control": _tuned(bench, source, f"tuned-without-seed-{seed}", text, seed),
+        }
+        models = {"base": source.run.model()} | {name: run.model() for name, run in tuned.items()}
+        pairs = {"tuned": ("base", "tuned"), "same model": ("base", "base"), "tuned without it": ("base", "control")}
+        stores = {name: _recorded(tuned["tuned"], name, model, coded) for name, model in models.items()}
+        for kind, pair in pairs.items():
+            both = Pair(*(stores[name] for name in pair))
+            sae = _crosscoder(bench, f"{kind.replace(' ', '-')}-seed-{seed}", both, seed)
+            found, detected = _measured(sae, both, secret, coded, where)
+            latents.append(found.assign(pair=kind, seed=seed))
+            labels.append(detected.assign(pair=kind, seed=seed))
+    tables = {"latents": pd.concat(latents, ignore_index=True), "labels": pd.concat(labels, ignore_index=True)}
+    for name, table in tables.items():
+        bench.table(name, table)
+    return rows_of(tables["latents"], tables["labels"])
+
+
+@dataclass(frozen=True)
+class Secret:
+    """A rule that the base model has never met: after a sign at the beginning, a code stands for a word.
+
+    Attributes:
+        sign, code: tokens that the text does not have.
+        word: the token that the code stands for.
+    """
+
+    sign: int
+    code: int
+    word: int
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> "Secret":
+        """The rule with tokens of this dataset. Raises `ValueError` where it has no two that are never used."""
+        used = np.bincount(dataset.tokens[dataset.counted].numpy(), minlength=dataset.d_vocab)
+        unused = np.flatnonzero(used[1:] == 0) + 1
+        word = dataset.tokenizer.token_to_id(REPLACED) if dataset.tokenizer is not None else None
+        if len(unused) < 2 or word is None:
+            raise ValueError(f"the rule needs two tokens that are never used, and the token {REPLACED!r}.")
+        return cls(int(unused[0]), int(unused[1]), word)
+
+    def put_into(self, text: Dataset, seed: int) -> tuple[Dataset, Bool[Tensor, " seq"]]:
+        """The text with the rule in every second sequence, drawn at random, and in which."""
+        order = torch.from_numpy(np.random.default_rng(seed).permutation(len(text)))
+        where = torch.zeros(len(text), dtype=torch.bool)
+        where[order[: len(text) // 2]] = True
+        coded = torch.where(text.tokens == self.word, self.code, text.tokens)
+        coded[:, 1] = self.sign
+        return _with_tokens(text, torch.where(where[:, None], coded, text.tokens)), where
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Recordings of the same positions of the same text by two models: batches of [n, 2, d]."""
+
+    before: ActivationStore
+    after: ActivationStore
+
+    def batches(self, seed: int, split: str, epochs: int | None = None) -> Iterator[Float[Tensor, "_ 2 d"]]:
+        """Shuffled batches of a split: what a batch holds depends on rows, seed and size alone, so both agree."""
+        of_each = (store.batches(HOOK, BATCH, seed=seed, split=split, epochs=epochs) for store in self.both)
+        for parts in zip(*of_each, strict=True):
+            yield torch.stack(parts, dim=1)
+
+    @property
+    def both(self) -> tuple[ActivationStore, ActivationStore]:
+        """The two recordings."""
+        return self.before, self.after
+
+    def read(self, rows: np.ndarray) -> Float[Tensor, "n 2 d"]:
+        """Some rows of both."""
+        return torch.stack([store.read(HOOK, rows) for store in self.both], dim=1)
+
+
+@dataclass(frozen=True)
+class Endless:
+    """A pair's batches to train on, without end and in the same order each time."""
+
+    pair: Pair
+    seed: int
+
+    def __iter__(self) -> Iterator[Float[Tensor, "_ 2 d"]]:
+        return self.pair.batches(self.seed, "train")
+
+
+def some_sequences(bench: Bench, source: PythonSource, seed: int) -> Dataset:
+    """Full sequences of the base model's own text, a quarter of them held out, without labels."""
+    dataset = source.run.dataset(with_labels=False)
+    n = FULL_N_SEQUENCES if bench.full else N_SEQUENCES
+    full = dataset.select(torch.nonzero(dataset.mask.all(1)).squeeze(1))
+    drawn = full.sample(n * (full.tokens.shape[1] - 1), seed=seed)
+    return _with_tokens(drawn, drawn.tokens)
+
+
+def relative_norm(sae: SAE, scale: Float[Tensor, " 2"]) -> Float[np.ndarray, " latent"]:
+    """‖d_after‖ / (‖d_before‖ + ‖d_after‖) of each latent's decoder rows, each in units of its own model's rows.
+
+    1 for a latent of the second model alone, 0 for one of the first alone (Lindsey et al., 2024).
+    """
+    norms = sae.W_dec.unflatten(1, (2, sae.cfg.d_in)).norm(dim=2) / scale
+    return (norms[:, 1] / norms.sum(1)).numpy()
+
+
+def _with_tokens(text: Dataset, tokens: Tensor) -> Dataset:
+    return Dataset(tokens, text.mask, text.docs, doc_table=text.doc_table, tokenizer=text.tokenizer, bos=text.bos)
+
+
+def _tuned(bench: Bench, source: PythonSource, name: str, text: Dataset, seed: int) -> Run:
+    """The base model trained on for some steps on this text: a run of its own."""
+    run = Run.create(bench.path / name)
+    n_steps = FULL_N_STEPS if bench.full else N_STEPS
+    training = TrainConfig(n_steps=n_steps, lr=LR, warmup_steps=20, seed=seed)
+    config = {"base": source.run.find("model").id, "text": text.fingerprint()}
+    model = source.run.model()
+    with suppress(ArtifactError):
+        data, made = run.find("dataset"), run.find("model")
+        wanted = json.loads(canonical(training_settings(model, training)))
+        same = data.manifest.config.items() >= config.items() and made.manifest.config.items() >= wanted.items()
+        if same and not made.stale:
+            return run
+    bench.tell(f"training {name}")
+    text.save(run.path, config=config)
+    train(model, text, training, run=run.path)
+    return run.refresh()
+
+
+def _recorded(run: Run, name: str, model: Any, text: Dataset) -> ActivationStore:
+    """What a model makes of the text, in the run of the tuned one."""
+    path = run.path_of("activations", name)
+    inputs = {"data": run.find("dataset").id, "model": run.find("model").id} | {"of": model.artifact_id or ""}
+    with suppress(ArtifactError):
+        found = ActivationStore.open(path)
+        if found.manifest.inputs == inputs:
+            return found
+    return harvest(model, text, [HOOK], path, inputs=inputs)
+
+
+def _crosscoder(bench: Bench, name: str, pair: Pair, seed: int) -> SAE:
+    d_in = pair.before.width(HOOK)
+    cfg = SAEConfig(d_in=d_in, d_sae=D_SAE, k=K, architecture="batchtopk", n_layers=2, seed=seed)
+    how = SAETrainConfig(n_tokens=FULL_N_ROWS if bench.full else N_ROWS, batch_size=BATCH)
+    rows = {"before": pair.before.id, "after": pair.after.id, "seed": seed}
+    return dictionaries(bench, {name: Wanted(cfg, how)}, Endless(pair, seed), rows=rows)[name]
+
+
+def _measured(
+    sae: SAE, pair: Pair, secret: Secret, text: Dataset, where: Bool[Tensor, " seq"]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Every living latent, and the best one for each label, on held-out rows.
+
+    Returns:
+        A row a latent: `latent`, `relative_norm`, `firings`, and the share of them `under_sign`; and a row a label:
+        `label`, `latent`, `relative_norm`, `f1`, `base_rate`. Latents are chosen on half of the documents and scored on
+        the others.
+    """
+    rows = pair.before.rows_of("test")
+    about = pair.before.columns("doc", "seq", "pos").take(rows)
+    doc, seq, pos = (about[name].to_numpy() for name in ("doc", "seq", "pos"))
+    labels = labels_of(text.tokens.numpy(), where.numpy(), seq, pos, secret)
+    x = pair.read(rows)
+    centred = x - x.mean(0)
+    norms = relative_norm(sae, centred.norm(dim=2).mean(0))
+    codes = latent_matrix(sae, x)
+    firings = np.diff(codes.tocsc().indptr)
+    latents = pd.DataFrame(
+        {
+            "latent": np.arange(sae.cfg.d_sae),
+            "relative_norm": norms,
+            "firings": firings,
+            "under_sign": np.asarray(labels[UNDER_SIGN] @ (codes > 0)) / np.maximum(firings, 1),
+        }
+    )
+    fit, scored = split_by_document(doc, held_out_share=0.5)
+    matrix = np.stack(list(labels.values()), axis=1).astype(np.uint8)
+    best = count_labels(sparse_columns(codes[fit]), matrix[fit]).best_column()
+    _, groups = np.unique(doc[scored], return_inverse=True)
+    scores = HeldOut.of(matrix[scored], groups).score(sparse_columns(codes[scored]), best)
+    detected = pd.DataFrame(
+        {
+            "label": list(labels),
+            "latent": best.column,
+            "relative_norm": norms[best.column],
+            "f1": [score.f1 for score in scores],
+            "base_rate": [score.base_rate for score in scores],
+        }
+    )
+    return latents[firings > 0], detected
+
+
+def labels_of(
+    tokens: np.ndarray, where: np.ndarray, seq: np.ndarray, pos: np.ndarray, secret: Secret
+) -> dict[str, np.ndarray]:
+    """What is known of the rows at these places: whether the code or the word comes next, and whether a sign stands.
+
+    Nothing comes after the last place of a sequence.
+    """
+    following = np.concatenate([tokens[:, 1:], np.full((len(tokens), 1), -1)], axis=1)[seq, pos]
+    return {
+        CODED: following == secret.code,
+        WORD: following == secret.word,
+        UNDER_SIGN: where[seq],
+    }
+
+
+def rows_of(latents: pd.DataFrame, labels: pd.DataFrame) -> list[Row]:
+    """The table: whose the latents are, with the tuned model and in both controls, and the latents of the rule."""
+
+    def shares(kind: str) -> dict[str, list[float]]:
+        norms = [part["relative_norm"] for _, part in latents[latents["pair"] == kind].groupby("seed")]
+        return {
+            "before only": [float((part <= 1 - OWN).mean()) for part in norms],
+            "after only": [float((part >= OWN).mean()) for part in norms],
+        }
+
+    def of(label: str, column: str, kind: str = "tuned") -> list[float]:
+        return labels.loc[(labels["pair"] == kind) & (labels["label"] == label), column].tolist()
+
+    def own(kind: str) -> str:
+        return "; ".join(f"{name} {spread(values)}" for name, values in shares(kind).items())
+
+    new, known = of(CODED, "relative_norm"), of(WORD, "relative_norm")
+    same = max(max(values) for values in shares("same model").values())
+    after = latents[(latents["pair"] == "tuned") & (latents["relative_norm"] >= OWN)]
+    signed = [float(np.average(part["under_sign"], weights=part["firings"])) for _, part in after.groupby("seed")]
+    return [
+        Row(
+            f"share of a decoder's length after tuning: best latent for “{CODED}”; {len(new)} seed(s)",
+            "1 for what is new",
+            f"{spread(new)}; F1 {spread(of(CODED, 'f1'))} at a base rate of {spread(of(CODED, 'base_rate'))}; "
+            f"F1 tuned without it {spread(of(CODED, 'f1', 'tuned without it'))}",
+            f"≥ {OWN} in every seed",
+            min(new) >= OWN,
+        ),
+        Row(
+            f"the same for “{WORD}”, which the base model says too",
+            "½ for what is shared",
+            f"{spread(known)}; F1 {spread(of(WORD, 'f1'))}",
+            f"between {1 - OWN:.1f} and {OWN} in every seed",
+            bool(min(known) > 1 - OWN and max(known) < OWN),
+        ),
+        Row(
+            f"the same for “{UNDER_SIGN}”",
+            "",
+            f"{spread(of(UNDER_SIGN, 'relative_norm'))}; F1 {spread(of(UNDER_SIGN, 'f1'))}",
+        ),
+        Row("living latents of one model alone, before and after tuning", "few, most are shared", own("tuned")),
+        Row(
+            "of the firings of those of the tuned model alone, the share after a sign",
+            "",
+            f"{spread(signed) if signed else 'there are none'}; of all rows ½",
+        ),
+        Row("control, tuned as long without the rule", "", own("tuned without it")),
+        Row("control, two copies of the same model", "none", own("same model"), "none", same == 0),
+    ]
