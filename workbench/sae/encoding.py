@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from workbench.sae.codes import CSRCodes, TopKCodes
 from workbench.sae.products import rows_by_codes, rows_by_latent, summed_by_latent
-from workbench.sae.selection import above, largest_of_all, largest_of_rows
+from workbench.sae.selection import above, largest_of_all, largest_of_rows, nth_largest
 
 # Pre-activations are made and searched in chunks that stay in the cache.
 CHUNK_BYTES = 16 << 20
@@ -177,7 +177,7 @@ def _low_bar(centred: Tensor, W_enc: Tensor, b_enc: Tensor, per_row: float) -> f
     sample = centred[:: max(1, len(centred) // SAMPLED_ROWS)]
     pre = torch.addmm(b_enc, sample, W_enc).flatten()
     n = min(len(pre), max(1, round(CANDIDATES * per_row * len(sample))))
-    return max(0.0, pre.topk(n, sorted=False).values.min().item())
+    return max(0.0, nth_largest(pre, n))
 
 
 def _largest(codes: CSRCodes, n: int) -> CSRCodes:

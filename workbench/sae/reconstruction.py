@@ -54,7 +54,8 @@ def nested_reconstruction_error(
     """The mean squared error of the reconstructions from the first `widths` latents; the residual is the last one's.
 
     Each reconstruction is the one before plus what the next latents add, so all cost as much as the last. The
-    gradient of a value sums the residuals of the reconstructions that it is part of.
+    gradient of a value sums the residuals of the reconstructions that it is part of. A row of codes is read as one for
+    each group of latents, and then everything is as it is for one reconstruction.
     """
     total, residual = _NestedError.apply(target, *codes, W_dec, b_dec, tuple(widths))
     return ReconstructionError(total, residual, torch.linalg.vector_norm(residual).square())
@@ -126,45 +127,47 @@ class _NestedError(Function):
         b_dec: Tensor,
         widths: tuple[int, ...],
     ) -> tuple[Tensor, Tensor]:
-        codes = CSRCodes(values, indices, row_starts)
-        residual, residuals, total = target - b_dec, [], values.new_zeros(())
-        for first, last in pairwise((0, *widths)):
-            residual = residual - rows_by_codes(_between(codes, first, last)[0], W_dec[first:last])
-            residuals.append(residual)
-            total += torch.linalg.vector_norm(residual).square()
+        n, d = target.shape
+        codes = _by_group(CSRCodes(values, indices, row_starts), widths)
+        residuals = rows_by_codes(codes, W_dec).neg_().view(n, len(widths), d)
+        residuals[:, 0] += target - b_dec
+        for i in range(1, len(widths)):
+            residuals[:, i] += residuals[:, i - 1]
+        total, residual = torch.linalg.vector_norm(residuals).square(), residuals[:, -1].clone()
         for i in reversed(range(len(widths) - 1)):  # what a latent changes are the residuals from its own group on
-            residuals[i] = residuals[i] + residuals[i + 1]
-        ctx.widths = widths
-        ctx.save_for_backward(values, indices, row_starts, W_dec, *residuals)
+            residuals[:, i] += residuals[:, i + 1]
+        ctx.n_widths = len(widths)
+        ctx.save_for_backward(*codes, W_dec, residuals)
         ctx.mark_non_differentiable(residual)
         return total / len(widths), residual
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        values, indices, row_starts, W_dec, *sums = ctx.saved_tensors
-        codes, slope = CSRCodes(values, indices, row_starts), -2 * grad / len(ctx.widths)
-        grad_values, grad_W = torch.empty_like(values), torch.empty_like(W_dec)
-        for (first, last), residual in zip(pairwise((0, *ctx.widths)), sums, strict=True):
-            group, here = _between(codes, first, last)
-            grad_values[here] = sampled_product(residual, W_dec[first:last], group)
-            grad_W[first:last] = rows_by_latent(group, residual, last - first)
+        values, indices, starts, W_dec, sums = ctx.saved_tensors
+        slope = -2 * grad / ctx.n_widths
+        by_group, first = sums.flatten(0, 1), sums[:, 0]
         return (
-            -slope * sums[0] if ctx.needs_input_grad[0] else None,
-            grad_values.mul_(slope),
+            -slope * first if ctx.needs_input_grad[0] else None,
+            slope * sampled_product(by_group, W_dec, CSRCodes(values, indices, starts)),
             None,
             None,
-            grad_W.mul_(slope),
-            slope * sums[0].sum(0),
+            rows_by_latent(CSRCodes(slope * values, indices, starts), by_group, len(W_dec)),
+            slope * first.sum(0),
             None,
         )
 
 
-def _between(codes: CSRCodes, first: int, last: int) -> tuple[CSRCodes, Tensor]:
-    """The entries of latents `first` to `last`, numbered from 0, and where they stand among all."""
-    here = (codes.indices >= first) & (codes.indices < last)
-    passed = torch.nn.functional.pad(here.cumsum(0), (1, 0))
-    return CSRCodes(codes.values[here], codes.indices[here] - first, passed[codes.row_starts]), here
+def _by_group(codes: CSRCodes, widths: Sequence[int]) -> CSRCodes:
+    """The same entries, with a row for each group of latents of each row: latents ascend, so none has to move."""
+    group = torch.repeat_interleave(
+        torch.arange(len(widths), device=codes.indices.device),
+        torch.tensor([last - first for first, last in pairwise((0, *widths))], device=codes.indices.device),
+    )
+    n = len(codes.row_starts) - 1
+    row = codes.rows * len(widths) + group.index_select(0, codes.indices)
+    starts = torch.nn.functional.pad(torch.bincount(row, minlength=n * len(widths)).cumsum(0), (1, 0))
+    return CSRCodes(codes.values, codes.indices, starts)
 
 
 def _starts(codes: Codes) -> Tensor | None:

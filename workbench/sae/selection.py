@@ -69,15 +69,19 @@ def above(
 
 def largest_of_all(values: Float[Tensor, " entries"], n: int) -> Int[Tensor, " n"]:
     """Where the n largest stand, ascending; of equal ones the first."""
-    last = len(values) - n
-    if values.device.type == "cpu":
-        smallest = float(np.partition(values.numpy(), last)[last])
-    else:
-        smallest = values.kthvalue(last + 1).values.item()
+    smallest = nth_largest(values, n)
     kept = values >= smallest
     equal = (values == smallest).nonzero().squeeze(1)
     kept[equal[len(equal) - (int(kept.sum()) - n) :]] = False
     return kept.nonzero().squeeze(1)
+
+
+def nth_largest(values: Float[Tensor, " entries"], n: int) -> float:
+    """The smallest of the n largest."""
+    last = len(values) - n
+    if values.device.type == "cpu":
+        return float(np.partition(values.numpy(), last)[last])
+    return values.kthvalue(last + 1).values.item()
 
 
 def _all_compared(pre: Tensor, k: int) -> tuple[Tensor, Tensor]:
