@@ -23,7 +23,7 @@ BENCHMARKS = (
     "generation",
     "store",
     "sae",
-    "saelens_roundtrip",
+    "sae_exchange",
     "demo",
     "explorer",
 )

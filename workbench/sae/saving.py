@@ -1,147 +1,132 @@
-"""SAEs on disk, in SAELens's own layout: `cfg.json` beside `sae_weights.safetensors`.
-
-What is written loads with SAELens's `SAE.load_from_disk`, and gives equal outputs there. What SAELens wrote
-is read where its architecture is one of ours and its settings are ones that ours can express; all else is
-refused by name.
-"""
+"""SAEs on disk: our own, in SAELens's layout, and those of other libraries, by the same two functions."""
 
 import json
 import os
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from models.artifacts import write_json
 from workbench.sae.base import SAE
-from workbench.sae.config import SAEConfig
-from workbench.sae.registry import architecture_class
+from workbench.sae.exchange import LAYOUTS, SAELENS, Layout
 
-CONFIG_FILE = "cfg.json"
-WEIGHTS_FILE = "sae_weights.safetensors"
-# The version whose layout this is; SAELens refuses files that name none.
-SAELENS_VERSION = "6.54.0"
-# SAELens's classes for finished SAEs, and which of ours they are.
-INFERENCE = {
-    "standard": "standard",
-    "topk": "topk",
-    "gated": "gated",
-    "jumprelu": "jumprelu",
-    "transcoder": "standard",
-    "skip_transcoder": "standard",
-    "jumprelu_transcoder": "jumprelu",
-    "jumprelu_skip_transcoder": "jumprelu",
-}
+CONFIG_FILE = SAELENS.config_file
+SPARSITY_FILE = "sparsity.safetensors"
 
 
-def save_sae(sae: SAE, path: str | Path) -> Path:
-    """Write the SAE into the folder `path`, which is made where there is none, and return it."""
+@torch.no_grad()
+def save_sae(
+    sae: SAE, path: str | Path, layout: str = "saelens", densities: Float[Tensor, " d_sae"] | None = None
+) -> Path:
+    """Write a finished SAE into the folder `path`, which is made where there is none, and return it.
+
+    Args:
+        sae: the SAE.
+        path: the folder; of sparsify's layout one named by the hook.
+        layout: `saelens`, our own and SAELens's; `dictionary_learning`; or `sparsify`.
+        densities: the share of rows in which each latent fires, if known: SAELens reads it from `sparsity.safetensors`
+            as log10(density + 1e-10). No other layout has a place for it.
+
+    Raises `ValueError`, before anything is written, where the library lacks such an SAE, and where the folder holds an
+    SAE in another layout.
+    """
     folder = Path(path)
+    there = _layout_called(layout)
+    if others := [name for name, other in LAYOUTS.items() if name != layout and other.is_in(folder)]:
+        raise ValueError(f"{folder} holds an SAE in the layout {' and '.join(others)}: choose another folder.")
+    if sae.centre is not None and sae.centre.any():
+        raise ValueError("this transcoder is still in training: what it reads is centred by what is saved nowhere.")
+    config, tensors = there.pack(sae)
+    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    sparsity = None if densities is None else _log_densities(densities, sae.cfg.d_sae, layout)
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / (WEIGHTS_FILE + ".part")
-    save_file({name: value.detach().cpu().contiguous() for name, value in sae.state_dict().items()}, part)
-    os.replace(part, folder / WEIGHTS_FILE)
-    write_json(folder / CONFIG_FILE, _saelens_config(sae))
+    (folder / SPARSITY_FILE).unlink(missing_ok=True)
+    if sparsity is not None:
+        _write_whole(folder / SPARSITY_FILE, lambda part: save_file({"sparsity": sparsity}, part))
+    write = torch.save if there.weights_file.endswith(".pt") else save_file
+    _write_whole(folder / there.weights_file, lambda part: write(tensors, part))
+    write_json(folder / there.config_file, config)
     return folder
 
 
 def load_sae(path: str | Path) -> SAE:
-    """The SAE in the folder `path`, in evaluation mode and without gradients.
+    """The SAE in the folder `path`, of whichever layout, in evaluation mode and without gradients.
 
-    Raises `ValueError` where the folder holds none, or one that is of an unknown architecture, has settings
-    that cannot be honoured, or weights that do not fit its config.
+    The file of the weights says which layout it is: `sae_weights.safetensors` SAELens's, `ae.pt` dictionary_learning's,
+    `sae.safetensors` sparsify's. What their libraries do at run time is folded into the weights; half precision becomes
+    float32, which is exact.
+
+    Raises `ValueError` where the folder holds none or several, or one that is damaged, is of an unknown architecture,
+    has settings that cannot be honoured, or weights that do not fit its config.
     """
     folder = Path(path)
+    layout = _layout_in(folder)
     try:
-        saved = json.loads((folder / CONFIG_FILE).read_text("utf8"))
-        weights = load_file(folder / WEIGHTS_FILE)
-    except FileNotFoundError as error:
-        raise ValueError(f"{folder} holds no SAE: it has no {Path(error.filename or WEIGHTS_FILE).name}.") from None
-    except (json.JSONDecodeError, SafetensorError) as error:
-        raise ValueError(f"the SAE in {folder} is damaged: {error}.") from None
+        config = json.loads((folder / layout.config_file).read_text("utf8"))
+        tensors = _read_tensors(folder / layout.weights_file)
+    except FileNotFoundError:
+        raise ValueError(f"{folder} holds no SAE: it has no {layout.config_file}.") from None
+    except (ValueError, SafetensorError) as error:
+        raise ValueError(f"the SAE in {folder} is damaged: {str(error).rstrip('.')}.") from None
     try:
-        _refuse_what_changes_outputs(saved)
-        cfg, weights = _ours(saved, weights) if _is_ours(saved) else _saelens(saved, weights)
-        types = {str(value.dtype).removeprefix("torch.") for value in weights.values()}
-        if types != {cfg.dtype}:
-            raise ValueError(f"its weights are {', '.join(sorted(types))} where its config says {cfg.dtype}")
-        sae = architecture_class(cfg.architecture).from_weights(cfg, weights)
-    except KeyError as error:
-        raise ValueError(f"the SAE in {folder} cannot be read: its {CONFIG_FILE} has no {error}.") from None
+        if not isinstance(config, dict):
+            raise ValueError(f"its {layout.config_file} holds no object")
+        sae = layout.unpack(config, tensors)
     except ValueError as error:
         raise ValueError(f"the SAE in {folder} cannot be read: {str(error).rstrip('.')}.") from None
     return sae.requires_grad_(False).eval()
 
 
-def _is_ours(saved: dict[str, Any]) -> bool:
-    return "d_sae" in ((saved.get("metadata") or {}).get("workbench") or {})
+def _layout_called(name: str) -> Layout:
+    if name not in LAYOUTS:
+        raise ValueError(f"no layout of SAEs is called {name!r}: there are {', '.join(LAYOUTS)}.")
+    return LAYOUTS[name]
 
 
-def _ours(saved: dict[str, Any], weights: dict[str, Tensor]) -> tuple[SAEConfig, dict[str, Tensor]]:
-    """Our own config, where what stands beside it for SAELens says the same."""
-    found = saved["metadata"]["workbench"]
-    unknown = sorted(found.keys() - SAEConfig.__dataclass_fields__.keys())
-    if unknown:
-        raise ValueError(f"its config has {', '.join(unknown)}, which is not known here")
-    cfg = SAEConfig(**found)
-    told = _saelens_config(architecture_class(cfg.architecture)(cfg))
-    other = sorted(name for name in told if name != "metadata" and saved.get(name, told[name]) != told[name])
-    if other:
-        raise ValueError(f"its config contradicts itself in {', '.join(other)}")
-    return cfg, weights
+def _layout_in(folder: Path) -> Layout:
+    """The layout whose weights lie in the folder; `ValueError` unless it is one."""
+    found = [layout for layout in LAYOUTS.values() if layout.is_in(folder)]
+    if not found:
+        files = ", ".join(layout.weights_file for layout in LAYOUTS.values())
+        raise ValueError(f"{folder} holds no SAE: it has none of {files}.")
+    if len(found) > 1:
+        files = " and ".join(layout.weights_file for layout in found)
+        raise ValueError(f"{folder} holds {files}: which SAE is meant is not clear.")
+    return found[0]
 
 
-def _saelens(saved: dict[str, Any], weights: dict[str, Tensor]) -> tuple[SAEConfig, dict[str, Tensor]]:
-    """Our config of what SAELens wrote."""
-    if saved["architecture"] not in INFERENCE:
-        raise ValueError(f"no SAE architecture is called {saved['architecture']!r}: there are {', '.join(INFERENCE)}")
-    kind = architecture_class(INFERENCE[saved["architecture"]])
-    metadata = saved.get("metadata") or {}
-    own_fields, weights = kind.from_saelens(saved, weights)
-    if "transcoder" in saved["architecture"]:
-        own_fields |= {"d_out": saved["d_out"], "skip": "skip" in saved["architecture"]}
-        own_fields |= {"hook_name_out": metadata.get("hook_name_out") or ""}
-    cfg = SAEConfig(
-        architecture=kind.architecture,
-        d_in=saved["d_in"],
-        d_sae=saved["d_sae"],
-        hook_name=metadata.get("hook_name") or "",
-        model_name=metadata.get("model_name") or "",
-        dtype=saved["dtype"],
-        **own_fields,
-    )
-    return cfg, weights
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    """Named tensors. Raises `ValueError` or `SafetensorError` where the file holds something else, or half of it."""
+    if path.suffix != ".pt":
+        return load_file(path)
+    try:
+        if zipfile.is_zipfile(path) and (part := zipfile.ZipFile(path).testzip()):
+            raise ValueError(f"the checksum of its {part} is wrong")
+        found = torch.load(path, map_location="cpu", weights_only=True)  # nothing but tensors is made of it
+    except Exception as error:  # a reader of pickles that meets other bytes raises all sorts of them
+        why = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ValueError(f"{path.name} cannot be read: {why}") from None
+    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
+        raise ValueError(f"{path.name} does not hold named tensors")
+    return dict(found)
 
 
-def _saelens_config(sae: SAE) -> dict[str, Any]:
-    cfg = sae.cfg
-    fields = sae.saelens_fields()
-    if cfg.kind == "transcoder":
-        plain = {"standard": "", "jumprelu": "jumprelu_"}.get(fields["architecture"], fields["architecture"] + "_")
-        fields |= {"architecture": f"{plain}{'skip_' if cfg.skip else ''}transcoder", "d_out": cfg.d_out}
-    return {
-        "d_in": cfg.width_in,
-        "d_sae": cfg.d_sae,
-        "dtype": cfg.dtype,
-        "device": "cpu",
-        "apply_b_dec_to_input": cfg.kind != "transcoder",
-        "normalize_activations": "none",
-        "reshape_activations": "none",
-        "metadata": {
-            "sae_lens_version": SAELENS_VERSION,
-            "model_name": cfg.model_name,
-            "hook_name": cfg.hook_name,
-            "hook_head_index": None,
-            "context_size": None,
-            "prepend_bos": True,
-            "workbench": cfg.to_dict(),
-        },
-    } | fields
+def _write_whole(path: Path, write: Callable[[Path], Any]) -> None:
+    part = path.with_name(path.name + ".part")
+    write(part)
+    os.replace(part, path)
 
 
-def _refuse_what_changes_outputs(saved: dict[str, Any]) -> None:
-    for name in ("normalize_activations", "reshape_activations"):
-        if saved.get(name, "none") not in ("none", None):
-            raise ValueError(f"{name} {saved[name]!r} is not known here: only 'none' is")
+def _log_densities(densities: Tensor, d_sae: int, layout: str) -> Tensor:
+    if LAYOUTS[layout] is not SAELENS:
+        raise ValueError(f"the layout {layout} has no place for densities: leave them out.")
+    if tuple(densities.shape) != (d_sae,) or not bool(((densities >= 0) & (densities <= 1)).all()):
+        raise ValueError(f"densities are shares of rows, one for each of the {d_sae} latents, between 0 and 1.")
+    return torch.log10(densities.detach().cpu().to(torch.float32) + 1e-10)

@@ -64,6 +64,7 @@ class BatchTopK(SAE, architecture="batchtopk"):
         super().scale_latents(factor)
         self.threshold.mul_(factor)
 
-    def saelens_fields(self) -> dict[str, Any]:
+    @classmethod
+    def saelens_fields(cls, cfg: SAEConfig) -> dict[str, Any]:
         """What it does outside training is a JumpReLU."""
         return {"architecture": "jumprelu"}

@@ -96,19 +96,7 @@ class Gated(SAE, architecture="gated"):
         self.b_gate.mul_(factor)
         self.b_mag.mul_(factor)
 
-    def saelens_fields(self) -> dict[str, Any]:
+    @classmethod
+    def saelens_fields(cls, cfg: SAEConfig) -> dict[str, Any]:
         """Nothing but its name."""
         return {"architecture": "gated"}
-
-    @classmethod
-    def from_saelens(
-        cls, saved: dict[str, Any], weights: dict[str, Tensor]
-    ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """Fold in an input that is not centred."""
-        if not saved.get("apply_b_dec_to_input", True):
-            shift = weights["b_dec"] @ weights["W_enc"]
-            weights = weights | {
-                "b_gate": weights["b_gate"] + shift,
-                "b_mag": weights["b_mag"] + shift * weights["r_mag"].exp(),
-            }
-        return {}, weights

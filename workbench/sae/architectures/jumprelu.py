@@ -75,7 +75,8 @@ class JumpReLU(SAE, architecture="jumprelu"):
         super().scale_latents(factor)
         self.threshold.mul_(factor)
 
-    def saelens_fields(self) -> dict[str, Any]:
+    @classmethod
+    def saelens_fields(cls, cfg: SAEConfig) -> dict[str, Any]:
         """Nothing but its name."""
         return {"architecture": "jumprelu"}
 

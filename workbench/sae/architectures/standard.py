@@ -48,7 +48,8 @@ class Standard(SAE, architecture="standard"):
         l1 = summed_by_latent(codes, self.cfg.d_sae) @ self.decoder_norms() / len(x)
         return Activated(codes, {"l1": step.sparsity * l1})
 
-    def saelens_fields(self) -> dict[str, Any]:
+    @classmethod
+    def saelens_fields(cls, cfg: SAEConfig) -> dict[str, Any]:
         """Nothing but its name."""
         return {"architecture": "standard"}
 

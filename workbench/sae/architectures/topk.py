@@ -41,22 +41,10 @@ class TopK(SAE, architecture="topk"):
         """The same while training; k is the sparsity."""
         return Activated(encode_topk(x, self.W_enc, self.b_enc, self.b_in, self.k, step.product), {})
 
-    def saelens_fields(self) -> dict[str, Any]:
-        """The decoder's norms are left out of the choice of latents."""
-        return {"architecture": "topk", "k": self.cfg.k, "rescale_acts_by_decoder_norm": False}
-
     @classmethod
-    def from_saelens(
-        cls, saved: dict[str, Any], weights: dict[str, Tensor]
-    ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """Fold in what SAELens leaves to run time: rescaling by decoder norms."""
-        weights = dict(weights)
-        if saved.get("rescale_acts_by_decoder_norm", False):
-            norm = weights["W_dec"].norm(dim=1)
-            weights["W_enc"] = weights["W_enc"] * norm
-            weights["b_enc"] = weights["b_enc"] * norm
-            weights["W_dec"] = weights["W_dec"] / norm[:, None]
-        return {"k": saved["k"]}, super().from_saelens(saved, weights)[1]
+    def saelens_fields(cls, cfg: SAEConfig) -> dict[str, Any]:
+        """The decoder's norms are left out of the choice of latents."""
+        return {"architecture": "topk", "k": cfg.k, "rescale_acts_by_decoder_norm": False}
 
 
 def active_latents(cfg: SAEConfig) -> int:
