@@ -12,11 +12,14 @@ from workbench.figures import (
     dictionary_comparison,
     gate_saturation,
     naming_fractions,
+    pareto,
     state_heatmap,
     training_curve,
 )
 from workbench.figures.palette import DICTIONARIES
+from workbench.figures.pareto import ARCHITECTURES
 from workbench.figures.training_curve import losses_and_baselines
+from workbench.sae.registry import ARCHITECTURES as SAES
 
 
 def datasets(chart: alt.TopLevelMixin) -> list[pd.DataFrame]:
@@ -191,3 +194,61 @@ def test_a_training_curve_says_what_its_loss_is_counted_in() -> None:
     losses = pd.DataFrame({"step": [1, 2], "split": "train", "loss": [3.0, 2.0]})
     lines = training_curve(losses, unit="mean squared error").to_dict()["layer"][0]
     assert lines["encoding"]["y"]["title"] == "loss (mean squared error)"
+
+
+def results_of_a_sweep() -> pd.DataFrame:
+    rows = []
+    for architecture, better in (("topk", 0.1), ("jumprelu", 0.05)):
+        for d_sae in (64, 128):
+            for seed in (0, 1):
+                for k in (4, 8):
+                    made = {"reads": "hook", "architecture": architecture, "seed": seed}
+                    for dictionary, size in (("trained", d_sae), ("PCA", 32), ("random", d_sae), ("neurons", 32)):
+                        value = 0.05 * k + (better + d_sae / 1000 if dictionary == "trained" else 0)
+                        measured = {"l0": float(k), "explained_variance": value, "loss_recovered_zero": value + 0.2}
+                        rows.append(made | {"dictionary": dictionary, "d_sae": size} | measured)
+    return pd.DataFrame(rows)
+
+
+def test_pareto_has_a_point_for_each_dictionary_and_each_control_once_in_every_panel() -> None:
+    results = results_of_a_sweep()
+    chart = pareto(results)
+    assert [panel["layer"][0]["encoding"]["y"]["title"] for panel in chart.to_dict()["hconcat"]] == [
+        "explained variance",
+        "loss recovered (against zero)",
+    ]
+    tables = [table for table in datasets(chart) if len(table)]
+    trained = [table for table in tables if (table["dictionary"] == "trained").all()]
+    controls = [table for table in tables if (table["dictionary"] != "trained").all()]
+    assert [len(table) for table in trained] == [16, 16]
+    for table in controls:  # PCA and neurons are the same beside every dictionary, random ones beside equal widths
+        assert table.groupby("series").size().to_dict() == {"PCA": 2, "neurons": 2, "random": 4}
+
+
+def test_pareto_tells_every_series_by_colour_and_by_shape() -> None:
+    (panel, *_) = pareto(results_of_a_sweep()).to_dict()["hconcat"]
+    (points,) = (layer for layer in panel["layer"] if "size" in layer["encoding"])
+    for sign in ("color", "shape"):
+        scale = points["encoding"][sign]["scale"]
+        assert scale["domain"] == ["topk", "jumprelu", "neurons", "PCA", "random"]
+        assert len(set(scale["range"])) == 5
+    assert set(ARCHITECTURES) == set(SAES)
+    assert len(set(ARCHITECTURES.values()) | set(DICTIONARIES.values())) == len(ARCHITECTURES) + len(DICTIONARIES) - 1
+
+
+def test_pareto_draws_a_map_without_latents_as_a_level_and_leaves_out_what_is_worse_than_nothing() -> None:
+    results = results_of_a_sweep().drop(columns="loss_recovered_zero")
+    linear = results.iloc[:1].assign(dictionary="linear", l0=0.0, explained_variance=0.33)
+    worse = results.iloc[:1].assign(dictionary="random", explained_variance=-5.0)
+    chart = pareto(pd.concat([results, linear, worse]))
+    (panel,) = chart.to_dict()["hconcat"]
+    (rule,) = (layer for layer in panel["layer"] if layer["mark"]["type"] == "rule")
+    assert chart.to_dict()["datasets"][rule["data"]["name"]][0]["explained_variance"] == 0.33
+    assert min(table["explained_variance"].min() for table in datasets(chart) if len(table)) > 0
+    assert all((table["l0"] > 0).all() or (table["series"] == "linear").all() for table in datasets(chart))
+
+
+def test_pareto_has_a_row_of_panels_for_each_hook() -> None:
+    results = results_of_a_sweep()
+    rows = pareto(pd.concat([results, results.assign(reads="other")])).to_dict()["vconcat"]
+    assert [row["title"] for row in rows] == ["hook", "other"]

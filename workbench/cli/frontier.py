@@ -85,10 +85,14 @@ def shown(found: "pd.DataFrame") -> str:
         [row["name"], *(row[name] for name in numbers), "yes" if row["on_frontier"] else ""]
         for row in trained.to_dict("records")
     ]
-    controls = found[found["dictionary"] != TRAINED].groupby(["reads", "dictionary", "k"])
+    # Where an architecture has no k, its controls have its L0 for one: the others' are enough.
+    fixed = trained.loc[trained["k"].notna(), "name"]
+    of_few = found[found["name"].isin(fixed)] if len(fixed) else found
+    controls = of_few[of_few["dictionary"] != TRAINED].groupby(["reads", "dictionary", "k"])
     several = len(found["reads"].unique()) > 1
     for (reads, control, k), group in controls:
-        name = f"{control}, k {int(k)}" + (f", {reads}" if several else "")
+        name = control if (group["l0"] == 0).all() else f"{control}, k {int(k)}"
+        name += f", {reads}" if several else ""
         lines.append([name, *(float(group[number].mean()) for number in numbers), ""])
     return table([*headings[: len(numbers) + 1], "on the frontier"], lines)
 
