@@ -34,10 +34,10 @@ PAPER = (
 
 HOOK = "blocks.1.hook_resid_post"
 REPLACED = "Ġself"
-N_SEQUENCES, N_STEPS = 3_000, 150
-FULL_N_SEQUENCES, FULL_N_STEPS = 8_000, 600
+N_SEQUENCES, N_STEPS = 2_000, 120
+FULL_N_SEQUENCES, FULL_N_STEPS = 6_000, 400
 D_SAE, K, BATCH = 1024, 12, 2048
-N_ROWS, FULL_N_ROWS = 600_000, 2_000_000
+N_ROWS, FULL_N_ROWS = 300_000, 1_000_000
 LR = 1e-3  # half of what the base model was trained with
 # A latent is one model's own where this share of its decoder's length, or more, is in that model.
 OWN = 0.9

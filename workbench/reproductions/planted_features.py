@@ -31,7 +31,7 @@ ARCHITECTURES = (*FIXED_K, "jumprelu", "gated", "standard")
 # What a latent costs under L1 keeps it from firing as often as its feature does, unless it fires elsewhere too.
 L0_FACTOR = {"standard": 5 / 4, "gated": 9 / 8}
 BATCH, LR = 1024, 0.03
-N_ROWS, FULL_N_ROWS = 400_000, 1_000_000
+N_ROWS, FULL_N_ROWS = 400_000, 500_000
 N_HELD_OUT = 50_000
 SEED_OF_ROWS, SEED_OF_HELD_OUT = 1000, 2000
 BAR = 0.9

@@ -7,7 +7,7 @@ import pandas as pd
 
 from workbench.reproductions.base import Bench, Row, spread
 from workbench.reproductions.dictionaries import Wanted, dictionaries
-from workbench.reproductions.python_source import BATCH, HOOK, PythonSource, python_source
+from workbench.reproductions.python_source import HOOK, PythonSource, python_source
 from workbench.sae import SAEConfig, SAETrainConfig, compare_dictionaries, control_dictionaries
 
 TITLE = "The frontier of sparsity and explained variance"
@@ -19,8 +19,10 @@ PAPER = (
 FIXED_K = ("topk", "batchtopk", "matryoshka_batchtopk")
 ARCHITECTURES = (*FIXED_K, "jumprelu", "gated", "standard")
 BETTER_THAN_L1 = ("topk", "batchtopk", "jumprelu")
-D_SAE, N_ROWS, L0S = 1024, 400_000, (8, 24)
+D_SAE, N_ROWS, L0S = 1024, 300_000, (8, 24)
 FULL_D_SAE, FULL_N_ROWS, FULL_L0S = 2048, 1_000_000, (6, 12, 24)
+# Those whose sparsity is steered need steps for it.
+BATCH = 1024
 CONTROLS = ("random", "PCA", "neurons")
 
 

@@ -144,7 +144,7 @@ class SAETrainConfig:
     dead_after: int | None = None
     bandwidth: float = 0.05
     threshold: float = 0.01
-    threshold_lr: float = 0.01
+    threshold_lr: float = 0.1
     product: str = "float32"
     scale_inputs: bool = True
     checkpoint_every_s: float = 10.0
