@@ -5,6 +5,7 @@ from workbench.sae.base import SAE, build_sae
 from workbench.sae.codes import CSRCodes, TopKCodes
 from workbench.sae.config import SAEConfig, SAETrainConfig
 from workbench.sae.controls import Moments, linear_dictionary, neuron_dictionary, pca_dictionary, random_dictionary
+from workbench.sae.end_to_end import train_sae_end_to_end
 from workbench.sae.evaluate import compare_dictionaries, control_dictionaries, evaluate_sae
 from workbench.sae.loss_recovered import loss_recovered
 from workbench.sae.saving import load_sae, save_sae
@@ -41,5 +42,6 @@ __all__ = [
     "splice",
     "steer",
     "train_sae",
+    "train_sae_end_to_end",
     "train_saes",
 ]

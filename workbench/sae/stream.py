@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -19,6 +19,20 @@ class Position(NamedTuple):
 
     batches: int = 0
     rows: int = 0
+
+
+@runtime_checkable
+class BatchStream(Protocol):
+    """Whole batches, and where the next one begins."""
+
+    batch_size: int
+
+    @property
+    def position(self) -> Position:
+        """Where the next batch starts."""
+
+    def next_batch(self) -> Named:
+        """Rows, or whatever a trainer makes them of."""
 
 
 class RowStream:

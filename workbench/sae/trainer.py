@@ -13,7 +13,7 @@ from torch import Tensor
 from models import ranks
 from models.artifacts import write_json
 from models.metrics_log import MetricsLog
-from workbench.sae.base import SAE, TrainingStep, build_sae
+from workbench.sae.base import SAE, TrainingLoss, TrainingStep, build_sae
 from workbench.sae.checkpoint import CHECKPOINT, TrainingState, read_checkpoint, write_checkpoint
 from workbench.sae.config import SAEConfig, SAETrainConfig
 from workbench.sae.initialise import measure_rows
@@ -41,9 +41,10 @@ class Trainer:
         folder: Path | None,
         device: torch.device,
         on_log: Callable[[dict[str, float]], None] | None,
+        **settings: Any,
     ) -> None:
         self.cfg, self.train_cfg, self.folder = cfg, train_cfg, folder
-        self.settings = settings_of(cfg, train_cfg)
+        self.settings = settings_of(cfg, train_cfg, **settings)
         self.sae = build_sae(cfg).to(device)
         self.optimiser = torch.optim.Adam(self.sae.parameters(), lr=train_cfg.lr, fused=True)
         self.state = read_checkpoint(folder, self.sae, self.optimiser, self.settings) if folder is not None else None
@@ -92,7 +93,7 @@ class Trainer:
         x, y = self._scaled(batch)
         dead = self._dead()
         share = coefficient_at(state.coefficient, state.tokens, cfg)
-        loss = sae.training_loss(x, y, TrainingStep(dead, state.variance, share, cfg))
+        loss = self._loss(x, y, TrainingStep(dead, state.variance, share, cfg))
         if not math.isfinite(loss.total.item()):
             raise ValueError(self._not_finite(x))
         if dead.all():
@@ -113,7 +114,7 @@ class Trainer:
         state.batches, state.rows = position
         fires = ranks.summed(loss.codes.fire_counts(self.cfg.d_sae))
         state.last_fired.masked_fill_(fires > 0, state.tokens)
-        l0 = fires.sum() / cfg.batch_size
+        l0 = fires.sum() / (len(x) * ranks.world())
         terms = {name: ranks.mean(v) for name, v in ({"squared_error": loss.squared_error} | loss.terms).items()}
         if sae.sparsity is not None:
             state.coefficient = steered(state.coefficient, l0.item(), cfg)
@@ -149,6 +150,10 @@ class Trainer:
         x = self._in_room("x", read, self.state.scale_in)
         return x, x if written is read else self._in_room("y", written, self.state.scale_out)
 
+    def _loss(self, x: Tensor, y: Tensor, step: TrainingStep) -> TrainingLoss:
+        """What is minimised of one batch of scaled rows."""
+        return self.sae.training_loss(x, y, step)
+
     def _in_room(self, name: str, rows: Tensor, scale: Tensor) -> Tensor:
         """Scaled rows; one room for all steps, for fresh memory costs more than the scaling does."""
         room = self._room.get(name)
@@ -181,10 +186,10 @@ class Trainer:
         return f"the loss is not finite at step {step}: a smaller lr than {self.train_cfg.lr:g} may help.{self._kept()}"
 
 
-def settings_of(cfg: SAEConfig, train_cfg: SAETrainConfig) -> dict[str, Any]:
-    """What a resumed training must share: all but how often it logs and writes checkpoints."""
+def settings_of(cfg: SAEConfig, train_cfg: SAETrainConfig, **more: Any) -> dict[str, Any]:
+    """What a resumed training must share: all but how often it logs and writes checkpoints; `more` of its kind."""
     numeric = {k: v for k, v in asdict(train_cfg).items() if k not in ("log_every", "checkpoint_every_s")}
-    return {"sae": cfg.to_dict(), "training": numeric}
+    return {"sae": cfg.to_dict(), "training": numeric | more}
 
 
 def _average_gradients(sae: SAE) -> None:

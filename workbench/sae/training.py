@@ -15,7 +15,7 @@ from workbench.sae.checkpoint import CHECKPOINT
 from workbench.sae.config import SAEConfig, SAETrainConfig
 from workbench.sae.initialise import SAMPLE_ROWS
 from workbench.sae.saving import CONFIG_FILE, load_sae
-from workbench.sae.stream import Named, Position, RowStream, joined, rows_of
+from workbench.sae.stream import BatchStream, Named, Position, RowStream, joined, rows_of
 from workbench.sae.trainer import REPORT, Trainer, settings_of
 
 LogCallback = Callable[[dict[str, float]], None]
@@ -91,8 +91,8 @@ def train_saes(
     for i, (cfg, how, folder) in enumerate(zip(cfgs, hows, folders, strict=True)):
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-            if (folder / CONFIG_FILE).exists() and not (folder / CHECKPOINT).exists():
-                saes[i] = _read_finished(folder, settings_of(cfg, how)).to(device)
+            if (finished := read_finished(folder, settings_of(cfg, how))) is not None:
+                saes[i] = finished.to(device)
                 continue
         trainers[i] = Trainer(cfg, how, folder, torch.device(device), _numbered(on_log, i))
     if trainers:
@@ -111,9 +111,19 @@ def _run(trainers: list[Trainer], batches: Iterable[Any], how: SAETrainConfig) -
             rows_of(trainer.cfg, batch)
 
     source, size = _share(batches, how.batch_size)
-    done = min(trainer.state.step if trainer.state else 0 for trainer in trainers)
-    start = next(t.position for t in trainers if (t.state.step if t.state else 0) == done)
-    stream = RowStream(source, size, how.n_tokens // ranks.world(), check, start)
+    done = min(steps_of(trainer) for trainer in trainers)
+    start = next(trainer.position for trainer in trainers if steps_of(trainer) == done)
+    follow(trainers, RowStream(source, size, how.n_tokens // ranks.world(), check, start), how)
+
+
+def steps_of(trainer: Trainer) -> int:
+    """How many steps it has taken."""
+    return trainer.state.step if trainer.state else 0
+
+
+def follow(trainers: list[Trainer], stream: BatchStream, how: SAETrainConfig) -> None:
+    """Step all of them through a stream's batches to the end of the training, with checkpoints."""
+    done = min(steps_of(trainer) for trainer in trainers)
     ahead = _begin(trainers, stream, min(SAMPLE_ROWS, how.n_tokens) // ranks.world())
     last_checkpoint = time.monotonic()
     every = min(trainer.train_cfg.checkpoint_every_s for trainer in trainers)
@@ -134,7 +144,7 @@ def _run(trainers: list[Trainer], batches: Iterable[Any], how: SAETrainConfig) -
                 last_checkpoint = time.monotonic()
 
 
-def _begin(trainers: list[Trainer], stream: RowStream, n_rows: int) -> list[tuple[Named, Position]]:
+def _begin(trainers: list[Trainer], stream: BatchStream, n_rows: int) -> list[tuple[Named, Position]]:
     """Read a first sample, which is trained on like all that follows, and have the trainings measure it."""
     ahead: list[tuple[Named, Position]] = []
     rows = 0 if any(trainer.state is None for trainer in trainers) else n_rows  # a checkpoint knows it already
@@ -182,7 +192,10 @@ def _numbered(on_log: Callable[[int, dict[str, float]], None] | None, number: in
     return None if on_log is None else lambda record: on_log(number, record)
 
 
-def _read_finished(folder: Path, settings: dict[str, Any]) -> SAE:
+def read_finished(folder: Path, settings: dict[str, Any]) -> SAE | None:
+    """The SAE of a training that has ended in this folder, if one has. `ValueError` where it had other settings."""
+    if not (folder / CONFIG_FILE).exists() or (folder / CHECKPOINT).exists():
+        return None
     report = folder / REPORT
     found = json.loads(report.read_text("utf8")) if report.exists() else {}
     if any(found.get(name) != json.loads(json.dumps(value)) for name, value in settings.items()):

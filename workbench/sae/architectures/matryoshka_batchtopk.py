@@ -41,6 +41,10 @@ class MatryoshkaBatchTopK(BatchTopK, architecture="matryoshka_batchtopk"):
         target = y if self.W_skip is None else y - x @ self.W_skip.T
         return nested_reconstruction_error(target, codes, self.W_dec, self.b_dec, self.widths)
 
+    def nested(self, codes: Codes) -> list[Codes]:
+        """The codes of the first latents, and of more, and of all."""
+        return [codes._replace(values=codes.values * (codes.indices < width)) for width in self.widths]
+
 
 def nested_widths(cfg: SAEConfig) -> tuple[int, ...]:
     """The widths of the config, or those of the shares above that are whole dictionaries of their own."""
