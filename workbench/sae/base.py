@@ -139,8 +139,9 @@ class SAE(nn.Module, ABC):
     ) -> Activated:
         """The codes of a batch while training, and its sparsity penalties."""
 
+    @classmethod
     @abstractmethod
-    def saelens_fields(self) -> dict[str, Any]:
+    def saelens_fields(cls, cfg: SAEConfig) -> dict[str, Any]:
         """What `cfg.json` holds for this architecture alone, its name under `architecture` included."""
 
     # What everybody uses.
@@ -344,19 +345,6 @@ class SAE(nn.Module, ABC):
         """Multiply every latent's activation by a positive factor of its own."""
         self.W_enc.mul_(factor)
         self.b_enc.mul_(factor)
-
-    @classmethod
-    def from_saelens(
-        cls, saved: dict[str, Any], weights: dict[str, Tensor]
-    ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """The fields of `SAEConfig` that are this architecture's own, and its weights, from SAELens's.
-
-        An input that is not centred there is folded into the encoder's bias. Raises `KeyError` or `ValueError` where
-        something is missing or cannot be expressed.
-        """
-        if not saved.get("apply_b_dec_to_input", True) and "d_out" not in saved:
-            weights = weights | {"b_enc": weights["b_enc"] + weights["b_dec"] @ weights["W_enc"]}
-        return {}, weights
 
     @classmethod
     def from_weights(cls: type[AnySAE], cfg: SAEConfig, weights: dict[str, Tensor]) -> AnySAE:
