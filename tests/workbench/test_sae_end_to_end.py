@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from models import Dataset, Recurrent, RecurrentConfig, Transformer, TransformerConfig
+from models import Dataset, Recurrent, RecurrentConfig, Seq2Seq, Seq2SeqConfig, Transformer, TransformerConfig
+from models.tasks import Copy
 from workbench.sae import SAEConfig, SAETrainConfig, load_sae, loss_recovered, train_sae, train_sae_end_to_end
 from workbench.sae.end_to_end import SequenceStream, Subject
 from workbench.sae.stream import Position
@@ -185,6 +186,12 @@ def test_what_cannot_be_trained_is_refused_in_one_sentence(model, data):
     regression = Recurrent(RecurrentConfig(cell="gru", d_model=D, d_in=2, d_out=3))
     with pytest.raises(ValueError, match="no KL divergence"):
         train_sae_end_to_end(config(hook_name="blocks.0.hook_out"), regression, vectors, HOW)
+    task = Copy()
+    shape = {name: task.shape[name] for name in ("d_vocab", "d_vocab_source")}
+    answering = Seq2Seq(Seq2SeqConfig(cell="gru", d_model=D, attention="none", **shape))
+    with pytest.raises(ValueError, match=r"nothing that the model says hangs on encoder_blocks\.0\.hook_out"):
+        # Without attention the decoder goes on from the last state alone.
+        train_sae_end_to_end(config(hook_name="encoder_blocks.0.hook_out"), answering, task.dataset(20, 5), HOW)
     only_bos = Dataset(
         tokens=torch.zeros(2, N_CTX, dtype=torch.int64), mask=torch.arange(N_CTX)[None] < torch.ones(2, 1)
     )

@@ -54,7 +54,8 @@ def train_sae_end_to_end(
         model: the subject. Its weights take no gradients meanwhile.
         dataset: the sequences it reads, over and over, each time in another order; BOS and padding are never replaced.
         train_cfg: how to train. A step takes as many sequences as have about `batch_size` rows.
-        loss: `kl` or `ce`; `ce` is the mean squared error where the dataset's targets are vectors.
+        loss: `kl` or `ce`; `ce` is the mean squared error where the dataset's targets are vectors. A dictionary trained
+            by `ce` may come to know what the subject does not, and have a loss below its own: `kl` keeps to the subject.
         downstream: further hooks whose values shall stay as they were (the paper's e2e + downstream): the mean over
             them of E‖a − â‖² / E‖a − E a‖² is added.
         out: a folder that keeps the training, as for `train_sae`: a killed one goes on to the same weights bit for bit.
@@ -64,8 +65,8 @@ def train_sae_end_to_end(
         The SAE of unscaled inputs, in evaluation mode and without gradients.
 
     Raises:
-        ValueError: the hooks are not the model's, or fire once a step of a recurrence; the loss is unknown, or has no
-            meaning for this subject; the dataset has nothing to train on; and as `train_sae`.
+        ValueError: the hooks are not the model's, fire once a step of a recurrence, or change nothing; the loss is
+            unknown, or has no meaning for this subject; the dataset has nothing to train on; and as `train_sae`.
     """
     how = train_cfg or SAETrainConfig()
     if ranks.world() > 1:
@@ -215,6 +216,8 @@ class EndToEndTrainer(Trainer):
             terms["aux"] = cfg.aux_coefficient * aux
         terms = {name: term / step.variance for name, term in terms.items()}
         lost = [self.subject.spliced(self._clean, self._made(x, part)) for part in sae.nested(codes)]
+        if not lost[0][self.subject.loss].requires_grad:
+            raise ValueError(f"nothing that the model says hangs on {' and '.join(self.subject.written)}.")
         terms |= {name: torch.stack([part[name] for part in lost]).mean() for name in lost[0]}
         return TrainingLoss(
             total=torch.stack(list(terms.values())).sum(),
