@@ -1,91 +1,84 @@
-"""One training of a TopK SAE, by this workbench or by SAELens, on rows that both make alike.
+"""One training of a sparse autoencoder by one library, on rows that lie in a file.
 
-    python sae_worker.py ours | saelens  STEPS  D_IN  D_SAE  K
+    python -m benchmarks.sae_worker REQUEST
 
-Prints one line of JSON: tokens per second, and what is explained of rows that were not trained on. It runs in the
-interpreter of the library it measures, so it imports nothing else.
+REQUEST is the JSON of a `Job`. Prints one line of JSON: tokens per second, and of the last batch, which nobody trains
+on, what is explained and the mean number of active latents; for ours also the share of the time that the encoder's
+product takes.
+
+It runs in the interpreter of the library it measures. `sae_LIBRARY` gives
+
+    train(job, batches) -> a function from rows to (codes, reconstructions), both dense.
 """
 
+import importlib
 import json
 import sys
 import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 
-BATCH = 4096
 LR = 3e-3
-# Batches that are made; the trainings go round in them.
-DISTINCT = 24
+# Steps that are not timed: what is measured of the first rows, and memory that is new.
+UNTIMED = 3
 
 
-def make_rows(d_in: int, seed: int = 0) -> torch.Tensor:
-    """[DISTINCT + 1, BATCH, d_in]: sparse sums of 4·d_in unit directions whose frequencies follow Zipf's law."""
-    generator = torch.Generator().manual_seed(seed)
-    n_features, active = 4 * d_in, 12
-    directions = torch.nn.functional.normalize(torch.randn(n_features, d_in, generator=generator), dim=1)
-    frequency = 1 / torch.arange(1, n_features + 1)
-    rows = torch.empty(DISTINCT + 1, BATCH, d_in)
-    for batch in rows:
-        chosen = torch.multinomial(frequency.expand(BATCH, -1), active, generator=generator)
-        strength = 0.5 + torch.rand(BATCH, active, generator=generator)
-        batch.copy_(torch.nn.functional.embedding_bag(chosen, directions, per_sample_weights=strength, mode="sum"))
-    return rows
+@dataclass
+class Job:
+    """What is trained: `n` at once; if `busy`, on one thread and by the processor's time."""
+
+    library: str
+    architecture: str
+    rows: str
+    steps: int
+    d_in: int
+    d_sae: int
+    k: int
+    batch: int
+    n: int = 1
+    busy: bool = False
 
 
-def endless(rows: torch.Tensor):
-    while True:
-        yield from rows
+class Batches(Iterator[torch.Tensor]):
+    """The batches again and again; when each was asked for tells how long a step takes, whoever takes it."""
 
+    def __init__(self, rows: torch.Tensor, clock: Callable[[], float]) -> None:
+        self.rows, self.clock, self.asked = rows, clock, []
 
-def explained_variance(x: torch.Tensor, x_hat: torch.Tensor) -> float:
-    variance = (x - x.mean(0)).square().sum()
-    return 1 - ((x - x_hat).square().sum() / variance).item()
+    def __next__(self) -> torch.Tensor:
+        self.asked.append(self.clock())
+        return self.rows[(len(self.asked) - 1) % len(self.rows)]
 
-
-def train_ours(rows, steps, d_in, d_sae, k):
-    from workbench.sae import SAEConfig, SAETrainConfig, train_sae
-
-    train_cfg = SAETrainConfig(n_tokens=steps * BATCH, batch_size=BATCH, lr=LR)
-    start = time.perf_counter()
-    sae = train_sae(SAEConfig(d_in=d_in, d_sae=d_sae, k=k), endless(rows), train_cfg)
-    return sae, time.perf_counter() - start
-
-
-def train_saelens(rows, steps, d_in, d_sae, k):
-    from sae_lens import TopKTrainingSAE, TopKTrainingSAEConfig
-    from sae_lens.config import SAETrainerConfig
-    from sae_lens.training.sae_trainer import SAETrainer
-
-    sae = TopKTrainingSAE(
-        TopKTrainingSAEConfig(d_in=d_in, d_sae=d_sae, k=k, normalize_activations="expected_average_only_in")
-    )
-    cfg = SAETrainerConfig(
-        total_training_samples=steps * BATCH,
-        train_batch_size_samples=BATCH,
-        lr=LR,
-        lr_end=LR / 10,
-        lr_warm_up_steps=steps // 20,
-        lr_decay_steps=steps // 5,
-        n_batches_for_norm_estimate=4,
-    )
-    trainer = SAETrainer(cfg=cfg, sae=sae, data_provider=endless(rows))
-    start = time.perf_counter()
-    sae = trainer.fit()
-    return sae, time.perf_counter() - start
+    def step_seconds(self, steps: int) -> float:
+        """The mean over the last steps; those read ahead of the first step are not among them."""
+        asked = self.asked[-(steps - UNTIMED) :]
+        return (asked[-1] - asked[0]) / (len(asked) - 1)
 
 
 def main() -> None:
     """Train once and report."""
-    library, *numbers = sys.argv[1:]
-    steps, d_in, d_sae, k = map(int, numbers)
-    torch.set_num_threads(2)
+    job = Job(**json.loads(sys.argv[1]))
+    torch.set_num_threads(1 if job.busy else 2)
     torch.manual_seed(0)
-    rows = make_rows(d_in)
-    train = {"ours": train_ours, "saelens": train_saelens}[library]
-    sae, seconds = train(rows[:-1], steps, d_in, d_sae, k)
+    rows = torch.from_numpy(np.load(job.rows))
+    batches, held_out = Batches(rows[:-1], time.process_time if job.busy else time.perf_counter), rows[-1]
+    library = importlib.import_module(f"benchmarks.sae_{job.library}")
+    rebuild = library.train(job, batches)
+    seconds = batches.step_seconds(job.steps)
     with torch.no_grad():
-        explained = explained_variance(rows[-1], sae(rows[-1]))
-    print(json.dumps({"tokens_per_s": steps * BATCH / seconds, "explained_variance": explained}))
+        codes, rebuilt = rebuild(held_out)
+    variance = (held_out - held_out.mean(0)).square().sum()
+    report = {
+        "tokens_per_s": job.batch / seconds,
+        "explained_variance": 1 - ((held_out - rebuilt).square().sum() / variance).item(),
+        "l0": (codes > 0).sum(1).float().mean().item(),
+    }
+    if hasattr(library, "product_seconds"):
+        report["product_share"] = library.product_seconds(job, held_out, batches.clock) / seconds
+    print(json.dumps(report))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import torch
 
 from benchmarks.bars import row
 from benchmarks.peers import dictionary_learning_python, saelens_python
-from benchmarks.sae import D_IN, D_SAE, K
+from benchmarks.sae import demo_speed
 from benchmarks.store_reading_worker import BATCH, HOOK, N_CTX
 from models import Dataset, Transformer, TransformerConfig
 from workbench.activations import harvest
@@ -44,8 +44,7 @@ def main(quick: bool = False) -> list[dict[str, Any]]:
         for _ in range(rounds):
             for name, python in pythons.items():
                 served[name].append(_worker(python, "store_reading_worker.py", name, store, n_batches))
-            done = _worker(pythons["ours"], "sae_worker.py", "ours", steps, D_IN, D_SAE, K)
-            trained.append(done["tokens_per_s"])
+            trained.append(demo_speed(steps))
     first = statistics.median(found["first"] for found in served["ours"])
     steady = {name: statistics.median(found["steady"] for found in all_) for name, all_ in served.items()}
     trainer = statistics.median(trained)
