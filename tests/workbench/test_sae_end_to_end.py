@@ -11,7 +11,7 @@ from workbench.sae.stream import Position
 
 HOOK, OUT = "blocks.0.hook_resid_post", "blocks.1.hook_resid_post"
 D, N_CTX, D_VOCAB = 16, 12, 16
-HOW = SAETrainConfig(n_tokens=10_000, batch_size=256, lr=3e-3, log_every=10)
+HOW = SAETrainConfig(n_tokens=6_000, batch_size=256, lr=3e-3, log_every=10)
 
 
 def chains(n, seed):
@@ -37,7 +37,7 @@ def model(data):
     cfg = TransformerConfig(n_layers=2, d_model=D, n_heads=2, d_mlp=32, n_ctx=N_CTX, d_vocab=D_VOCAB)
     subject = Transformer(cfg)
     optimiser = torch.optim.Adam(subject.parameters(), lr=1e-2)
-    for i in range(150):
+    for i in range(120):
         optimiser.zero_grad()
         subject(data.tokens[i % 8 :: 8], return_type="loss").backward()
         optimiser.step()
@@ -122,26 +122,26 @@ def test_ce_is_the_subjects_own_loss_after_bos(model, data):
 )
 def test_every_architecture_and_kind_learns_what_the_subject_needs(model, data, architecture, more):
     how = SAETrainConfig(
-        n_tokens=6_000, batch_size=256, log_every=3, sparsity=0.05 if "topk" not in architecture else None
+        n_tokens=4_000, batch_size=256, log_every=2, sparsity=0.05 if "topk" not in architecture else None
     )
     log = []
     sae = train_sae_end_to_end(config(architecture, **more), model, data, how, on_log=log.append)
     kl = [record["kl"] for record in log]
-    assert kl[-1] < 0.75 * kl[0]
+    assert kl[-1] < 0.8 * kl[0]
     assert all(parameter.requires_grad for parameter in model.parameters())
     assert all(parameter.grad is None or not parameter.grad.isnan().any() for parameter in model.parameters())
     assert not any(parameter.requires_grad for parameter in sae.parameters())
 
 
 def test_a_killed_training_ends_in_the_same_bits(model, data, tmp_path):
-    how = SAETrainConfig(n_tokens=4_000, batch_size=256, log_every=1, checkpoint_every_s=1e-9)
+    how = SAETrainConfig(n_tokens=3_000, batch_size=256, log_every=1, checkpoint_every_s=1e-9)
     cfg = config("jumprelu")
 
     class Killed(Exception):
         pass
 
     def kill(record):
-        if record["step"] == 9:
+        if record["step"] == 6:
             raise Killed
 
     whole = train_sae_end_to_end(cfg, model, data, how, downstream=[OUT])
@@ -151,7 +151,7 @@ def test_a_killed_training_ends_in_the_same_bits(model, data, tmp_path):
     resumed = train_sae_end_to_end(
         cfg, model, data, how, downstream=[OUT], out=tmp_path, on_log=lambda record: steps.append(record["step"])
     )
-    assert steps[0] == 9
+    assert steps[0] == 6
     for name, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
         assert torch.equal(value, load_sae(tmp_path).state_dict()[name])

@@ -55,7 +55,7 @@ def train_sae_end_to_end(
         dataset: the sequences it reads, over and over, each time in another order; BOS and padding are never replaced.
         train_cfg: how to train. A step takes as many sequences as have about `batch_size` rows.
         loss: `kl` or `ce`; `ce` is the mean squared error where the dataset's targets are vectors. A dictionary trained
-            by `ce` may come to know what the subject does not, and have a loss below its own: `kl` keeps to the subject.
+            by `ce` may come to know what the subject does not, and go below its loss: `kl` keeps to the subject.
         downstream: further hooks whose values shall stay as they were (the paper's e2e + downstream): the mean over
             them of E‖a − â‖² / E‖a − E a‖² is added.
         out: a folder that keeps the training, as for `train_sae`: a killed one goes on to the same weights bit for bit.
