@@ -261,3 +261,24 @@ def test_a_scaling_factor_that_does_something_is_refused(tmp_path, architecture)
 def test_an_sae_of_hook_z_reads_flat_rows(tmp_path):
     config, weights = write(tmp_path, "standard", reshape_activations="hook_z")
     close(load_sae(tmp_path), rows(), saelens(config, weights, rows()))
+
+
+@pytest.mark.parametrize("architecture", OWN)
+def test_what_saelens_saved_again_is_still_ours(tmp_path, architecture):
+    sae = small_sae(architecture)
+    config, weights = raw(save_sae(sae, tmp_path / "ours"))
+    config["metadata"] |= {"sae_lens_training_version": "6.54.12", "neuronpedia_id": None}
+    write(tmp_path / "again", config["architecture"], weights, **(config | {"device": "cuda:0"}))
+    back = load_sae(tmp_path / "again")
+    assert back.cfg == sae.cfg
+    assert torch.equal(back(rows()), sae(rows()))
+
+
+def test_our_first_files_had_little_in_their_metadata(tmp_path):
+    sae = small_sae("topk")
+    config, _ = raw(save_sae(sae, tmp_path))
+    config["metadata"]["workbench"] = {"architecture": "topk", "seed": 5}
+    (tmp_path / "cfg.json").write_text(json.dumps(config))
+    back = load_sae(tmp_path)
+    assert (back.cfg.hook_name, back.cfg.model_name) == (sae.cfg.hook_name, sae.cfg.model_name)
+    assert torch.equal(back(rows()), sae(rows()))
