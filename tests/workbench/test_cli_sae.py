@@ -10,12 +10,10 @@ from types import ModuleType
 import pandas as pd
 import pytest
 import torch
-from reliability.jobs import D_VOCAB, HOOKS, N_CTX, data
+from recorded_runs import MLP, RESID, UP, make_run
 
-from models import Transformer, TransformerConfig
 from models.artifacts import Manifest
 from models.metrics_log import read_log
-from models.saving import save_model
 from workbench.activations import ActivationStore, harvest
 from workbench.cli import dictionaries
 from workbench.cli import main as cli
@@ -25,20 +23,7 @@ from workbench.runs import Run
 from workbench.sae import load_sae
 from workbench.sae.registry import ARCHITECTURES
 
-MLP, RESID = HOOKS
-UP = "blocks.0.hook_resid_post"
-SMALL = ["--width", "24", "--k", "3", "--tokens", "6000", "--batch-size", "200"]
-
-
-def make_run(path, seed, n_seq=240, seed_of_sample=0):
-    """A subject as it was initialised, and what it holds at two hooks."""
-    run = Run.create(path)
-    data(n_seq).save(run.path)
-    cfg = TransformerConfig(n_layers=2, d_model=16, n_heads=2, n_ctx=N_CTX, d_vocab=D_VOCAB, seed=seed)
-    save_model(Transformer(cfg).eval(), run.path, run.refresh().inputs(run.refresh().find("dataset")))
-    hooks = [MLP, RESID, UP]
-    make_recording(run.refresh(), hooks, "all", n_tokens=2000, seed=seed_of_sample, device="cpu")
-    return path
+SMALL = ["--width", "24", "--k", "3", "--tokens", "4000", "--batch-size", "200"]
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +52,8 @@ def test_the_help_names_every_architecture():
     assert set(verb.ARCHITECTURES) == set(ARCHITECTURES)
 
 
-ALL = ["--sweep", "--architecture", *sorted(ARCHITECTURES), "--width", "32", "--k", "8", "--tokens", "9000"]
-ALL += ["--batch-size", "60"]
+ALL = ["--sweep", "--architecture", *sorted(ARCHITECTURES), "--width", "32", "--k", "8", "--tokens", "5000"]
+ALL += ["--batch-size", "50"]
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +175,7 @@ def test_one_of_a_sweep_is_the_one_that_is_trained_by_itself(swept, runs, tmp_pa
     alone = tmp_path / "a"
     shutil.copytree(runs / "a", alone)
     shutil.rmtree(alone / "saes")
-    words = ["--architecture", "jumprelu", "--width", 32, "--target-l0", 8, "--tokens", 9000, "--batch-size", 60]
+    words = ["--architecture", "jumprelu", "--width", 32, "--target-l0", 8, "--tokens", 5000, "--batch-size", 50]
     found = made_by("--run", alone, *words, capsys=capsys)
     assert found["path"] == str(alone / "saes" / name)
     assert found["id"] == swept.find("sae", name).id
@@ -253,13 +238,13 @@ def test_a_killed_sweep_keeps_what_is_published_and_reads_once(runs, tmp_path, m
     monkeypatch.setattr(dictionaries.Measurer, "measure", dies_third)
     monkeypatch.setattr(room, "train_saes", counting)
     assert type_in(*words, capsys=capsys)[0] == 130
-    assert sum(read) == 6000  # four SAEs, one reading
+    assert sum(read) == 4000  # four SAEs, one reading
     published = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "a/saes").iterdir()}
     assert sorted(published) == [f"blocks.0.mlp.post-topk-24-k{k}" for k in (1, 2)]
 
     monkeypatch.setattr(dictionaries.Measurer, "measure", measure)
     assert type_in(*words, capsys=capsys)[0] == 0
-    assert sum(read) == 6000
+    assert sum(read) == 4000
     now = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "a/saes").iterdir()}
     assert len(now) == 4
     assert published.items() <= now.items()
