@@ -129,7 +129,7 @@ def _wide(rounds: Sequence[int], place: Place) -> list[dict[str, Any]]:
         shape = (SHAPE[0], d_sae, SHAPE[2])
         libraries = ("ours", "sparsify", "saelens")
         results = {
-            library: _train(library, "topk", shape, 8 if len(rounds) == 1 else 12, place) for library in libraries
+            library: _train(library, "topk", shape, 10 if len(rounds) == 1 else 12, place) for library in libraries
         }
         ours = results["ours"]["tokens_per_s"]
         what = f"sae: topk, {d_sae:,} latents"

@@ -43,11 +43,14 @@ def rows_by_latent(codes: Codes, dense: Float[Tensor, "n d"], n_latents: int) ->
     """codesᵀ @ dense."""
     if _is_dense(codes, n_latents):
         return codes.to_dense(n_latents).T @ dense
-    latent, order = torch.sort(codes.indices.flatten(), stable=True)
-    counts = torch.bincount(latent, minlength=n_latents)
+    latents = codes.indices.flatten()
+    # Narrow numbers are sorted three times as fast.
+    order = torch.sort(latents.to(torch.int16 if n_latents <= 1 << 15 else torch.int32), stable=True).indices
+    counts = torch.bincount(latents, minlength=n_latents)
     starts = counts.cumsum(0) - counts
-    rows = order // codes.indices.shape[1] if isinstance(codes, TopKCodes) else codes.rows[order]
-    return F.embedding_bag(rows, dense, starts, per_sample_weights=codes.values.flatten()[order], mode="sum")
+    rows = order // codes.indices.shape[1] if isinstance(codes, TopKCodes) else codes.rows.index_select(0, order)
+    values = codes.values.flatten().index_select(0, order)
+    return F.embedding_bag(rows, dense, starts, per_sample_weights=values, mode="sum")
 
 
 def sampled_product(
