@@ -205,6 +205,8 @@ def test_a_sweep_ends_in_a_table_and_a_figure(swept):
 def test_a_sweep_that_is_whole_is_not_made_again(swept, runs, capsys):
     before = {path: path.stat().st_mtime_ns for path in runs.rglob("manifest.json")}
     found = made_by("--run", runs / "a", *ALL, capsys=capsys)
+    table = pd.read_parquet(f"{found['path']}/result.parquet")
+    assert found["on_frontier"] == table.loc[table["on_frontier"], "name"].tolist()
     assert len(found["dictionaries"]) == len(ARCHITECTURES)
     assert {path: path.stat().st_mtime_ns for path in runs.rglob("manifest.json")} == before
 

@@ -139,6 +139,7 @@ def _sweep(args: argparse.Namespace, reading: Reading, wanted: Sequence["Wanted"
         {
             "path": str(analysis.path),
             "id": analysis.id,
+            "on_frontier": found.loc[found["on_frontier"], "name"].tolist(),
             "dictionaries": [{"path": str(m.path), "id": m.id, "metrics": dictionaries.read_metrics(m)} for m in made],
         },
     )
