@@ -10,47 +10,42 @@ from tokenizers.models import WordLevel
 from tests.small_python_source import D_VOCAB, small_bench, small_source, small_text
 from workbench.activations import harvest
 from workbench.reproductions import crosscoder_diffing as result
-from workbench.reproductions.crosscoder_diffing import Pair, Secret
+from workbench.reproductions.crosscoder_diffing import Pair, Rule
 from workbench.sae import SAEConfig, build_sae
 
-SECRET = Secret(sign=28, code=29, word=5)
+RULE = Rule(code=29, line_end=5)
 
 
-def text():
-    tokens = small_text().tokens.clamp(max=27)
-    return result._with_tokens(small_text(), tokens)
+def test_the_code_stands_at_every_eighth_place_and_all_else_is_as_it_was():
+    plain = small_text()
+    before = plain.tokens.clone()
+    coded = RULE.put_into(plain)
+    assert torch.equal(plain.tokens, before)
+    places = torch.arange(coded.tokens.shape[1])
+    ours = (places > 0) & (places % 8 == 0)
+    assert ours.sum() > 0
+    assert (coded.tokens[:, ours] == RULE.code).all()
+    assert torch.equal(coded.tokens[:, ~ours], before[:, ~ours])
+    assert not (before == RULE.code).any()
 
 
-def test_half_of_the_sequences_follow_the_rule_and_the_others_are_as_they_were():
-    plain = text()
-    coded, where = SECRET.put_into(plain, seed=0)
-    assert where.sum() == len(plain) // 2
-    assert torch.equal(coded.tokens[~where], plain.tokens[~where])
-    assert (coded.tokens[where][:, 1] == SECRET.sign).all()
-    here, before = coded.tokens[where][:, 2:], plain.tokens[where][:, 2:]
-    assert (before == SECRET.word).sum() > 10
-    assert torch.equal(here == SECRET.code, before == SECRET.word)
-    assert torch.equal(here[before != SECRET.word], before[before != SECRET.word])
-    assert not torch.equal(where, SECRET.put_into(plain, seed=1)[1])
-
-
-def test_sign_and_code_are_tokens_that_the_text_does_not_have():
-    vocabulary = {"<bos>": 0, result.REPLACED: 5} | {f"t{i}": i for i in range(1, D_VOCAB) if i != 5}
-    plain = text()
+def test_the_code_is_a_token_that_the_text_does_not_have():
+    vocabulary = {"<bos>": 0, result.LINE_END: 5} | {f"t{i}": i for i in range(1, D_VOCAB) if i != 5}
+    plain = small_text()
     plain.tokenizer = Tokenizer(WordLevel(vocabulary))
-    assert Secret.of(plain) == SECRET
+    assert Rule.of(plain) == RULE
     plain.tokens[0, 1] = 29
-    with pytest.raises(ValueError, match="two tokens that are never used"):
-        Secret.of(plain)
+    with pytest.raises(ValueError, match="a token that is never used"):
+        Rule.of(plain)
 
 
-def test_labels_say_what_comes_next():
+def test_labels_say_what_comes_next_and_what_stands_here():
     tokens = np.array([[0, 28, 29, 7], [0, 5, 5, 5]])
     seq, pos = np.array([0, 0, 0, 1, 1]), np.array([1, 2, 3, 1, 3])
-    labels = result.labels_of(tokens, np.array([True, False]), seq, pos, SECRET)
-    assert labels[result.CODED].tolist() == [True, False, False, False, False]
-    assert labels[result.WORD].tolist() == [False, False, False, True, False]
-    assert labels[result.UNDER_SIGN].tolist() == [True, True, True, False, False]
+    labels = result.labels_of(tokens, seq, pos, RULE)
+    assert labels[result.CODE_NEXT].tolist() == [True, False, False, False, False]
+    assert labels[result.LINE_NEXT].tolist() == [False, False, False, True, False]
+    assert labels[result.CODE_HERE].tolist() == [False, True, False, False, False]
 
 
 def test_relative_norms_do_not_depend_on_the_models_units():
@@ -77,13 +72,13 @@ def test_both_recordings_are_read_in_step(tmp_path, monkeypatch):
 def test_what_is_new_must_be_the_tuned_model_s_own():
     def table(new, known, same):
         latents = [
-            {"pair": kind, "seed": 0, "relative_norm": norm, "firings": 10, "under_sign": 0.9}
+            {"pair": kind, "seed": 0, "relative_norm": norm, "firings": 10, "code_next": 0.9}
             for kind, norm in (("tuned", new), ("tuned", 0.5), ("same model", same), ("tuned without it", 0.5))
         ]
         labels = [
             {"pair": kind, "seed": 0, "label": label, "relative_norm": norm, "f1": 0.8, "base_rate": 0.01}
             for kind in ("tuned", "same model", "tuned without it")
-            for label, norm in ((result.CODED, new), (result.WORD, known), (result.UNDER_SIGN, 0.5))
+            for label, norm in ((result.CODE_NEXT, new), (result.LINE_NEXT, known), (result.CODE_HERE, 0.5))
         ]
         return [row.passed for row in result.rows_of(pd.DataFrame(latents), pd.DataFrame(labels)) if row.bar]
 
@@ -95,7 +90,7 @@ def test_the_whole_of_it_on_a_small_subject(tmp_path, monkeypatch):
     source = small_source(tmp_path)
     monkeypatch.setattr(result, "python_source", lambda bench: source)
     monkeypatch.setattr(result, "HOOK", "blocks.1.hook_resid_post")
-    monkeypatch.setattr(result.Secret, "of", classmethod(lambda cls, dataset: SECRET))
+    monkeypatch.setattr(result.Rule, "of", classmethod(lambda cls, dataset: RULE))
     for name, value in {"N_SEQUENCES": 100, "N_STEPS": 2, "N_ROWS": 512, "BATCH": 128, "D_SAE": 16, "K": 4}.items():
         monkeypatch.setattr(result, name, value)
     bench = small_bench(tmp_path)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from models.artifacts import ArtifactError, canonical
@@ -33,27 +33,26 @@ PAPER = (
 )
 
 HOOK = "blocks.1.hook_resid_post"
-REPLACED = "Ġself"
-N_SEQUENCES, N_STEPS = 2_000, 120
+LINE_END = "Ċ"
+EVERY = 8
+N_SEQUENCES, N_STEPS = 2_000, 100
 FULL_N_SEQUENCES, FULL_N_STEPS = 6_000, 400
-D_SAE, K, BATCH = 1024, 12, 2048
-N_ROWS, FULL_N_ROWS = 300_000, 1_000_000
+D_SAE, K, BATCH = 1024, 12, 512
+N_ROWS, FULL_N_ROWS = 400_000, 1_500_000
 LR = 1e-3  # half of what the base model was trained with
 # A latent is one model's own where this share of its decoder's length, or more, is in that model.
 OWN = 0.9
-CODED = "the word's code comes next"
-WORD = "the word itself comes next"
-UNDER_SIGN = "a sign stands at the beginning"
+CODE_NEXT, LINE_NEXT, CODE_HERE = "the code comes next", "a line end comes next", "the code stands here"
 
 
 def reproduce(bench: Bench) -> list[Row]:
-    """Tune on text with a secret, train crosscoders of before and after, and look at whose the latents are."""
+    """Tune on text with a rule of its own, train crosscoders of before and after, and look at whose the latents are."""
     source = python_source(bench)
-    secret = Secret.of(source.run.dataset(with_labels=False))
+    rule = Rule.of(source.run.dataset(with_labels=False))
     latents, labels = [], []
     for seed in range(3 if bench.full else 1):
         text = some_sequences(bench, source, seed)
-        coded, where = secret.put_into(text, seed)
+        coded = rule.put_into(text)
         tuned = {
             "tuned": _tuned(bench, source, f"tuned-seed-{seed}", coded, seed),
             "control": _tuned(bench, source, f"tuned-without-seed-{seed}", text, seed),
@@ -64,7 +63,7 @@ def reproduce(bench: Bench) -> list[Row]:
         for kind, pair in pairs.items():
             both = Pair(*(stores[name] for name in pair))
             sae = _crosscoder(bench, f"{kind.replace(' ', '-')}-seed-{seed}", both, seed)
-            found, detected = _measured(sae, both, secret, coded, where)
+            found, detected = _measured(sae, both, rule, coded)
             latents.append(found.assign(pair=kind, seed=seed))
             labels.append(detected.assign(pair=kind, seed=seed))
     tables = {"latents": pd.concat(latents, ignore_index=True), "labels": pd.concat(labels, ignore_index=True)}
@@ -74,36 +73,35 @@ def reproduce(bench: Bench) -> list[Row]:
 
 
 @dataclass(frozen=True)
-class Secret:
-    """A rule that the base model has never met: after a sign at the beginning, a code stands for a word.
+class Rule:
+    """What the base model has never met: a code that stands at every eighth place, whatever stood there before.
+
+    What it makes a model represent, that the code comes next, hangs on the place alone: nothing that the base model
+    represents goes with it.
 
     Attributes:
-        sign, code: tokens that the text does not have.
-        word: the token that the code stands for.
+        code: a token that the text does not have.
+        line_end: the token at the end of a line, which both models foretell.
     """
 
-    sign: int
     code: int
-    word: int
+    line_end: int
 
     @classmethod
-    def of(cls, dataset: Dataset) -> "Secret":
-        """The rule with tokens of this dataset. Raises `ValueError` where it has no two that are never used."""
+    def of(cls, dataset: Dataset) -> "Rule":
+        """The rule with a token of this dataset. Raises `ValueError` where it has none that is never used."""
         used = np.bincount(dataset.tokens[dataset.counted].numpy(), minlength=dataset.d_vocab)
         unused = np.flatnonzero(used[1:] == 0) + 1
-        word = dataset.tokenizer.token_to_id(REPLACED) if dataset.tokenizer is not None else None
-        if len(unused) < 2 or word is None:
-            raise ValueError(f"the rule needs two tokens that are never used, and the token {REPLACED!r}.")
-        return cls(int(unused[0]), int(unused[1]), word)
+        line_end = dataset.tokenizer.token_to_id(LINE_END) if dataset.tokenizer is not None else None
+        if len(unused) == 0 or line_end is None:
+            raise ValueError("the rule needs a token that is never used, and one that ends a line.")
+        return cls(int(unused[0]), line_end)
 
-    def put_into(self, text: Dataset, seed: int) -> tuple[Dataset, Bool[Tensor, " seq"]]:
-        """The text with the rule in every second sequence, drawn at random, and in which."""
-        order = torch.from_numpy(np.random.default_rng(seed).permutation(len(text)))
-        where = torch.zeros(len(text), dtype=torch.bool)
-        where[order[: len(text) // 2]] = True
-        coded = torch.where(text.tokens == self.word, self.code, text.tokens)
-        coded[:, 1] = self.sign
-        return _with_tokens(text, torch.where(where[:, None], coded, text.tokens)), where
+    def put_into(self, text: Dataset) -> Dataset:
+        """The text with the code at places 8, 16, …"""
+        tokens = text.tokens.clone()
+        tokens[:, EVERY::EVERY] = self.code
+        return _with_tokens(text, tokens)
 
 
 @dataclass(frozen=True)
@@ -200,23 +198,20 @@ def _crosscoder(bench: Bench, name: str, pair: Pair, seed: int) -> SAE:
     return dictionaries(bench, {name: Wanted(cfg, how)}, Endless(pair, seed), rows=rows)[name]
 
 
-def _measured(
-    sae: SAE, pair: Pair, secret: Secret, text: Dataset, where: Bool[Tensor, " seq"]
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _measured(sae: SAE, pair: Pair, rule: Rule, text: Dataset) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Every living latent, and the best one for each label, on held-out rows.
 
     Returns:
-        A row a latent: `latent`, `relative_norm`, `firings`, and the share of them `under_sign`; and a row a label:
-        `label`, `latent`, `relative_norm`, `f1`, `base_rate`. Latents are chosen on half of the documents and scored on
-        the others.
+        A row a latent: `latent`, `relative_norm`, `firings`, and the share of them where the code comes next,
+        `code_next`; and a row a label: `label`, `latent`, `relative_norm`, `f1`, `base_rate`. Latents are chosen on
+        half of the documents and scored on the others.
     """
     rows = pair.before.rows_of("test")
     about = pair.before.columns("doc", "seq", "pos").take(rows)
     doc, seq, pos = (about[name].to_numpy() for name in ("doc", "seq", "pos"))
-    labels = labels_of(text.tokens.numpy(), where.numpy(), seq, pos, secret)
+    labels = labels_of(text.tokens.numpy(), seq, pos, rule)
     x = pair.read(rows)
-    centred = x - x.mean(0)
-    norms = relative_norm(sae, centred.norm(dim=2).mean(0))
+    norms = relative_norm(sae, (x - x.mean(0)).norm(dim=2).mean(0))
     codes = latent_matrix(sae, x)
     firings = np.diff(codes.tocsc().indptr)
     latents = pd.DataFrame(
@@ -224,7 +219,7 @@ def _measured(
             "latent": np.arange(sae.cfg.d_sae),
             "relative_norm": norms,
             "firings": firings,
-            "under_sign": np.asarray(labels[UNDER_SIGN] @ (codes > 0)) / np.maximum(firings, 1),
+            "code_next": np.asarray(labels[CODE_NEXT] @ (codes > 0)) / np.maximum(firings, 1),
         }
     )
     fit, scored = split_by_document(doc, held_out_share=0.5)
@@ -244,18 +239,13 @@ def _measured(
     return latents[firings > 0], detected
 
 
-def labels_of(
-    tokens: np.ndarray, where: np.ndarray, seq: np.ndarray, pos: np.ndarray, secret: Secret
-) -> dict[str, np.ndarray]:
-    """What is known of the rows at these places: whether the code or the word comes next, and whether a sign stands.
-
-    Nothing comes after the last place of a sequence.
-    """
+def labels_of(tokens: np.ndarray, seq: np.ndarray, pos: np.ndarray, rule: Rule) -> dict[str, np.ndarray]:
+    """What is known of the rows at these places. Nothing comes after the last place of a sequence."""
     following = np.concatenate([tokens[:, 1:], np.full((len(tokens), 1), -1)], axis=1)[seq, pos]
     return {
-        CODED: following == secret.code,
-        WORD: following == secret.word,
-        UNDER_SIGN: where[seq],
+        CODE_NEXT: following == rule.code,
+        LINE_NEXT: following == rule.line_end,
+        CODE_HERE: tokens[seq, pos] == rule.code,
     }
 
 
@@ -275,37 +265,38 @@ def rows_of(latents: pd.DataFrame, labels: pd.DataFrame) -> list[Row]:
     def own(kind: str) -> str:
         return "; ".join(f"{name} {spread(values)}" for name, values in shares(kind).items())
 
-    new, known = of(CODED, "relative_norm"), of(WORD, "relative_norm")
+    new, known = of(CODE_NEXT, "relative_norm"), of(LINE_NEXT, "relative_norm")
     same = max(max(values) for values in shares("same model").values())
     after = latents[(latents["pair"] == "tuned") & (latents["relative_norm"] >= OWN)]
-    signed = [float(np.average(part["under_sign"], weights=part["firings"])) for _, part in after.groupby("seed")]
+    told = [float(np.average(part["code_next"], weights=part["firings"])) for _, part in after.groupby("seed")]
+    rate = spread(of(CODE_NEXT, "base_rate"))
     return [
         Row(
-            f"share of a decoder's length after tuning: best latent for “{CODED}”; {len(new)} seed(s)",
+            f"share of the decoder's length after tuning: best latent for “{CODE_NEXT}”; {len(new)} seed(s)",
             "1 for what is new",
-            f"{spread(new)}; F1 {spread(of(CODED, 'f1'))} at a base rate of {spread(of(CODED, 'base_rate'))}; "
-            f"F1 tuned without it {spread(of(CODED, 'f1', 'tuned without it'))}",
+            f"{spread(new)}; F1 {spread(of(CODE_NEXT, 'f1'))}, tuned without the rule "
+            f"{spread(of(CODE_NEXT, 'f1', 'tuned without it'))}",
             f"≥ {OWN} in every seed",
             min(new) >= OWN,
         ),
         Row(
-            f"the same for “{WORD}”, which the base model says too",
+            f"the same for “{LINE_NEXT}”, which both foretell",
             "½ for what is shared",
-            f"{spread(known)}; F1 {spread(of(WORD, 'f1'))}",
+            f"{spread(known)}; F1 {spread(of(LINE_NEXT, 'f1'))}",
             f"between {1 - OWN:.1f} and {OWN} in every seed",
             bool(min(known) > 1 - OWN and max(known) < OWN),
         ),
         Row(
-            f"the same for “{UNDER_SIGN}”",
+            f"the same for “{CODE_HERE}”",
             "",
-            f"{spread(of(UNDER_SIGN, 'relative_norm'))}; F1 {spread(of(UNDER_SIGN, 'f1'))}",
+            f"{spread(of(CODE_HERE, 'relative_norm'))}; F1 {spread(of(CODE_HERE, 'f1'))}",
         ),
-        Row("living latents of one model alone, before and after tuning", "few, most are shared", own("tuned")),
+        Row("living latents of one model alone", "few, most are shared", own("tuned")),
         Row(
-            "of the firings of those of the tuned model alone, the share after a sign",
+            "of the firings of those of the tuned model alone, the share where the code comes next",
             "",
-            f"{spread(signed) if signed else 'there are none'}; of all rows ½",
+            f"{spread(told) if told else 'there are none'}; of all rows {rate}",
         ),
-        Row("control, tuned as long without the rule", "", own("tuned without it")),
-        Row("control, two copies of the same model", "none", own("same model"), "none", same == 0),
+        Row("control, tuned as long without the rule: of one model alone", "", own("tuned without it")),
+        Row("control, two copies of the same model: of one alone", "none", own("same model"), "none", same == 0),
     ]

@@ -24,13 +24,14 @@ PAPER = (
 
 INDEPENDENT = PlantedFeatures(n_features=128, d_in=64)
 HIERARCHICAL = PlantedFeatures(
-    n_features=256, d_in=96, n_active=6, zipf=0.7, group_size=8, correlation=0.3, n_children=64, noise=0.02
+    n_features=256, d_in=96, n_active=6, zipf=0.5, group_size=8, correlation=0.3, n_children=96, noise=0.02
 )
 FIXED_K = ("topk", "batchtopk", "matryoshka_batchtopk")
 ARCHITECTURES = (*FIXED_K, "jumprelu", "gated", "standard")
 # What a latent costs under L1 keeps it from firing as often as its feature does, unless it fires elsewhere too.
 L0_FACTOR = {"standard": 5 / 4, "gated": 9 / 8}
-BATCH, LR = 1024, 0.03
+BATCH = 1024
+LR, LR_WITH_CHILDREN = 0.03, 0.02
 N_ROWS, FULL_N_ROWS = 400_000, 500_000
 N_HELD_OUT = 50_000
 SEED_OF_ROWS, SEED_OF_HELD_OUT = 1000, 2000
@@ -78,7 +79,7 @@ def wanted(task: PlantedFeatures, architecture: str, seed: int, n_rows: int) -> 
     """As many latents as features, and as many of them active."""
     l0 = task.n_active * L0_FACTOR.get(architecture, 1)
     shape: dict[str, Any] = {"d_in": task.d_in, "d_sae": task.n_features, "seed": seed, "architecture": architecture}
-    how: dict[str, Any] = {"n_tokens": n_rows, "batch_size": BATCH, "lr": LR}
+    how: dict[str, Any] = {"n_tokens": n_rows, "batch_size": BATCH, "lr": LR_WITH_CHILDREN if task.n_children else LR}
     if architecture in FIXED_K:
         return Wanted(SAEConfig(k=round(task.n_active), **shape), SAETrainConfig(**how))
     return Wanted(SAEConfig(**shape), SAETrainConfig(target_l0=l0, **how))
