@@ -22,6 +22,7 @@ from models.metrics_log import MetricsLog
 from models.progress import progress
 from models.saving import model_config, write_model
 from models.tasks.base import Task, example_keys
+from models.tensor_files import save_tensors
 from models.train_config import TrainConfig
 
 RESUME = "resume.safetensors"

@@ -143,9 +143,13 @@ def test_what_cannot_be_made_again_is_not_replaced(tmp_path, case):
 
 
 def test_what_somebody_puts_there_meanwhile_is_not_replaced_and_the_work_is_not_lost(tmp_path):
-    with pytest.raises(ArtifactError, match="holds other things"), publishing(tmp_path / "a", "thing") as draft:
-        (draft.path / "whole").write_text("whole")
-        of_a_person(tmp_path / "a")
+    def disturbed():
+        with publishing(tmp_path / "a", "thing") as draft:
+            (draft.path / "whole").write_text("whole")
+            of_a_person(tmp_path / "a")
+
+    with pytest.raises(ArtifactError, match="holds other things"):
+        disturbed()
     assert (tmp_path / "a" / "my.txt").read_text() == "notes"
     (tmp_path / "a").rename(tmp_path / "b")
     with publishing(tmp_path / "a", "thing") as draft:
