@@ -112,6 +112,24 @@ def test_a_trained_subject_is_not_overwritten(place, capsys):
     assert Manifest.read(place / "trained/model").id == before
 
 
+@pytest.mark.parametrize("change", ["gone", "altered"])
+def test_weights_that_a_run_refers_to_are_verified_too(change, run, place, capsys):
+    assert cli.main(["ls", str(run.path), "--verify"]) == 0
+    weights = place / "llama" / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.unlink()
+    if change == "altered":
+        weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    capsys.readouterr()
+    try:
+        assert cli.main(["ls", str(run.path), "--verify"]) == 2
+    finally:
+        weights.write_bytes(whole)
+    out, err = capsys.readouterr()
+    assert "model/config.json names weights that are not as they were" in out
+    assert "1 damaged" in err
+
+
 def test_a_model_that_is_gone_is_missed_by_the_next_verb(run, place, tmp_path, capsys):
     copy = shutil.copytree(run.path, tmp_path / "copy")
     (place / "llama").rename(place / "moved")

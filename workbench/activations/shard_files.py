@@ -20,6 +20,8 @@ from models.tensor_files import save_tensors
 
 # Whose positions the rows of a hook may be; the first that a recording has is the one it is read by.
 AXES = ("target", "source", "sequence")
+# Number formats, and what safetensors calls them.
+FORMATS = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from models.artifacts import ArtifactError, Manifest
-from models.integrity import Damage, verify_artifact
+from models.integrity import Damage
 from models.tensor_files import read_header
 from workbench.activations.batches import MEMORY, Batches
 from workbench.activations.labels import AddedLabels, labels_of, write_labels
@@ -23,11 +23,11 @@ from workbench.activations.query import chosen_rows
 from workbench.activations.row_runs import RowRuns
 from workbench.activations.row_table import COLUMNS
 from workbench.activations.sequences import SequenceBatch, sequences
-from workbench.activations.shard_files import AXES, rows_name, shard_name
+from workbench.activations.shard_files import AXES, FORMATS, rows_name, shard_name
+from workbench.activations.verification import check_manifest, verify_store
 
 # NumPy has no bfloat16: its bits travel as integers and are named again in torch.
 _ON_DISK = {"float32": np.float32, "float16": np.float16, "bfloat16": np.int16}
-_NAMES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 
 RowIndex = int | slice | Sequence[int] | np.ndarray | Tensor
 
@@ -71,8 +71,6 @@ class ActivationStore:
     ) -> None:
         self.path, self.manifest, self._added_to_all = path, manifest, tuple(added)
         shards = manifest.config["results"]["shards"]
-        if not isinstance(shards, dict):
-            raise ArtifactError(f"{path} was recorded in an earlier format: record it again (`workbench harvest`).")
         self.axis = axis or self.axes[0]
         if self.axis not in shards:
             raise ValueError(f"{path} has no rows of the {axis}: it has those of the {' and the '.join(self.axes)}.")
@@ -92,8 +90,7 @@ class ActivationStore:
         """
         path = Path(path)
         manifest = Manifest.read(path)
-        if manifest.kind != "activations":
-            raise ArtifactError(f"{path} holds {manifest.kind}, not activations.")
+        check_manifest(path, manifest)
         return cls(path, manifest, added=labels_of(path, manifest.id, labels))
 
     def __len__(self) -> int:
@@ -184,8 +181,11 @@ class ActivationStore:
         return self.rows.schema.names + [name for labels in self.added for name in labels.names]
 
     def columns(self, *names: str) -> pa.Table:
-        """Some columns of the row table, whole. Raises `ValueError` for a name it does not have."""
-        tables = list(self.shard_columns(*names))
+        """Some columns, whole: of the row table and of labels added later; every one of them where none is named.
+
+        Raises `ValueError` for a name that there is not.
+        """
+        tables = list(self.shard_columns(*(names or self.column_names)))
         return pa.concat_tables(tables).unify_dictionaries()
 
     def shard_columns(self, *names: str, shards: Sequence[int] | None = None) -> Iterator[pa.Table]:
@@ -195,10 +195,11 @@ class ActivationStore:
                 raise ValueError(f"{self.path} has no label {name!r}: it has {', '.join(self.column_names)}.")
         own = [name for name in names if name in self.rows.schema.names]
         for shard in range(self.n_shards) if shards is None else shards:
-            found = _read_rows(self._rows_file(shard), own)
+            n = int(np.diff(self.shard_starts)[shard])
+            found = _read_rows(self._rows_file(shard), own, n)
             for labels in self.added:
                 if wanted := [name for name in names if name in labels.names]:
-                    found |= _read_rows(labels.file(shard), wanted)
+                    found |= _read_rows(labels.file(shard), wanted, n)
             yield pa.table({name: found[name] for name in names})
 
     def _rows_file(self, shard: int) -> Path:
@@ -351,15 +352,17 @@ class ActivationStore:
 
     def verify(self) -> list[Damage]:
         """Read everything, and name each shard and hook, and each row table, that is not what was published."""
-        return verify_artifact(self.path)
+        return verify_store(self.path)
 
 
-def _read_rows(path: Path, names: list[str]) -> dict[str, pa.ChunkedArray]:
+def _read_rows(path: Path, names: list[str], n: int) -> dict[str, pa.ChunkedArray]:
     try:
         table = pq.read_table(path, columns=names)
-        return {name: table[name] for name in names}
     except (OSError, pa.ArrowInvalid) as error:
         raise ArtifactError(f"{path} is missing or damaged: {str(error).splitlines()[0]}") from error
+    if names and table.num_rows != n:
+        raise ArtifactError(f"{path} is damaged: it has {table.num_rows} rows, and its shard {n}.")
+    return {name: table[name] for name in names}
 
 
 def _map_tensor(path: Path, name: str, dtype: str, shape: tuple[int, int]) -> np.memmap:
@@ -367,7 +370,7 @@ def _map_tensor(path: Path, name: str, dtype: str, shape: tuple[int, int]) -> np
     place = read_header(path).get(name)
     if place is None:
         raise ArtifactError(f"shard {path} is damaged: it has no tensor {name}.")
-    if (place.dtype, place.shape) != (_NAMES[dtype], shape):
+    if (place.dtype, place.shape) != (FORMATS[dtype], shape):
         raise ArtifactError(
             f"shard {path} is damaged: {name} is {place.dtype} {place.shape} where the manifest has {dtype} {shape}."
         )
