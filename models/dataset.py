@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from models.artifacts import ArtifactError, Manifest, publishing
-from models.checked_input import checked_mask
+from models.checked_input import checked_mask, whole_number
 from models.tensor_files import save_tensors
 
 SPLITS = ("train", "test")
@@ -203,9 +203,8 @@ class Dataset:
 
         A split that has too few gives all it has.
         """
-        if n_tokens < 1:
-            raise ValueError(f"n_tokens is {n_tokens}: it must be at least 1.")
-        rng = np.random.default_rng(seed)
+        whole_number(n_tokens, "n_tokens", least=1)
+        rng = np.random.default_rng(whole_number(seed, "seed"))
         chosen = []
         for split, share in (("train", 1 - test_share), ("test", test_share)):
             order = rng.permutation(self.sequences(split).numpy())

@@ -283,6 +283,7 @@ BAD = {
         "the recipe flip-flop-gru learns a task of its own: leave --corpus out",
     ),
     "missing corpus": (["train", "--corpus", "nowhere.txt"], "nowhere.txt"),
+    "a seed below zero": (["train", "--recipe", "flip-flop-gru", "--seed", "-1"], "seed is -1: it must be at least 0"),
     "no steps": (["train", "--steps", "0"], "n_steps is 0"),
     "missing run": (["harvest"], "there is no run at"),
 }
@@ -302,6 +303,15 @@ def test_bad_input_is_one_sentence_and_exit_code_2(case, tmp_path, monkeypatch, 
 BAD_ON_A_RUN = {
     "unknown hook": (["harvest", "--hooks", "blocks.0.mlp.hook_pots"], "did you mean blocks.0.mlp.hook_post"),
     "unknown dtype": (["harvest", "--dtype", "int4", "--name", "x"], "dtype is 'int4'"),
+    "unknown dtype of what is there": (["harvest", "--dtype", "int4", "--name", "mlp"], "dtype is 'int4': it must be"),
+    "positions of what is there": (
+        ["harvest", "--positions", "first", "--name", "mlp"],
+        "positions is 'first': it must",
+    ),
+    "no tokens of what is there": (["harvest", "--tokens", "0", "--name", "mlp"], "the number of tokens is 0"),
+    "a seed below zero": (["harvest", "--seed", "-1", "--name", "x"], "seed is -1: it must be at least 0"),
+    "no such device": (["harvest", "--device", "tpu", "--name", "x"], "there is no device 'tpu'"),
+    "a seed of examples below zero": (["index", "--seed", "-1"], "seed is -1: it must be at least 0"),
     "unknown recording": (["sae", "--activations", "nothing"], "no activations 'nothing': there are mlp"),
     "hook not recorded": (["sae", "--hook", "blocks.1.mlp.hook_post"], "no recording of 'blocks.1.mlp.hook_post'"),
     "k beyond the width": (["sae", "--width", "8", "--k", "9", "--name", "x"], "9"),

@@ -1,8 +1,9 @@
 """`ActivationStore`: a recording on disk, and how it is read (the format: `docs/activation-store.md`)."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Number
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,10 @@ class HookRows:
         return len(self.store)
 
     def __getitem__(self, rows: RowIndex) -> Float[Tensor, "n d"] | Float[Tensor, " d"]:
-        if isinstance(rows, (int, np.integer)):
-            return self.store.read(self.hook, self.store.row_numbers([int(rows)]))[0]
+        if isinstance(rows, tuple):
+            raise IndexError("rows have one index: take columns, or the axes of a row, from what it gives.")
+        if isinstance(rows, Number) or getattr(rows, "ndim", 1) == 0:
+            return self.store.read(self.hook, self.store.row_numbers(np.asarray(rows)[None]))[0]
         return self.store.read(self.hook, self.store.row_numbers(rows))
 
 
@@ -210,6 +213,8 @@ class ActivationStore:
         name: str,
         labels: pa.Table | Mapping[str, Any] | Callable[[pa.Table], pa.Table | Mapping[str, Any]],
         out: str | Path | None = None,
+        *,
+        replace: bool = False,
     ) -> "ActivationStore":
         """Labels that were not there when the rows were recorded: an artifact of their own beside the recording.
 
@@ -218,16 +223,25 @@ class ActivationStore:
             labels: columns with one value a row; or what gives them for the rows of one shard, which are handed to it
                 as a table, so that no more than a shard's need be in memory.
             out: the artifact's folder, where the recording lies in no run.
+            replace: let them take the place of labels of this name.
 
         Returns:
-            The store with its labels.
+            The store with its labels; this one stays without.
 
         Raises:
-            ValueError: a column has another length than the rows or the name of one that there is, or there is none.
+            TypeError: they are neither columns by name nor a function.
+            ValueError: a column has another length than the rows, more than one value a row, or the name of one that
+                there is; or there is none.
+            ArtifactError: this recording has labels of this name already, and `replace` was not given.
         """
-        folder = write_labels(self, name, labels, out)
-        found = {added.path: added for added in self._added_to_all} | {folder: AddedLabels.open(folder)}
-        return ActivationStore(self.path, self.manifest, self.axis, list(found.values()))
+        known = {added.path: added for added in (*labels_of(self.path, self.id), *self._added_to_all)}
+        folder = write_labels(self.with_labels(known.values()), name, labels, out, replace=replace)
+        found = known | {folder: AddedLabels.open(folder)}
+        return self.with_labels(found.values())
+
+    def with_labels(self, added: Iterable[AddedLabels]) -> "ActivationStore":
+        """The same store with these labels, and no others, beside those that were recorded."""
+        return ActivationStore(self.path, self.manifest, self.axis, list(added))
 
     def rows_of(self, split: str | None) -> Int[np.ndarray, " n"]:
         """The row numbers of a split, `train` or `test`; all of them for None."""
@@ -237,22 +251,29 @@ class ActivationStore:
         """The numbers of the rows for which a query to the labels is true, such as `depth >= 2 and not is_name`.
 
         Queries are comparisons joined by and, or, not; where a label is missing, no comparison with it is true. One
-        shard's columns are in memory at a time. Raises `ValueError` for a query that cannot be read or answered.
+        shard's columns are in memory at a time. Where it is true of no row the array is empty. Raises `ValueError` for
+        a query that cannot be read or answered.
         """
         return chosen_rows(self, where=expression).numbers()
 
     def row_numbers(self, rows: RowIndex) -> Int[np.ndarray, " n"]:
-        """Row numbers from a slice, an index array or a mask. Raises `IndexError` out of range."""
+        """Row numbers from a slice, an index array or a mask. Raises `IndexError` for what is none, or out of range."""
         if isinstance(rows, slice):
             return np.arange(*rows.indices(len(self)))
-        array = np.asarray(rows)
+        try:
+            array = np.asarray(rows)
+        except (TypeError, ValueError):  # lists of several lengths, a tensor on a GPU
+            array = np.empty((0, 0))
         if array.dtype == bool:
             if array.shape != (len(self),):
                 raise IndexError(f"the mask has {array.shape} entries, but the store has {len(self)} rows.")
             return np.flatnonzero(array)
+        if array.ndim != 1 or (array.size and not np.issubdtype(array.dtype, np.integer)):
+            raise IndexError("rows are chosen by a number, a slice, a list of whole numbers or a mask of all rows.")
         array = array.astype(np.int64)
         if len(array) and (array.min() < -len(self) or array.max() >= len(self)):
-            raise IndexError(f"row {array.max()} is out of range: the store has {len(self)} rows.")
+            far = array.max() if array.max() >= len(self) else array.min()
+            raise IndexError(f"row {far} is out of range: the store has {len(self)} rows.")
         return array % len(self)
 
     def read(self, hook: str, rows: Int[np.ndarray, " n"]) -> Float[Tensor, "n d"]:
@@ -319,6 +340,8 @@ class ActivationStore:
             raise ValueError("rows were named and a split or query too: give the one or the other.")
         store = self._shared_by(hooks)
         chosen = chosen_rows(store, split, where) if rows is None else RowRuns.from_numbers(store.row_numbers(rows))
+        if where is not None and not len(chosen):
+            raise ValueError(f"{self.path} has no row with {where}.")
         together = "stack" if stack else "one" if isinstance(hook, str) else "tuple"
         return Batches(
             store, hooks, batch_size, seed, chosen, epochs, together, memory, device=device, pin_memory=pin_memory

@@ -50,10 +50,10 @@ def verify_store(path: Path) -> list[Damage]:
     except ArtifactError as error:
         return [Damage(MANIFEST, None, f"cannot be used: {error}")]
     found = verify_artifact(path)
-    found += _without_checksum(manifest)
-    known = {(damage.file, tensor) for damage in found for tensor in (damage.tensor, None)}
-    further = [d for d in _misfits(path, manifest) if not {(d.file, None), (d.file, d.tensor)} & known]
-    return sorted([*found, *further], key=lambda damage: (damage.file, damage.tensor or ""))
+    for further in (_misfits(path, manifest), _without_checksum(manifest)):
+        known = {(damage.file, damage.tensor) for damage in found}
+        found += [d for d in further if not {(d.file, None), (d.file, d.tensor)} & known]
+    return sorted(found, key=lambda damage: (damage.file, damage.tensor or ""))
 
 
 def _parts(manifest: Manifest) -> list[tuple[str, str | None, tuple[int, ...]]]:
