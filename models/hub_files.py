@@ -132,6 +132,8 @@ class HubFolder:
 
         with quiet(), self.refusing("has no tokenizer that can be read"):
             wrapped = AutoTokenizer.from_pretrained(self.path, local_files_only=True, trust_remote_code=False)
+        if not wrapped.get_vocab().keys() - wrapped.get_added_vocab().keys():
+            raise ArtifactError(f"{self.path} has no tokenizer: its tokenizer.json is missing or empty.")
         if not wrapped.is_fast:
             raise ArtifactError(
                 f"the tokenizer in {self.path} is not a fast one: only those that have a tokenizer.json can be used."

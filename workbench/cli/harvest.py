@@ -26,7 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
     hub = parser.add_argument_group("a model of the Hugging Face hub, which the run is made for")
     hub.add_argument("--model", metavar="hf:MODEL", help="its folder, or its name in the local Hugging Face cache")
-    hub.add_argument("--corpus", type=Path, metavar="PATH", help="what it reads, as for `workbench train`")
+    hub.add_argument(
+        "--corpus",
+        type=Path,
+        metavar="PATH",
+        help="what it reads, as for `workbench train`, of any length (default: the Python standard library's source)",
+    )
     hub.add_argument(
         "--n-ctx", type=int, metavar="N", help="tokens in a sequence (default: what it can see, at most 128)"
     )
