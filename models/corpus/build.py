@@ -104,9 +104,8 @@ def build_corpus(
         raise ValueError(f"test {test} is no share between 0 and 1.")
     report = CorpusReport("the Python standard library" if source is None else str(source))
     with report.timed("read"):
-        found = (
-            read_standard_library() if source is None else read_text(Path(source), MIN_CHARACTERS if to_train else 1)
-        )
+        least = MIN_CHARACTERS if to_train else 1
+        found = read_standard_library() if source is None else read_text(Path(source), least)
     with report.timed("split"):
         texts = [document.text for document in found.documents]
         groups = near_duplicate_groups(texts)
@@ -159,10 +158,10 @@ def _check_length(ids: list[np.ndarray], n_ctx: int, to_train: bool) -> None:
 
 
 def _check_kept(kept: list[int], split: list[str], source: str, to_train: bool) -> None:
-    if not kept:
-        raise ValueError(f"none of the files at {source} is source of the running Python.")
     if to_train and {split[i] for i in kept} != {"train", "test"}:
         raise ValueError(f"too few of the files at {source} are source of the running Python to train and test on.")
+    if not kept:
+        raise ValueError(f"none of the files at {source} is source of the running Python.")
 
 
 def _document_table(found: Documents, kept: list[int], split: list[str], groups: np.ndarray) -> pa.Table:
