@@ -4,6 +4,7 @@ import fcntl
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from urllib.parse import unquote
 
 from models.artifacts import FAILED, INTENT, read_json
@@ -24,6 +25,16 @@ class LeftDraft:
     home: Path
     maker: str | None
     failure: str | None
+
+    def about(self, name: str) -> str:
+        """What has become of it, and what can be done, in a sentence; `name` is what a reader calls the artifact."""
+        what = f"a new {name}" if self.home.exists() else name
+        give_up = f"`rm -r {quote(str(self.path))}` gives it up"
+        if self.maker:
+            return f"{what} is being made by {self.maker}."
+        if self.failure:
+            return f"{what} failed: {self.failure.rstrip('.')}; the call that began it tries again; {give_up}."
+        return f"{what} is unfinished: the call that began it goes on with it; {give_up}."
 
 
 def drafts(work: Path) -> list[LeftDraft]:

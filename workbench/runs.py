@@ -108,11 +108,14 @@ class Run:
         """What cannot be read, by its path in the run, and why: the manifest is not whole, or gone."""
         reasons = {}
         for key in self._folders():
-            if key not in self._manifests and any((self.path / key).iterdir()):
+            if key not in self._manifests:
                 try:
-                    Manifest.read(self.path / key)
+                    if any((self.path / key).iterdir()):
+                        Manifest.read(self.path / key)
                 except ArtifactError as error:
                     reasons[key] = str(error)
+                except FileNotFoundError:  # somebody is replacing it at this moment
+                    continue
         return reasons
 
     def refresh(self) -> "Run":

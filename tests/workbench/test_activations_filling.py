@@ -308,6 +308,20 @@ class TestDamage:
         found = self.rewritten(store, lambda manifest: manifest["checksums"].pop("rows-00001.parquet")).verify()
         assert [str(damage) for damage in found] == ["rows-00001.parquet has no checksum in the manifest"]
 
+    def test_what_a_manifest_must_say_is_enough(self, store):
+        def strip(manifest):
+            config = {name: manifest["config"][name] for name in ("hooks", "dtype", "results")}
+            kept = {"kind": manifest["kind"], "version": 1, "inputs": {}, "config": config}
+            manifest.clear()
+            manifest.update(kept)
+
+        before = store[HOOK][:], store.where("split == 'test'").tolist()
+        stripped = self.rewritten(store, strip)
+        assert torch.equal(stripped[HOOK][:], before[0])
+        assert stripped.where("split == 'test'").tolist() == before[1]
+        assert len(next(iter(stripped.batches(HOOK, 64)))) == 64
+        assert next(iter(stripped.sequences(HOOK, 3))).values.shape[0] == 3
+
     def test_a_manifest_without_checksums_vouches_for_nothing(self, store):
         (damage,) = self.rewritten(store, lambda manifest: manifest.pop("checksums")).verify()
         assert str(damage).startswith("manifest.json has no checksums: whether the files are as they were written")

@@ -218,10 +218,10 @@ def test_what_is_left_of_a_job_is_told_by_what_became_of_it(run, tmp_path, capsy
         with pytest.raises(type(error)):
             left(name, error)
     out = type_in("ls", str(copy.path), capsys=capsys)[1]
-    assert "activations/killed is unfinished: the call that began it, made again, goes on with it" in out
-    assert "activations/nan failed: a is NaN; the call that began it, made again, tries again" in out
+    assert "activations/killed is unfinished: the call that began it goes on with it" in out
+    assert "activations/nan failed: a is NaN; the call that began it tries again" in out
     assert "a new activations/mlp failed: OSError" in out
-    for path in re.findall(r"`rm -r '(.*)'` gives it up", out):
+    for path in re.findall(r"`rm -r (.*)` gives it up", out):
         shutil.rmtree(path)
     (found,) = json.loads(type_in("ls", str(copy.path), "--json", capsys=capsys)[1])["runs"]
     assert (found["unfinished"], found["being_made"]) == ([], [])

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from models.artifacts import MANIFEST, ArtifactError, Manifest
-from models.drafts import LeftDraft
 from models.integrity import Damage, verify_artifact
 from workbench.cli.console import RUNS, finish, run_path, say, size, table
 from workbench.runs import Artifact, Run, artifacts_outside, list_runs
@@ -60,7 +59,7 @@ def _told_of_run(args: argparse.Namespace, found: Run) -> dict:
     say(args, f"{found.path}")
     _tell_rows(args, rows)
     for draft in drafts:
-        say(args, f"  {_about(draft, found.key(draft.home))}")
+        say(args, f"  {draft.about(found.key(draft.home))}")
     for name, reason in damaged.items():
         say(args, f"  {name} is damaged: {reason}")
     for damage in altered:
@@ -85,19 +84,6 @@ def _told_of_artifact(args: argparse.Namespace, found: Artifact) -> dict:
         say(args, f"  {damage}.")
     say(args)
     return {"path": str(found.path)} | row | ({"altered": [str(damage) for damage in altered]} if args.verify else {})
-
-
-def _about(draft: LeftDraft, name: str) -> str:
-    """What has become of a draft, and what can be done about it."""
-    what = f"{'a new ' if draft.home.exists() else ''}{name}"
-    if draft.maker:
-        return f"{what} is being made by {draft.maker}."
-    give_up = f"`rm -r '{draft.path}'` gives it up"
-    if draft.failure:
-        return (
-            f"{what} failed: {draft.failure.rstrip('.')}; the call that began it, made again, tries again; {give_up}."
-        )
-    return f"{what} is unfinished: the call that began it, made again, goes on with it; {give_up}."
 
 
 def _altered(found: Run, artifacts: list[Artifact]) -> Iterable[Damage]:
