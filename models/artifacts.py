@@ -28,8 +28,11 @@ RUN_MARK = "run"  # an empty file in the `.work` of a run: other folders may hav
 REPLACED = "replaced--"
 FORMAT_VERSION = 1
 
+INTENT, FAILED = "intent.json", "failed.json"  # what a draft is to become; why the job that made it gave up
+
 # Logs hold times and speeds: they would give equal artifacts different ids.
-NOT_PART_OF_THE_ID = {MANIFEST, "intent.json", "metrics.jsonl", "metrics.json", "training.json"}
+NOT_PART_OF_THE_ID = {MANIFEST, INTENT, "metrics.jsonl", "metrics.json", "training.json"}
+_NEEDED = {"kind": str, "version": int, "inputs": dict, "config": dict}  # what every manifest says
 
 
 @dataclass(frozen=True)
@@ -71,9 +74,11 @@ class Manifest:
             found = json.loads(path.read_text("utf8"))
         except FileNotFoundError:
             raise ArtifactError(f"{folder} is not an artifact: it has no {MANIFEST}.") from None
+        except NotADirectoryError:
+            raise ArtifactError(f"{folder} is a file: an artifact is a folder with a {MANIFEST}.") from None
         except ValueError:
             raise ArtifactError(f"{path} is damaged: it is not JSON.") from None
-        if not isinstance(found, dict) or not {"kind", "version", "inputs", "config"} <= set(found):
+        if not isinstance(found, dict) or any(not isinstance(found.get(n), t) for n, t in _NEEDED.items()):
             raise ArtifactError(f"{path} is not a manifest of this workbench.")
         if found["version"] > FORMAT_VERSION:
             raise ArtifactError(
@@ -113,23 +118,34 @@ def publishing(
 ) -> Iterator[Draft]:
     """Make the artifact at `path`: yields a `Draft`, and publishes it whole when the block ends well.
 
-    What was at `path` before stays readable until then. An exception or a kill leaves the draft for a later resume.
-    Raises `ArtifactError` while another process is making the same artifact.
+    What was at `path` before stays readable until then. An exception or a kill leaves the draft for a later resume;
+    of an exception it keeps the sentence.
+
+    Raises:
+        ArtifactError: another process is making the same artifact; or something is at `path` that is no artifact, or
+            one of another kind or of a later format. Only what can be made again the same way is ever replaced.
     """
     path = Path(path)
+    check_replaceable(path, kind)
     work = work_folder(path)
     work.mkdir(parents=True, exist_ok=True)
     draft_path = work / _flat_name(path, work)
     intent = json.loads(canonical({"kind": kind, "inputs": inputs or {}, "config": config or {}, "seed": seed}))
     with _lock(work / (draft_path.name + ".lock"), path):
         _repair(work / (REPLACED + draft_path.name), path)
-        resumed = _read_json(draft_path / "intent.json") == intent
+        resumed = read_json(draft_path / INTENT) == intent
         if not resumed:
             shutil.rmtree(draft_path, ignore_errors=True)
             draft_path.mkdir()
-            write_json(draft_path / "intent.json", intent)
+            write_json(draft_path / INTENT, intent)
         draft = Draft(draft_path, resumed)
-        yield draft
+        (draft_path / FAILED).unlink(missing_ok=True)
+        try:
+            yield draft
+        except Exception as error:
+            with suppress(OSError):  # the disk may be full
+                write_json(draft_path / FAILED, next(iter(str(error).splitlines()), type(error).__name__))
+            raise
         # What a job was writing when it was killed: ours are named `.part`, those of safetensors are hidden.
         for half_written in [*draft_path.rglob("*.part"), *draft_path.rglob(".*")]:
             half_written.unlink()
@@ -148,8 +164,41 @@ def publishing(
         write_json(draft_path / MANIFEST, manifest.to_dict())
         for name in draft.scratch:
             (draft_path / name).unlink(missing_ok=True)
+        check_replaceable(path, kind)  # somebody may have put something there meanwhile
         _rename_into_place(draft_path, path, work)
-        (path / "intent.json").unlink()
+        (path / INTENT).unlink()
+
+
+def check_replaceable(path: Path, kind: str) -> None:
+    """Refuse to make an artifact of a kind where it would take away what is none, or another, or lie inside another.
+
+    Raises:
+        ArtifactError: what is at `path` is no artifact, or one of another kind or of a later format, or `path` lies
+            inside an artifact.
+    """
+    for parent in path.absolute().parents:
+        if (outer := _manifest_of(parent)) is not None:
+            raise ArtifactError(f"{path} lies inside the {outer.kind} at {parent}: choose a place outside of it.")
+    if not os.path.lexists(path) or (path.is_dir() and not path.is_symlink() and not any(path.iterdir())):
+        return
+    remedy = "it is not replaced: move it away, or choose another place"
+    if path.is_symlink() or not path.is_dir():
+        raise ArtifactError(f"{path} is a file or a link, and no artifact: {remedy}.")
+    if not (path / MANIFEST).exists():
+        raise ArtifactError(f"{path} holds other things and is no artifact: {remedy}.")
+    try:
+        found = Manifest.read(path)
+    except ArtifactError as error:
+        raise ArtifactError(f"{str(error).removesuffix('.')}; {remedy}.") from None
+    if found.kind != kind:
+        raise ArtifactError(f"{path} holds {found.kind}, not {kind}: {remedy}.")
+
+
+def _manifest_of(folder: Path) -> Manifest | None:
+    try:
+        return Manifest.read(folder)
+    except (ArtifactError, OSError):
+        return None
 
 
 def repair(work: Path) -> None:
@@ -231,7 +280,8 @@ def _flat_name(path: Path, work: Path) -> str:
     return quote(os.path.relpath(path.absolute(), work.parent), safe="")
 
 
-def _read_json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
+    """What a JSON file holds; None where there is none, or it is not whole."""
     try:
         return json.loads(path.read_text("utf8"))
     except (FileNotFoundError, ValueError):

@@ -1,10 +1,27 @@
 """Input that is checked once, at the door: one plain sentence for each thing that can be wrong with it."""
 
+import operator
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+
+def whole_number(value: Any, name: str, least: int = 0) -> int:
+    """A number of things, or a seed.
+
+    Raises:
+        TypeError: it is no whole number.
+        ValueError: it is smaller than `least`.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} is {value!r}: it must be a whole number.") from None
+    if number < least:
+        raise ValueError(f"{name} is {number}: it must be at least {least}.")
+    return number
 
 
 def checked_tokens(

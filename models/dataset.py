@@ -9,12 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from jaxtyping import Bool, Float, Int
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
 from models.artifacts import ArtifactError, Manifest, publishing
-from models.checked_input import checked_mask
+from models.checked_input import checked_mask, whole_number
+from models.tensor_files import save_tensors
 
 SPLITS = ("train", "test")
 
@@ -202,9 +203,8 @@ class Dataset:
 
         A split that has too few gives all it has.
         """
-        if n_tokens < 1:
-            raise ValueError(f"n_tokens is {n_tokens}: it must be at least 1.")
-        rng = np.random.default_rng(seed)
+        whole_number(n_tokens, "n_tokens", least=1)
+        rng = np.random.default_rng(whole_number(seed, "seed"))
         chosen = []
         for split, share in (("train", 1 - test_share), ("test", test_share)):
             order = rng.permutation(self.sequences(split).numpy())
@@ -225,8 +225,8 @@ class Dataset:
         }
         with publishing(path, "dataset", config=(config or {}) | facts) as draft:
             arrays = {name: getattr(self, name) for name in ("tokens", "mask", "docs", *_OPTIONAL)}
-            present = {name: value.contiguous() for name, value in arrays.items() if value is not None}
-            save_file(present, draft.path / "tokens.safetensors")
+            present = {name: value for name, value in arrays.items() if value is not None}
+            save_tensors(present, draft.path / "tokens.safetensors")
             pq.write_table(self.doc_table, draft.path / "docs.parquet")
             for name in _LABELS:
                 if (table := getattr(self, name)) is not None:

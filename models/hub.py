@@ -118,7 +118,7 @@ class HubModel(TextMethods, HookedModel):
 
     def __init__(self, cfg: HubModelConfig) -> None:
         super().__init__()
-        self.folder = folder = _unchanged(cfg)
+        self.folder = folder = HubFolder.referred_to(cfg.source, cfg.revision, cfg.digest)
         bridge = folder.open_bridge(cfg.dtype)
         self.network = bridge.original_model  # the bridge has put its hook points into it
         self.__dict__["bridge"] = bridge  # another way to the same modules
@@ -248,18 +248,3 @@ class HubModel(TextMethods, HookedModel):
 class _Stopped(Exception):
     def __init__(self, resid: Float[Tensor, "batch pos d_model"]) -> None:
         self.resid = resid
-
-
-def _unchanged(cfg: HubModelConfig) -> HubFolder:
-    try:
-        folder = HubFolder.find(cfg.source, cfg.revision)
-    except ArtifactError as error:
-        raise ArtifactError(
-            f"this run only refers to the model {cfg.source}, which is not there now: {error}"
-        ) from None
-    if folder.digest() != cfg.digest:
-        raise ArtifactError(
-            f"the config or the weights in {folder.path} are no longer those that this run refers to: "
-            "put those back, or make a new run with these."
-        )
-    return folder

@@ -53,6 +53,22 @@ class HubFolder:
         return found
 
     @classmethod
+    def referred_to(cls, source: str, revision: str | None, digest: str) -> "HubFolder":
+        """The folder that a run refers to, if it is still there and holds what it held. `ArtifactError` otherwise."""
+        try:
+            folder = cls.find(source, revision)
+        except ArtifactError as error:
+            raise ArtifactError(
+                f"this run only refers to the model {source}, which is not there now: {error}"
+            ) from None
+        if folder.digest() != digest:
+            raise ArtifactError(
+                f"the config or the weights in {folder.path} are no longer those that this run refers to: "
+                "put those back, or make a new run with these."
+            )
+        return folder
+
+    @classmethod
     def _in_cache(cls, name: str, revision: str | None) -> "HubFolder":
         import huggingface_hub
         from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
@@ -116,6 +132,8 @@ class HubFolder:
 
         with quiet(), self.refusing("has no tokenizer that can be read"):
             wrapped = AutoTokenizer.from_pretrained(self.path, local_files_only=True, trust_remote_code=False)
+        if not wrapped.get_vocab().keys() - wrapped.get_added_vocab().keys():
+            raise ArtifactError(f"{self.path} has no tokenizer: its tokenizer.json is missing or empty.")
         if not wrapped.is_fast:
             raise ArtifactError(
                 f"the tokenizer in {self.path} is not a fast one: only those that have a tokenizer.json can be used."

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from models.artifacts import ArtifactError, Manifest
 from models.progress import progress
-from models.tensor_files import checksums
+from models.tensor_files import checksums, read_header
+
+_PARQUET_END = b"PAR1"
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,33 @@ class Damage:
 
     def __str__(self) -> str:
         return f"{self.file}{f', {self.tensor},' if self.tensor else ''} {self.what}"
+
+
+def missing_or_cut(folder: str | Path) -> list[Damage]:
+    """The files of an artifact that are gone or shorter than they say themselves; no file is read whole.
+
+    Raises:
+        ArtifactError: there is no manifest, or it is not one of ours.
+    """
+    folder = Path(folder)
+    files = sorted({key.partition("#")[0] for key in Manifest.read(folder).checksums})
+    return [Damage(file, None, what) for file in files if (what := _shortness(folder / file))]
+
+
+def _shortness(path: Path) -> str | None:
+    if not path.is_file():
+        return "is missing"
+    if path.suffix == ".safetensors":
+        try:
+            ends = [place.end for place in read_header(path).values()]
+        except ArtifactError:
+            return "has a header that cannot be read"
+        return "is cut short" if path.stat().st_size < max(ends, default=0) else None
+    if path.suffix == ".parquet":
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - len(_PARQUET_END)))
+            return None if file.read() == _PARQUET_END else "is cut short"
+    return None
 
 
 def verify_artifact(folder: str | Path) -> list[Damage]:

@@ -50,17 +50,14 @@ def device(wanted: str = "auto") -> torch.device:
         ValueError: there is no such device here.
     """
     mine = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
-    if wanted == "auto":
-        wanted = mine if torch.cuda.is_available() else "cpu"
-    elif wanted == "cuda":
-        wanted = mine
+    chosen = {"auto": mine if torch.cuda.is_available() else "cpu", "cuda": mine}.get(wanted, wanted)
     try:
-        torch.empty(0, device=wanted)
+        torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(
-            f"there is no device {wanted!r} here: name cpu, or start as many processes as there are GPUs."
-        ) from error
-    return torch.device(wanted)
+        n = torch.cuda.device_count()
+        there = f"torch sees {n} GPUs here, one for each process" if n else "torch sees no GPU here"
+        raise ValueError(f"there is no device {wanted!r}: {there}; name cpu, or auto.") from error
+    return torch.device(chosen)
 
 
 def rank() -> int:

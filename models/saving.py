@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
 from models.artifacts import ArtifactError, Manifest, publishing, write_json
 from models.hooks import HookedModel
+from models.tensor_files import save_tensors
 
 # An architecture is known by the name that its config.json carries; its module is imported when it is first used.
 ARCHITECTURES: dict[str, tuple[str, str]] = {
@@ -68,7 +69,7 @@ def write_model(model: HookedModel, folder: Path) -> None:
     """Write `config.json` and, unless the weights are kept elsewhere, `weights.safetensors` into a folder."""
     write_json(folder / "config.json", model_config(model))
     if not model.weights_elsewhere:
-        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / "weights.safetensors")
+        save_tensors(model.state_dict(), folder / "weights.safetensors")
 
 
 def model_config(model: HookedModel) -> dict[str, Any]:

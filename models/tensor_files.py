@@ -1,15 +1,19 @@
-"""Where each tensor lies in a safetensors file, read from its header alone."""
+"""Safetensors files: written whole, for whoever may read the folder; and where each tensor lies in one."""
 
 import hashlib
 import json
 import os
+import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from models.errors import ArtifactError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 BLOCK = 1 << 20
 
@@ -22,6 +26,22 @@ class TensorPlace:
     shape: tuple[int, ...]
     begin: int
     end: int
+
+
+def save_tensors(tensors: Mapping[str, "Tensor"], path: Path, metadata: dict[str, str] | None = None) -> None:
+    """Write a safetensors file so that a reader never sees half of it, with the permissions that any new file has.
+
+    The library gives its files to their owner alone.
+    """
+    from safetensors.torch import save_file  # here, since what reads a run's manifests does not wait for torch
+
+    part = path.with_name(path.name + ".part")
+    part.unlink(missing_ok=True)
+    part.touch()  # the system alone knows what it gives to a new file in this folder
+    mode = stat.S_IMODE(part.stat().st_mode)
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part, metadata)
+    part.chmod(mode)
+    part.rename(path)
 
 
 def read_header(path: str | Path) -> dict[str, TensorPlace]:

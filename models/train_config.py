@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+from models.checked_input import whole_number
+
 SCHEDULES = ("cosine", "constant")
 DECAYED = ("matrices", "all")
 
@@ -53,6 +55,7 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < 1):
                 raise ValueError(f"{name} is {value}: it must be a whole number of at least 1.")
+        whole_number(self.seed, "seed")
         if not (math.isfinite(self.lr) and self.lr > 0):
             raise ValueError(f"lr is {self.lr}: it must be above zero.")
         for name, known in (("schedule", SCHEDULES), ("decayed", DECAYED)):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from models.artifacts import MANIFEST, Draft, Manifest, publishing
@@ -22,6 +22,7 @@ from models.metrics_log import MetricsLog
 from models.progress import progress
 from models.saving import model_config, write_model
 from models.tasks.base import Task, example_keys
+from models.tensor_files import save_tensors
 from models.train_config import TrainConfig
 
 RESUME = "resume.safetensors"
@@ -192,19 +193,14 @@ class _Loop:
             return
         folder = draft.path / "checkpoints"
         folder.mkdir(exist_ok=True)
-        weights = {k: v.contiguous() for k, v in self.model.state_dict().items()}
-        part = folder / f"step-{step}.part"
-        save_file(weights, part)
-        part.rename(folder / f"step-{step}.safetensors")
+        save_tensors(self.model.state_dict(), folder / f"step-{step}.safetensors")
 
     def _save(self, draft: Draft, step: int) -> None:
-        state = {f"model.{k}": v.contiguous() for k, v in self.model.state_dict().items()}
+        state = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         for i, values in self.optimizer.state_dict()["state"].items():
             state |= {f"optimizer.{i}.{k}": v for k, v in values.items()}
         state["counters"] = torch.tensor([step, self.tokens_seen])
-        part = draft.path / (RESUME + ".part")
-        save_file(state, part)
-        part.rename(draft.path / RESUME)
+        save_tensors(state, draft.path / RESUME)
 
     def _resume(self, draft: Draft) -> int:
         if not (draft.path / RESUME).exists():

@@ -1,5 +1,6 @@
 """What every test stands on."""
 
+import jaxtyping
 import pytest
 import torch
 
@@ -7,6 +8,15 @@ import torch
 def pytest_addoption(parser):
     """How often the reliability tests kill a job."""
     parser.addoption("--kills", type=int, default=50, help="random kills of the reliability tests (default: 50)")
+
+
+@pytest.fixture
+def as_in_a_script():
+    """Nobody checks annotations: what is of a wrong kind comes through to our own sentences."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", before)
 
 
 @pytest.fixture(scope="session", autouse=True)

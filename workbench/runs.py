@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from models.artifacts import MANIFEST, RUN_MARK, WORK, ArtifactError, Manifest, repair
+from models.drafts import LeftDraft, drafts
 
 # Where each kind of artifact stands in a run: alone in its folder, or one folder for each name.
 SINGLE = {"dataset": "data", "model": "model"}
@@ -75,7 +76,7 @@ class Run:
         if (path / WORK).is_dir():
             repair(path / WORK)
         if not is_run(path):
-            raise ArtifactError(f"{path} is not a run of this workbench: it has neither data/ nor model/.")
+            raise ArtifactError(f"{path} is not a run of this workbench: it has no data/, model/ or other artifact.")
         return cls(path)
 
     @classmethod
@@ -105,14 +106,17 @@ class Run:
         return found
 
     def damaged(self) -> dict[str, str]:
-        """What cannot be read, by its path in the run, and why."""
+        """What cannot be read, by its path in the run, and why: the manifest is not whole, or gone."""
         reasons = {}
-        for key in self._keys():
+        for key in self._folders():
             if key not in self._manifests:
                 try:
-                    Manifest.read(self.path / key)
+                    if any((self.path / key).iterdir()):
+                        Manifest.read(self.path / key)
                 except ArtifactError as error:
                     reasons[key] = str(error)
+                except FileNotFoundError:  # somebody is replacing it at this moment
+                    continue
         return reasons
 
     def refresh(self) -> "Run":
@@ -181,18 +185,30 @@ class Run:
         return load_model(self.path, step)
 
     def unfinished(self) -> list[str]:
-        """What killed jobs left half made, each as its path in the run."""
-        from urllib.parse import unquote
+        """What killed or failed jobs left half made, each as its path in the run."""
+        return [self.key(draft.home) for draft in self.drafts() if draft.maker is None]
 
-        return sorted(unquote(p.parent.name) for p in (self.path / WORK).glob("*/intent.json"))
+    def drafts(self) -> list[LeftDraft]:
+        """What is not whole: left by jobs that were killed or failed, or being made now."""
+        # A script that records into a folder that is no run yet has its drafts beside the recordings.
+        places = (self.path, *(self.path / folder for folder in NAMED.values()))
+        return [draft for place in places for draft in drafts(place / WORK)]
+
+    def key(self, path: Path) -> str:
+        """The path of an artifact in the run."""
+        return path.relative_to(self.path).as_posix()
 
     def _keys(self) -> Iterator[str]:
+        return (key for key in self._folders() if (self.path / key / MANIFEST).exists())
+
+    def _folders(self) -> Iterator[str]:
+        """Where artifacts stand, whether or not they have kept their manifests."""
         for folder in SINGLE.values():
-            if (self.path / folder / MANIFEST).exists():
+            if (self.path / folder).is_dir():
                 yield folder
         for folder in NAMED.values():
-            for path in sorted((self.path / folder).glob(f"*/{MANIFEST}")):
-                yield f"{folder}/{path.parent.name}"
+            for path in sorted((self.path / folder).glob("[!.]*/")):
+                yield f"{folder}/{path.name}"
 
     def _is_stale(self, key: str) -> bool:
         for name, known_id in self._manifests[key].inputs.items():
@@ -208,18 +224,41 @@ class Run:
 
 
 def is_run(path: str | Path) -> bool:
-    """Whether a folder is a run, finished or not."""
+    """Whether a folder is a run, finished or not: a verb began it, or an artifact stands where those of a run do."""
     path = Path(path)
-    return (path / WORK / RUN_MARK).exists() or any((path / f / MANIFEST).exists() for f in SINGLE.values())
+    if (path / WORK / RUN_MARK).exists() or any((path / f / MANIFEST).exists() for f in SINGLE.values()):
+        return True
+    others = (manifest.parent for f in NAMED.values() for manifest in (path / f).glob(f"*/{MANIFEST}"))
+    return any(_is_artifact(folder) for folder in others)
+
+
+def _is_artifact(folder: Path) -> bool:
+    with suppress(ArtifactError, OSError):
+        return bool(Manifest.read(folder))
+    return False
 
 
 def list_runs(root: str | Path = "runs", depth: int = MAX_DEPTH) -> list[Run]:
     """Every run in and below a folder, nested ones too, by path; links are not followed."""
-    root = Path(root)
-    found = [Run(root)] if is_run(root) else []
-    if depth:
-        own = {*SINGLE.values(), *NAMED.values()} if found else set()
-        below = (p for p in root.iterdir() if p.is_dir() and not p.is_symlink() and not p.name.startswith("."))
-        for path in sorted(p for p in below if p.name not in own):
-            found += list_runs(path, depth - 1)
-    return found
+    return [found for found in _walk(Path(root), depth) if isinstance(found, Run)]
+
+
+def artifacts_outside(root: str | Path, depth: int = MAX_DEPTH) -> list[Artifact]:
+    """The artifacts in and below a folder that stand in none of the runs in and below it."""
+    return [found for found in _walk(Path(root), depth) if isinstance(found, Artifact)]
+
+
+def _walk(path: Path, depth: int) -> Iterator[Run | Artifact]:
+    """The runs, and the artifacts outside them, in and below a folder."""
+    if _is_artifact(path):
+        manifest = Manifest.read(path)
+        yield Artifact(manifest.kind, path.absolute().name, path, manifest, stale=False)
+        return
+    if ours := is_run(path):
+        yield Run(path)
+    if not depth:
+        return
+    own = {*SINGLE.values(), *NAMED.values()} if ours else set()
+    below = (p for p in path.iterdir() if p.is_dir() and not p.is_symlink() and not p.name.startswith("."))
+    for folder in sorted(p for p in below if p.name not in own):
+        yield from _walk(folder, depth - 1)

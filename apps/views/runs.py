@@ -27,11 +27,8 @@ def show() -> None:
     _result(run)
     for why in run.damaged().values():
         trouble(ArtifactError(why))
-    for name in run.unfinished():
-        st.info(
-            f"{escape_markdown(name)} was begun and is unfinished: the verb that began it goes on with it.",
-            icon=":material/hourglass:",
-        )
+    for draft in run.drafts():
+        st.info(escape_markdown(draft.about(run.key(draft.home))), icon=":material/hourglass:")
     if "model" in kinds:
         left, right = halves()
         with left:

@@ -16,7 +16,7 @@ from models.corpus.labelling import label_documents
 from models.corpus.near_duplicates import near_duplicate_groups, split_by_group
 from models.corpus.packing import label_table, pack_tokens
 from models.corpus.python_source import read_standard_library
-from models.corpus.text_files import read_text
+from models.corpus.text_files import MIN_CHARACTERS, read_text
 from models.corpus.tokenizer import (
     BOS_ID,
     MIN_VOCAB,
@@ -76,6 +76,7 @@ def build_corpus(
     bos: int = BOS_ID,
     test: float = 0.1,
     seed: int = 0,
+    to_train: bool = True,
 ) -> tuple[Dataset, CorpusReport]:
     """A corpus as a dataset with labels, and a report of it. The same source and arguments give the same dataset.
 
@@ -88,6 +89,8 @@ def build_corpus(
         bos: that tokenizer's token for the start of a sequence.
         test: the share of the text that is held out, by groups of near-duplicate documents.
         seed: draws the documents that are held out.
+        to_train: a model shall learn from it, so that it must be long enough and in parts. To be read by a model that
+            has learnt, a single token is enough; a single document is then of the split `train`.
 
     Raises:
         FileNotFoundError: there is nothing at `source`.
@@ -101,11 +104,15 @@ def build_corpus(
         raise ValueError(f"test {test} is no share between 0 and 1.")
     report = CorpusReport("the Python standard library" if source is None else str(source))
     with report.timed("read"):
-        found = read_standard_library() if source is None else read_text(Path(source))
+        least = MIN_CHARACTERS if to_train else 1
+        found = read_standard_library() if source is None else read_text(Path(source), least)
     with report.timed("split"):
         texts = [document.text for document in found.documents]
         groups = near_duplicate_groups(texts)
-        split = split_by_group(groups, np.array([len(text) for text in texts]), test=test, seed=seed)
+        if to_train or len(set(groups.tolist())) > 1:
+            split = split_by_group(groups, np.array([len(text) for text in texts]), test=test, seed=seed)
+        else:
+            split = ["train"] * len(texts)
     if tokenizer is None:
         with report.timed("tokenizer"):
             training = (text for text, where in zip(texts, split, strict=True) if where == "train")
@@ -118,12 +125,12 @@ def build_corpus(
     else:
         with report.timed("encode"):
             ids, edges = encode_with_edges(tokenizer, texts)
-    _check_length(ids, n_ctx)
+    _check_length(ids, n_ctx, to_train)
     with report.timed("label"):
         labels = list(label_documents(found.documents, ids, edges, found.language, n_ctx - 1))
     with report.timed("pack"):
         kept = [i for i, labelled in enumerate(labels) if labelled is not None]
-        _check_kept(kept, split, report.source)
+        _check_kept(kept, split, report.source, to_train)
         tokens, mask, docs = pack_tokens([ids[i] for i in kept], n_ctx, bos)
         table = label_table([labelled for labelled in labels if labelled is not None], found.language, n_ctx)
         documents = _document_table(found, kept, split, groups)
@@ -139,18 +146,22 @@ def build_corpus(
     return dataset, report
 
 
-def _check_length(ids: list[np.ndarray], n_ctx: int) -> None:
+def _check_length(ids: list[np.ndarray], n_ctx: int, to_train: bool) -> None:
     n_tokens = sum(len(tokens) for tokens in ids)
-    if n_tokens < MIN_SEQUENCES * n_ctx:
+    if not n_tokens:
+        raise ValueError("the tokenizer makes no token of the text: it does not know these characters.")
+    if to_train and n_tokens < MIN_SEQUENCES * n_ctx:
         raise ValueError(
             f"the corpus has {n_tokens:,} tokens, too few to train on: at least {MIN_SEQUENCES} times n_ctx "
             f"({n_ctx:,}) are wanted; give more text or a smaller n_ctx."
         )
 
 
-def _check_kept(kept: list[int], split: list[str], source: str) -> None:
-    if {split[i] for i in kept} != {"train", "test"}:
+def _check_kept(kept: list[int], split: list[str], source: str, to_train: bool) -> None:
+    if to_train and {split[i] for i in kept} != {"train", "test"}:
         raise ValueError(f"too few of the files at {source} are source of the running Python to train and test on.")
+    if not kept:
+        raise ValueError(f"none of the files at {source} is source of the running Python.")
 
 
 def _document_table(found: Documents, kept: list[int], split: list[str], groups: np.ndarray) -> pa.Table:

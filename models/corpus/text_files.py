@@ -26,8 +26,12 @@ MIN_CHARACTERS = 20_000
 MAX_LINE = 100_000
 
 
-def read_text(path: Path) -> Documents:
+def read_text(path: Path, least: int = MIN_CHARACTERS) -> Documents:
     """The documents at a path.
+
+    Args:
+        path: a text file, a folder, or JSONL or Parquet with a `text` column.
+        least: how many characters there must be together.
 
     Raises:
         FileNotFoundError: there is nothing at the path.
@@ -37,13 +41,13 @@ def read_text(path: Path) -> Documents:
         raise FileNotFoundError(f"there is no corpus at {path}: give a text file, a folder, or JSONL or Parquet.")
     found = _read_folder(path) if path.is_dir() else Documents(_read_file(path, path.name), "text", 1, [])
     documents = [document for document in found.documents if not document.is_blank]
-    _check(documents, path)
+    _check(documents, path, least)
     if len(documents) < FEW_DOCUMENTS and found.language == "text":
         documents = [piece for document in documents for piece in cut(document)]
     return Documents(documents, found.language, found.n_files, found.left_out)
 
 
-def _check(documents: list[Document], path: Path) -> None:
+def _check(documents: list[Document], path: Path, least: int) -> None:
     n_characters = sum(len(document.text) for document in documents)
     if not n_characters:
         raise ValueError(f"the corpus at {path} is empty: there is no text in it.")
@@ -52,10 +56,9 @@ def _check(documents: list[Document], path: Path) -> None:
             f"the corpus at {path} is one endless line (of more than {MAX_LINE:,} characters): "
             "text with line breaks is wanted."
         )
-    if n_characters < MIN_CHARACTERS:
+    if n_characters < least:
         raise ValueError(
-            f"the corpus at {path} has {n_characters:,} characters, too few to train on: "
-            f"at least {MIN_CHARACTERS:,} are wanted."
+            f"the corpus at {path} has {n_characters:,} characters, too few to train on: at least {least:,} are wanted."
         )
 
 

@@ -1,15 +1,18 @@
 """An artifact appears whole or not at all, and its id says what it was made from."""
 
 import json
+import os
 import subprocess
 import sys
 import textwrap
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from models.artifacts import ArtifactError, Manifest, publishing, repair, tensor_checksums, write_json
+from models.drafts import drafts
+from models.tensor_files import save_tensors
 
 
 def make(path, value=1.0, **kwargs):
@@ -92,6 +95,110 @@ def test_a_replacement_takes_the_old_one_away(tmp_path):
     assert not list((tmp_path / ".work").glob("replaced--*"))
 
 
+def of_a_person(path):
+    path.mkdir()
+    (path / "my.txt").write_text("notes")
+
+
+def of_another_kind(path):
+    with publishing(path, "else"):
+        pass
+
+
+def with_manifest(text):
+    def put(path):
+        path.mkdir()
+        (path / "manifest.json").write_text(text)
+
+    return put
+
+
+OCCUPIED = {
+    "a folder of somebody's": (of_a_person, "holds other things and is no artifact"),
+    "a file": (lambda path: path.write_text("notes"), "is a file or a link, and no artifact"),
+    "a link": (lambda path: path.symlink_to("nowhere"), "is a file or a link, and no artifact"),
+    "another kind": (of_another_kind, "holds else, not thing"),
+    "a damaged manifest": (with_manifest("{"), "is damaged: it is not JSON; it is not replaced"),
+    "a foreign manifest": (with_manifest('{"name": "app"}'), "is not a manifest of this workbench; it is not replaced"),
+    "a later format": (
+        with_manifest(json.dumps({"kind": "thing", "version": 2, "inputs": {}, "config": {}})),
+        "update the workbench; it is not replaced",
+    ),
+}
+
+
+def contents(folder):
+    return {p: p.read_bytes() if p.is_file() else None for p in folder.rglob("*") if ".work" not in p.parts}
+
+
+@pytest.mark.parametrize("case", OCCUPIED)
+def test_what_cannot_be_made_again_is_not_replaced(tmp_path, case):
+    occupy, sentence = OCCUPIED[case]
+    occupy(tmp_path / "a")
+    before = contents(tmp_path)
+    with pytest.raises(ArtifactError, match=f"{sentence}.*move it away, or choose another place") as caught:
+        make(tmp_path / "a")
+    assert "\n" not in str(caught.value)
+    assert contents(tmp_path) == before
+
+
+def test_what_somebody_puts_there_meanwhile_is_not_replaced_and_the_work_is_not_lost(tmp_path):
+    def disturbed():
+        with publishing(tmp_path / "a", "thing") as draft:
+            (draft.path / "whole").write_text("whole")
+            of_a_person(tmp_path / "a")
+
+    with pytest.raises(ArtifactError, match="holds other things"):
+        disturbed()
+    assert (tmp_path / "a" / "my.txt").read_text() == "notes"
+    (tmp_path / "a").rename(tmp_path / "b")
+    with publishing(tmp_path / "a", "thing") as draft:
+        assert (draft.path / "whole").exists()
+    assert list(Manifest.read(tmp_path / "a").checksums) == ["whole"]
+
+
+def test_an_empty_folder_may_become_an_artifact(tmp_path):
+    (tmp_path / "a").mkdir()
+    assert make(tmp_path / "a").kind == "thing"
+
+
+def test_nothing_is_made_inside_an_artifact(tmp_path):
+    make(tmp_path / "a")
+    with pytest.raises(ArtifactError, match="lies inside the thing at .*/a: choose a place outside"):
+        make(tmp_path / "a" / "deep" / "b")
+    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["manifest.json", "x.safetensors"]
+
+
+def test_a_draft_says_whether_its_job_was_killed_or_failed_or_is_at_work(tmp_path):
+    def stopped(error):
+        with publishing(tmp_path / "run" / "a", "thing"):
+            (found,) = drafts(tmp_path / "run" / ".work")
+            assert (found.home, found.maker) == (tmp_path / "run" / "a", f"process {os.getpid()}")
+            raise error
+
+    for error, failure in ((KeyboardInterrupt(), None), (FloatingPointError("NaN in c\nat 3"), "NaN in c")):
+        with pytest.raises(type(error)):
+            stopped(error)
+        (found,) = drafts(tmp_path / "run" / ".work")
+        assert (found.maker, found.failure) == (None, failure)
+    make(tmp_path / "run" / "a")
+    assert drafts(tmp_path / "run" / ".work") == []
+    assert "failed.json" not in Manifest.read(tmp_path / "run" / "a").checksums
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o002, 0o077])
+def test_tensors_may_be_read_by_whom_the_umask_lets_read(tmp_path, umask):
+    (tmp_path / "x.safetensors.part").touch(mode=0o600)  # as a kill leaves it
+    before = os.umask(umask)
+    try:
+        save_tensors({"x": torch.ones(3, 2).T}, tmp_path / "x.safetensors", {"step": "1"})
+    finally:
+        os.umask(before)
+    assert (tmp_path / "x.safetensors").stat().st_mode & 0o777 == 0o666 & ~umask
+    assert torch.equal(load_file(tmp_path / "x.safetensors")["x"], torch.ones(2, 3))
+    assert [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]
+
+
 def test_a_second_writer_is_told_who_holds_the_artifact(tmp_path):
     code = f"""
         from models.artifacts import publishing
@@ -136,6 +243,7 @@ def test_a_shape_is_part_of_a_checksum(tmp_path):
         ("{", "it is not JSON"),
         ("[]", "not a manifest"),
         (json.dumps({"kind": "thing", "version": 99, "inputs": {}, "config": {}}), "update the workbench"),
+        (json.dumps({"kind": "thing", "version": "one", "inputs": {}, "config": {}}), "not a manifest"),
     ],
 )
 def test_a_foreign_or_damaged_manifest_is_refused_in_one_sentence(tmp_path, content, sentence):

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
 
 from models.corpus.build import CorpusReport, build_corpus
 from models.corpus.documents import Document
@@ -161,6 +163,35 @@ def test_processes_label_as_one_process_does() -> None:
         assert np.array_equal(labels.codes, alone.codes)
         assert np.array_equal(labels.counts, alone.counts)
         assert np.array_equal(labels.lines, alone.lines)
+
+
+class TestTextThatIsOnlyRead:
+    """A text that nobody learns from may be short, and a single document."""
+
+    @pytest.fixture
+    def tokenizer(self, source):
+        return build_corpus(source, vocab_size=300)[0].tokenizer
+
+    @pytest.mark.parametrize("text", ["x", "Two lines.\nAnd no more.\n", "def f(x):\n    return x\n" * 40])
+    def test_every_token_of_it_is_there(self, tmp_path, tokenizer, text):
+        (tmp_path / "a.txt").write_text(text)
+        dataset, report = build_corpus(tmp_path / "a.txt", n_ctx=16, tokenizer=tokenizer, to_train=False)
+        assert tokenizer.decode(dataset.tokens[dataset.counted].tolist()) == text
+        assert dataset.doc_table["split"].to_pylist() == ["train"]
+        assert report.n_tokens == dataset.n_tokens > 0
+        with pytest.raises(ValueError, match="too few to train on: at least 20,000"):
+            build_corpus(tmp_path / "a.txt", n_ctx=16, tokenizer=tokenizer)
+
+    def test_several_documents_are_split_as_ever(self, tmp_path, tokenizer):
+        for i in range(4):
+            (tmp_path / f"{i}.txt").write_text(f"Number {i} is here.")
+        dataset, _ = build_corpus(tmp_path, n_ctx=16, tokenizer=tokenizer, to_train=False)
+        assert set(dataset.doc_table["split"].to_pylist()) == {"train", "test"}
+
+    def test_a_text_without_a_token_is_said_so(self, tmp_path):
+        (tmp_path / "a.txt").write_text("no word of it is known")
+        with pytest.raises(ValueError, match="the tokenizer makes no token of the text"):
+            build_corpus(tmp_path / "a.txt", tokenizer=Tokenizer(BPE()), to_train=False)
 
 
 @pytest.mark.parametrize(

@@ -310,6 +310,10 @@ UNFIT = {
     "no weights": (lambda f: without("model.safetensors", f), "has no model.safetensors: its weights are missing"),
     "no config": (lambda f: without("config.json", f), "it has no config.json"),
     "no tokenizer": (lambda f: without("tokenizer.json", f), "has no tokenizer that can be read|is not a fast one"),
+    "no file of a tokenizer": (
+        lambda f: [without(file.name, f) for file in f.glob("tokenizer*")],
+        "has no tokenizer: its tokenizer.json is missing or empty",
+    ),
     "no BOS, no EOS": (
         lambda f: reconfigured(f, "tokenizer_config.json", eos_token=None),
         "has neither a BOS nor an EOS token",

@@ -8,7 +8,7 @@ import torch
 from models import MLP, Dataset, MLPConfig, Recurrent, RecurrentConfig, Transformer, TransformerConfig
 from models.artifacts import ArtifactError
 from models.tasks import ModularAddition
-from workbench.activations import ActivationStore, harvest, shard_files
+from workbench.activations import ActivationStore, ActivationStream, harvest, shard_files
 
 HOOKS = ["blocks.0.mlp.hook_post", "blocks.1.attn.hook_z", "blocks.1.hook_resid_pre"]
 
@@ -164,6 +164,87 @@ def test_bad_input_is_refused_before_any_work(tmp_path, change, sentence):
     with pytest.raises(ValueError, match=sentence):
         harvest(model(), data(), change.pop("hooks", HOOKS), tmp_path / "a", **change)
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("as_in_a_script")
+@pytest.mark.parametrize(
+    ("model_given", "data_given", "sentence"),
+    [
+        ("runs/memory", data(), "a str is no subject with hooks"),
+        (torch.nn.Linear(2, 2), data(), "a Linear is no subject with hooks: `load_model"),
+        (model(), None, "a NoneType is no `models.Dataset`"),
+        (model(), data().tokens, "a Tensor is no `models.Dataset`: `Dataset\\(tokens\\)` makes one"),
+    ],
+)
+def test_what_is_no_subject_or_no_dataset_is_said_so(tmp_path, model_given, data_given, sentence):
+    for record in (lambda *given: harvest(*given, tmp_path / "a"), ActivationStream):
+        with pytest.raises(TypeError, match=sentence):
+            record(model_given, data_given, HOOKS)
+    assert not any(tmp_path.iterdir())
+
+
+def test_one_hook_may_be_named_without_a_list(tmp_path, store):
+    alone = harvest(model(), data(), HOOKS[0], tmp_path / "a")
+    assert alone.hooks == HOOKS[:1]
+    torch.testing.assert_close(alone[HOOKS[0]][:], store[HOOKS[0]][:])
+
+
+@pytest.mark.usefixtures("as_in_a_script")
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        (np.array([1.5]), "a number, a slice, a list of whole numbers or a mask"),
+        (1.5, "a number, a slice, a list of whole numbers or a mask"),
+        ([1, 2.5], "a number, a slice, a list of whole numbers or a mask"),
+        ("a", "a number, a slice, a list of whole numbers or a mask"),
+        (["a"], "a number, a slice, a list of whole numbers or a mask"),
+        (None, "a number, a slice, a list of whole numbers or a mask"),
+        ([[0, 1], [2]], "a number, a slice, a list of whole numbers or a mask"),
+        (np.zeros((2, 2), int), "a number, a slice, a list of whole numbers or a mask"),
+        ((slice(1, 3), 2), "rows have one index"),
+        (np.ones((2, 2), bool), "the mask has"),
+        (-10_000, "row -10000 is out of range"),
+    ],
+)
+def test_what_is_no_choice_of_rows_is_said_so(store, rows, sentence):
+    with pytest.raises(IndexError, match=sentence):
+        store[HOOKS[0]][rows]
+
+
+def test_a_choice_of_no_rows_is_none(store):
+    for rows in ([], np.array([], int), slice(3, 3), np.zeros(len(store), bool)):
+        assert store[HOOKS[0]][rows].shape == (0, store.width(HOOKS[0]))
+
+
+@pytest.mark.usefixtures("as_in_a_script")
+@pytest.mark.parametrize("n", [np.int64(3), np.array(3), torch.tensor(3)])
+def test_a_single_row_may_be_named_by_any_whole_number(store, n):
+    assert torch.equal(store[HOOKS[0]][n], store[HOOKS[0]][3])
+
+
+def test_a_query_that_no_row_answers_gives_none(store):
+    assert store.where("id > 1000").tolist() == []
+    with pytest.raises(ValueError, match="no row with id > 1000"):
+        store.batches(HOOKS[0], 4, where="id > 1000")
+
+
+def test_columns_are_all_of_them_where_none_is_named(store):
+    assert store.columns().column_names == store.column_names
+    assert store.columns().num_rows == len(store)
+
+
+def test_what_is_there_already_is_not_recorded_over(tmp_path):
+    (tmp_path / "my.txt").write_text("notes")
+    for out in (tmp_path, tmp_path / "my.txt"):
+        with pytest.raises(ArtifactError, match="move it away, or choose another place"):
+            harvest(model(), data(), HOOKS, out)
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("my.txt", "notes")]
+
+
+def test_a_file_is_no_store(tmp_path):
+    (tmp_path / "README.md").write_text("")
+    with pytest.raises(ArtifactError, match="README.md is a file: an artifact is a folder"):
+        ActivationStore.open(tmp_path / "README.md")
 
 
 def test_what_a_store_does_not_have_is_named(store):

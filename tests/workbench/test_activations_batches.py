@@ -271,6 +271,43 @@ def test_bad_input_is_refused_before_anything_is_read(store, change, sentence):
         store.batches(**{"hook": "a", "batch_size": 64} | change)
 
 
+@pytest.mark.usefixtures("as_in_a_script")
+@pytest.mark.parametrize(
+    ("change", "kind", "sentence"),
+    [
+        ({"epochs": 0}, ValueError, "epochs is 0: it must be at least 1"),
+        ({"epochs": -1}, ValueError, "epochs is -1"),
+        ({"epochs": 1.5}, TypeError, "epochs is 1.5: it must be a whole number"),
+        ({"epochs": "2"}, TypeError, "epochs is '2'"),
+        ({"batch_size": "x"}, TypeError, "batch_size is 'x'"),
+        ({"batch_size": 2.5}, TypeError, "batch_size is 2.5"),
+        ({"seed": -1}, ValueError, "seed is -1: it must be at least 0"),
+        ({"where": np.arange(3)}, TypeError, "a ndarray is no query: .* `rows` takes the rows' numbers"),
+        ({"device": "gpu"}, ValueError, "there is no device 'gpu'"),
+        pytest.param(
+            {"device": "cuda"},
+            ValueError,
+            "there is no device 'cuda': torch sees no GPU here; name cpu",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
+        ),
+    ],
+)
+def test_what_cannot_be_counted_is_said_so_at_once(store, change, kind, sentence):
+    with pytest.raises(kind, match=sentence):
+        store.batches(**{"hook": "a", "batch_size": 64} | change)
+
+
+def test_batches_before_the_first_are_refused(store):
+    with pytest.raises(ValueError, match="n_batches is -1"):
+        store.batches("a", 64).resume(-1)
+
+
+@pytest.mark.usefixtures("as_in_a_script")
+def test_whole_numbers_of_other_libraries_are_taken(store):
+    given = {"batch_size": np.int64(64), "seed": np.uint8(1), "epochs": np.int32(1)}
+    assert numbers(store.batches("a", **given)) == numbers(store.batches("a", 64, seed=1, epochs=1))
+
+
 def test_a_rank_that_cannot_be_is_refused(store):
     for rank, world in ((2, 2), (-1, 2), (0, 65)):
         with pytest.raises(ValueError, match="can have no share"):

@@ -1,9 +1,11 @@
 """What a recording holds: which positions, of which axis, how many; and what is wrong with it when it is damaged."""
 
 import json
+import shutil
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from reliability.jobs import HOOKS, data, subject
@@ -151,12 +153,19 @@ class TestLabelsAddedLater:
         assert Run.open(tmp_path / "run").find("labels").stale
         assert again.labels == ["id"]  # what belongs to other rows is not read
 
+    @pytest.mark.usefixtures("as_in_a_script")
     @pytest.mark.parametrize(
         ("labels", "sentence"),
         [
             ({"late": np.zeros(3, bool)}, "the labels have 3 rows, but the recording"),
             ({"token": np.zeros(2247, bool)}, "has a column 'token' already"),
             ({}, "no column among the labels"),
+            ({"late": np.zeros((2247, 2))}, "the label 'late' is a ndarray, and no column of one"),
+            ({"late": torch.zeros(2247, 2)}, "the label 'late' is a Tensor, and no column of one"),
+            ({"late": [[1]] * 2247}, "the label 'late' is a list, and no column of one"),
+            ({"late": [object()] * 2247}, "the label 'late' is a list, and no column of one"),
+            ({"late": lambda rows: rows["pos"]}, "the label 'late' is a function, and no column of one"),
+            ({3: np.zeros(2247)}, "the label 3 is"),
         ],
     )
     def test_labels_that_do_not_fit_are_refused(self, tmp_path, labels, sentence):
@@ -165,6 +174,40 @@ class TestLabelsAddedLater:
         with pytest.raises(ValueError, match=sentence):
             store.add_labels("late", labels)
         assert not (tmp_path / "run" / "labels").exists()
+
+    @pytest.mark.usefixtures("as_in_a_script")
+    def test_what_is_no_labels_is_said_so(self, tmp_path):
+        with pytest.raises(TypeError, match="a ndarray is no labels: give columns by name"):
+            recorded(tmp_path).add_labels("late", np.zeros(2247, bool))
+
+    def test_tensors_are_columns_too(self, tmp_path):
+        store = recorded(tmp_path)
+        labelled = store.add_labels("late", {"late": torch.arange(len(store)) > 7})
+        assert labelled.where("not late").tolist() == list(range(8))
+
+    def test_labels_that_are_there_are_replaced_only_if_that_is_asked_for(self, tmp_path):
+        store = recorded(tmp_path)
+        store.add_labels("mine", {"late": np.zeros(len(store), bool)})
+        for handle in (store, ActivationStore.open(store.path)):
+            with pytest.raises(
+                ArtifactError, match="there are labels in .*labels/mine: choose another name, or add rep"
+            ):
+                handle.add_labels("mine", {"late": np.ones(len(store), bool)})
+        assert len(ActivationStore.open(store.path).where("late")) == 0
+        store.add_labels("mine", {"late": np.ones(len(store), bool)}, replace=True)
+        assert len(ActivationStore.open(store.path).where("late")) == len(store)
+        again = recorded(tmp_path, n_rows=400)  # of what is no longer there, nobody has any use
+        assert len(again.add_labels("mine", {"late": np.ones(len(again), bool)}).where("late")) == len(again)
+
+    def test_a_column_has_one_home(self, tmp_path):
+        store = recorded(tmp_path)
+        late = {"late": np.zeros(len(store), bool)}
+        store.add_labels("mine", late)
+        with pytest.raises(ValueError, match="has a column 'late' already"):
+            store.add_labels("other", late)  # by a store that was opened before
+        shutil.copytree(tmp_path / "run/labels/mine", tmp_path / "run/labels/theirs")
+        with pytest.raises(ArtifactError, match="labels/mine and in .*labels/theirs both have a column 'late'"):
+            ActivationStore.open(store.path)
 
     def test_labels_outside_a_run_are_given_by_folder(self, tmp_path):
         store = harvest(subject(), data(), [HOOK], tmp_path / "a")
@@ -225,6 +268,86 @@ class TestDamage:
         assert self.named(store) == [("shard-00000.safetensors", None, "has a header that cannot be read")]
         with pytest.raises(ArtifactError, match="header cannot be read"):
             store[HOOK][:10]
+
+    def rewritten(self, store, change):
+        path = store.path / "manifest.json"
+        manifest = json.loads(path.read_text())
+        change(manifest)
+        path.write_text(json.dumps(manifest))
+        return ActivationStore.open(store.path)
+
+    @pytest.mark.parametrize(
+        ("change", "expected"),
+        [
+            (lambda config: config.update(dtype="float16"), ("is F32 [", "where the manifest has F16 [")),
+            (
+                lambda config: config["results"]["hooks"][HOOK].update(shape=[8, 4]),
+                ("is F32 [", "64] where the manifest has F32 [", "32]"),
+            ),
+            (
+                lambda config: config["results"]["shards"]["target"].__setitem__(0, 10**4),
+                ("is F32 [", "rows where the manifest has 10000", "where the manifest has F32 [10000, "),
+            ),
+        ],
+    )
+    def test_a_manifest_that_says_something_else_than_the_files(self, store, change, expected):
+        changed = self.rewritten(store, lambda manifest: change(manifest["config"]))
+        found = " ".join(map(str, changed.verify()))
+        assert all(part in found for part in expected), found
+
+    def test_a_hook_that_no_shard_holds(self, store):
+        def add(manifest):
+            manifest["config"]["hooks"].append("blocks.7.hook")
+            manifest["config"]["results"]["hooks"]["blocks.7.hook"] = {"axis": "target", "shape": [16]}
+
+        found = self.rewritten(store, add).verify()
+        assert len(found) == store.n_shards
+        assert {(damage.tensor, damage.what) for damage in found} == {("blocks.7.hook", "is missing")}
+
+    def test_a_file_that_nothing_vouches_for(self, store):
+        found = self.rewritten(store, lambda manifest: manifest["checksums"].pop("rows-00001.parquet")).verify()
+        assert [str(damage) for damage in found] == ["rows-00001.parquet has no checksum in the manifest"]
+
+    def test_what_a_manifest_must_say_is_enough(self, store):
+        def strip(manifest):
+            config = {name: manifest["config"][name] for name in ("hooks", "dtype", "results")}
+            kept = {"kind": manifest["kind"], "version": 1, "inputs": {}, "config": config}
+            manifest.clear()
+            manifest.update(kept)
+
+        before = store[HOOK][:], store.where("split == 'test'").tolist()
+        stripped = self.rewritten(store, strip)
+        assert torch.equal(stripped[HOOK][:], before[0])
+        assert stripped.where("split == 'test'").tolist() == before[1]
+        assert len(next(iter(stripped.batches(HOOK, 64)))) == 64
+        assert next(iter(stripped.sequences(HOOK, 3))).values.shape[0] == 3
+
+    def test_a_manifest_without_checksums_vouches_for_nothing(self, store):
+        (damage,) = self.rewritten(store, lambda manifest: manifest.pop("checksums")).verify()
+        assert str(damage).startswith("manifest.json has no checksums: whether the files are as they were written")
+
+    def test_a_row_table_that_is_shorter_than_its_shard(self, store):
+        path = store.path / "rows-00001.parquet"
+        pq.write_table(pq.read_table(path).slice(0, 5), path)
+        assert [(file, what) for file, _, what in self.named(store)] == [(path.name, "is not what was published")]
+        again = ActivationStore.open(store.path)
+        for reading in (
+            lambda: again.where("id > 1"),
+            lambda: list(again.sequences(HOOK)),
+            lambda: again.columns("id"),
+        ):
+            with pytest.raises(ArtifactError, match="rows-00001.parquet is damaged: it has 5 rows, and its shard"):
+                reading()
+
+    @pytest.mark.parametrize("without", ["results", "hooks", "dtype"])
+    def test_a_manifest_that_lacks_something_is_said_so(self, store, without):
+        with pytest.raises(
+            ArtifactError, match="manifest.json does not describe a recording: it needs `hooks`, `dtype`"
+        ):
+            self.rewritten(store, lambda manifest: manifest["config"].pop(without))
+        ((file, _, what),) = self.named(store)
+        assert file == "manifest.json"
+        assert "cannot be used" in what
 
     def test_a_manifest_of_a_later_version_is_refused(self, store):
         path = store.path / "manifest.json"

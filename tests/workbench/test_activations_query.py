@@ -171,6 +171,8 @@ def test_a_wrong_name_is_answered_with_near_ones():
     assert names == {"dept", "split"}
     with pytest.raises(ValueError, match="no label 'dept': did you mean depth"):
         check_columns(names, labels().column_names)
+    with pytest.raises(ValueError, match="no label 'zzz': there are depth, pos, share, in_string, split"):
+        check_columns(["zzz"], labels().column_names)
 
 
 def test_nothing_is_read_before_it_is_asked_for():

@@ -70,3 +70,18 @@ def test_bad_input_is_refused_before_any_work(stream):
         stream.batches(FIRST, 10**6)
     with pytest.raises(ValueError, match="only hooks of one width"):
         stream.batches(HOOKS, 50, stack=True)
+    for change, sentence in (
+        ({"epochs": 0}, "epochs is 0"),
+        ({"seed": -1}, "seed is -1"),
+        ({"memory": 0}, "memory is 0"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            stream.batches(FIRST, 50, **change)
+    with pytest.raises(ValueError, match="n_batches is -1"):
+        stream.batches(FIRST, 50).resume(-1)
+
+
+def test_one_hook_may_be_named_without_a_list(stream):
+    alone = ActivationStream(subject(), data(), FIRST)
+    assert alone.hooks == [FIRST]
+    assert len(alone) == len(stream)

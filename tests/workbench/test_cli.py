@@ -1,6 +1,7 @@
 """The verbs, as a person or a script types them."""
 
 import json
+import os
 import random
 import re
 import shutil
@@ -9,7 +10,7 @@ import sys
 
 import pytest
 
-from models.artifacts import Manifest
+from models.artifacts import Manifest, publishing
 from workbench.cli import demo, dictionaries
 from workbench.cli import main as cli
 from workbench.features import FeatureIndex
@@ -90,13 +91,163 @@ def test_verify_names_the_shard_and_the_hook_that_are_damaged(run, tmp_path, cap
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
     (shard,) = (copy / "activations").glob("*/shard-00000.safetensors")
-    raw = bytearray(shard.read_bytes())
-    raw[-3] ^= 4
-    shard.write_bytes(raw)
+    flipped(shard)
     code, out, err = type_in("ls", str(copy), "--verify", capsys=capsys)
     assert code == 2
     assert f"{shard.relative_to(copy)}, blocks.0.mlp.hook_post, is not what was published." in out
     assert "1 damaged" in err
+
+
+def flipped(shard):
+    raw = bytearray(shard.read_bytes())
+    raw[-3] ^= 4
+    shard.write_bytes(raw)
+
+
+PLACES = {
+    "the recording": "activations/mlp",
+    "the folder of recordings": "activations",
+    "its folder": "",
+    "a folder of it": "..",
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("marked", [True, False], ids=["a run", "written by hand"])
+def test_verify_looks_into_whatever_folder_it_is_given(place, marked, run, tmp_path, capsys):
+    copy = tmp_path / "runs" / "copy"
+    shutil.copytree(run / "activations", copy / "activations")
+    if marked:
+        Run.create(copy)
+    assert type_in("ls", str(copy / PLACES[place]), "--verify", capsys=capsys)[0] == 0
+    flipped(copy / "activations/mlp/shard-00000.safetensors")
+    code, out, err = type_in("ls", str(copy / PLACES[place]), "--verify", capsys=capsys)
+    assert code == 2
+    assert "shard-00000.safetensors, blocks.0.mlp.hook_post, is not what was published." in out
+    assert "1 damaged: put the files named above back, or make what they belong to again (with --replace)" in err
+
+
+def test_verify_finds_a_recording_that_stands_beside_runs(run, tmp_path, capsys):
+    shutil.copytree(run, tmp_path / "runs" / "copy")
+    shutil.copytree(run / "activations" / "mlp", tmp_path / "runs" / "apart")
+    flipped(tmp_path / "runs/apart/shard-00000.safetensors")
+    code, out, _ = type_in("ls", str(tmp_path / "runs"), "--verify", "--json", capsys=capsys)
+    assert code == 2
+    found = json.loads(out)
+    assert [len(part["altered"]) for part in (*found["runs"], *found["outside"])] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("put", "sentence"),
+    [
+        (None, "holds neither a run nor an artifact: nothing was checked"),
+        ("notes.txt", "holds neither a run nor an artifact: nothing was checked"),
+        ("manifest.json", "is damaged: it is not JSON"),
+    ],
+)
+def test_where_there_is_nothing_to_verify_that_is_said(put, sentence, tmp_path, capsys):
+    if put:
+        (tmp_path / put).write_text("{")
+    code, out, err = type_in("ls", str(tmp_path), "--verify", capsys=capsys)
+    assert (code, out) == (2, "")
+    assert sentence in err
+
+
+@pytest.mark.parametrize("place", ["activations/mlp", "model", "saes/small"])
+def test_a_manifest_that_is_gone_is_missed(place, run, tmp_path, capsys):
+    copy = shutil.copytree(run, tmp_path / "copy")
+    (copy / place / "manifest.json").unlink()
+    code, out, _ = type_in("ls", str(copy), "--verify", capsys=capsys)
+    assert code == 2
+    assert re.search(f"{place} is damaged: .*{place} is not an artifact: it has no manifest.json", out)
+
+
+@pytest.mark.parametrize("put", ["my.txt", "manifest.json"])
+@pytest.mark.parametrize("option", [[], ["--replace"]])
+def test_a_folder_that_is_no_recording_is_not_recorded_over(put, option, run, capsys):
+    notes = run / "activations" / "notes"
+    write(notes / put, b"mine")
+    try:
+        code, _, err = type_in("harvest", "--run", str(run), "--name", "notes", *option, capsys=capsys)
+        assert code == 2
+        assert "it is not replaced: move it away, or choose another place" in err
+        assert (notes / put).read_bytes() == b"mine"
+    finally:
+        shutil.rmtree(notes)
+
+
+def test_a_recording_of_a_later_format_is_not_recorded_over(run, tmp_path, capsys):
+    copy = shutil.copytree(run, tmp_path / "copy")
+    manifest = copy / "activations/mlp/manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"version": 2}))
+    before = manifest.read_bytes()
+    code, _, err = type_in("harvest", "--run", str(copy), "--name", "mlp", "--tokens", "6000", capsys=capsys)
+    assert code == 2
+    assert "update the workbench" in err
+    assert manifest.read_bytes() == before
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut", "rows gone", "rows cut"])
+def test_a_recording_with_a_missing_or_cut_file_does_not_count_as_done(damage, run, tmp_path, capsys):
+    copy = shutil.copytree(run, tmp_path / "copy")
+    name = "rows-00000.parquet" if "rows" in damage else "shard-00000.safetensors"
+    file = copy / "activations/mlp" / name
+    if "cut" in damage:
+        file.write_bytes(file.read_bytes()[:-10])
+    else:
+        file.unlink()
+    words = ["harvest", "--run", str(copy), "--name", "mlp", "--tokens", "6000"]
+    code, out, err = type_in(*words, capsys=capsys)
+    assert (code, out) == (2, "")
+    assert re.search(f"mlp is damaged: {name} is (missing|cut short); put it back, or add --replace", err)
+    assert type_in(*words, "--replace", capsys=capsys)[0] == 0
+    assert type_in("ls", str(copy / "activations"), "--verify", capsys=capsys)[0] == 0
+
+
+def test_what_is_left_of_a_job_is_told_by_what_became_of_it(run, tmp_path, capsys):
+    copy = Run.create(shutil.copytree(run, tmp_path / "copy"))
+
+    def left(name, error):
+        with publishing(copy.path_of("activations", name), "activations", config={"name": name}):
+            out = type_in("ls", str(copy.path), capsys=capsys)[1]
+            assert f"activations/{name} is being made by process {os.getpid()}." in out
+            raise error
+
+    for name, error in (("killed", KeyboardInterrupt()), ("nan", FloatingPointError("a is NaN.")), ("mlp", OSError())):
+        with pytest.raises(type(error)):
+            left(name, error)
+    out = type_in("ls", str(copy.path), capsys=capsys)[1]
+    assert "activations/killed is unfinished: the call that began it goes on with it" in out
+    assert "activations/nan failed: a is NaN; the call that began it tries again" in out
+    assert "a new activations/mlp failed: OSError" in out
+    for path in re.findall(r"`rm -r (.*)` gives it up", out):
+        shutil.rmtree(path)
+    (found,) = json.loads(type_in("ls", str(copy.path), "--json", capsys=capsys)[1])["runs"]
+    assert (found["unfinished"], found["being_made"]) == ([], [])
+
+
+def test_a_run_is_listed_by_its_name(run, monkeypatch, tmp_path, capsys):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "memory").symlink_to(run)
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = type_in("ls", "memory", capsys=capsys)
+    assert code == 0
+    assert "activations  mlp" in out
+    (tmp_path / "README.md").write_text("")
+    for name, sentence in (("README.md", "README.md is a file: name a run"), ("nothing", "no folder runs/nothing")):
+        code, _, err = type_in("ls", name, capsys=capsys)
+        assert code == 2
+        assert sentence in err
+
+
+def test_a_colleague_may_read_whatever_a_run_holds(run):
+    modes = {
+        file.stat().st_mode & 0o777
+        for place in ("data", "model", "activations", "features")
+        for file in (run / place).rglob("*")
+        if file.is_file()
+    }
+    assert modes == {(run / "data/docs.parquet").stat().st_mode & 0o777}
 
 
 def test_a_dictionary_stands_beside_its_controls(run):
@@ -131,6 +282,7 @@ BAD = {
         "the recipe flip-flop-gru learns a task of its own: leave --corpus out",
     ),
     "missing corpus": (["train", "--corpus", "nowhere.txt"], "nowhere.txt"),
+    "a seed below zero": (["train", "--recipe", "flip-flop-gru", "--seed", "-1"], "seed is -1: it must be at least 0"),
     "no steps": (["train", "--steps", "0"], "n_steps is 0"),
     "missing run": (["harvest"], "there is no run at"),
 }
@@ -150,6 +302,15 @@ def test_bad_input_is_one_sentence_and_exit_code_2(case, tmp_path, monkeypatch, 
 BAD_ON_A_RUN = {
     "unknown hook": (["harvest", "--hooks", "blocks.0.mlp.hook_pots"], "did you mean blocks.0.mlp.hook_post"),
     "unknown dtype": (["harvest", "--dtype", "int4", "--name", "x"], "dtype is 'int4'"),
+    "unknown dtype of what is there": (["harvest", "--dtype", "int4", "--name", "mlp"], "dtype is 'int4': it must be"),
+    "positions of what is there": (
+        ["harvest", "--positions", "first", "--name", "mlp"],
+        "positions is 'first': it must",
+    ),
+    "no tokens of what is there": (["harvest", "--tokens", "0", "--name", "mlp"], "the number of tokens is 0"),
+    "a seed below zero": (["harvest", "--seed", "-1", "--name", "x"], "seed is -1: it must be at least 0"),
+    "no such device": (["harvest", "--device", "tpu", "--name", "x"], "there is no device 'tpu'"),
+    "a seed of examples below zero": (["index", "--seed", "-1"], "seed is -1: it must be at least 0"),
     "unknown recording": (["sae", "--activations", "nothing"], "no activations 'nothing': there are mlp"),
     "hook not recorded": (["sae", "--hook", "blocks.1.mlp.hook_post"], "no recording of 'blocks.1.mlp.hook_post'"),
     "k beyond the width": (["sae", "--width", "8", "--k", "9", "--name", "x"], "9"),

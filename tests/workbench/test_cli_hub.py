@@ -1,6 +1,7 @@
 """A hub model through the verbs, as a person types them."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from hub_folders import save_hub_model, write_texts
 
 from models.artifacts import Manifest
+from workbench.activations import ActivationStore
 from workbench.cli import main as cli
 from workbench.features.index import FeatureIndex
 from workbench.features.prompt import read_prompt
@@ -110,6 +112,47 @@ def test_a_trained_subject_is_not_overwritten(place, capsys):
     assert cli.main(words(place, **{"--run": place / "trained"})) == 2
     assert "holds a subject that was trained: choose another --run, or add --replace" in capsys.readouterr().err
     assert Manifest.read(place / "trained/model").id == before
+
+
+def test_a_short_text_is_recorded_whole(place, tmp_path, capsys):
+    text = "The cat sat in the house."
+    (tmp_path / "short.txt").write_text(text)
+    given = {"--run": tmp_path / "run", "--corpus": tmp_path / "short.txt"}
+    assert cli.main(words(place, **given)) == 0
+    store = ActivationStore.open(tmp_path / "run" / "activations" / "both")
+    tokenizer = Run.open(tmp_path / "run").model().tokenizer
+    assert tokenizer.decode(store.columns("token")["token"].to_pylist()) == text
+
+
+def test_other_weights_under_the_same_name_are_said_so(run, place, capsys):
+    weights = place / "llama" / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    try:
+        assert cli.main(words(place)) == 2
+    finally:
+        weights.write_bytes(whole)
+    err = capsys.readouterr().err
+    assert "are no longer those that" in err
+    assert not re.search("[0-9a-f]{64}", err)
+
+
+@pytest.mark.parametrize("change", ["gone", "altered"])
+def test_weights_that_a_run_refers_to_are_verified_too(change, run, place, capsys):
+    assert cli.main(["ls", str(run.path), "--verify"]) == 0
+    weights = place / "llama" / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.unlink()
+    if change == "altered":
+        weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    capsys.readouterr()
+    try:
+        assert cli.main(["ls", str(run.path), "--verify"]) == 2
+    finally:
+        weights.write_bytes(whole)
+    out, err = capsys.readouterr()
+    assert "model/config.json names weights that are not as they were" in out
+    assert "1 damaged" in err
 
 
 def test_a_model_that_is_gone_is_missed_by_the_next_verb(run, place, tmp_path, capsys):

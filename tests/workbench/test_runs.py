@@ -100,6 +100,22 @@ def test_a_damaged_artifact_does_not_hide_the_others(run):
     assert "not JSON" in again.damaged()["saes/topk"]
 
 
+def test_a_folder_that_lost_its_manifest_is_named_and_an_empty_one_is_not(run):
+    (run.find("activations").path / "manifest.json").unlink()
+    (run.path / "features" / "empty").mkdir(parents=True)
+    assert list(run.refresh().damaged()) == ["activations/mlp"]
+
+
+def test_a_folder_of_recordings_alone_is_a_run_if_they_are_ours(run, tmp_path):
+    by_hand = tmp_path / "by_hand"
+    shutil.copytree(run.find("activations").path, by_hand / "activations" / "mlp")
+    assert [a.name for a in Run.open(by_hand).artifacts()] == ["mlp"]
+    (tmp_path / "site" / "features" / "app").mkdir(parents=True)
+    (tmp_path / "site" / "features" / "app" / "manifest.json").write_text('{"name": "app"}')
+    with pytest.raises(ArtifactError, match="it has no data/, model/ or other artifact"):
+        Run.open(tmp_path / "site")
+
+
 def test_opening_a_run_leaves_a_writer_alone_between_its_two_renames(run):
     """The old artifact is already in .work and the new one not yet in place: a reader must not move it back."""
     path = run.find("sae").path

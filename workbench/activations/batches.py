@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from models import ranks
+from models.checked_input import whole_number
 from workbench.activations.permutation import Permutation
 from workbench.activations.row_runs import RowRuns
 from workbench.activations.stretches import Stretch, stretches
@@ -22,6 +24,18 @@ MEMORY = 256 * 2**20
 _FIRST_STRETCH = 4  # batches: few, so that the first comes soon
 _INDEX_BYTES = 40  # a row number, its place in the order of the disk and what sorting takes
 _AT_ONCE = 2**15  # numbers: they stay in the cache, and torch works on no more without several threads
+
+
+def check_reading(hooks: tuple[str, ...], batch_size: int, seed: int, epochs: int | None, memory: int, n: int) -> None:
+    """Raises `ValueError` or `TypeError` for numbers that cannot be, and where n rows fill no batch."""
+    for name, value, least in (("batch_size", batch_size, 1), ("seed", seed, 0), ("memory", memory, 1)):
+        whole_number(value, name, least)
+    if epochs is not None:
+        whole_number(epochs, "epochs", least=1)
+    if not hooks:
+        raise ValueError("no hook was named: name at least one.")
+    if batch_size > n:
+        raise ValueError(f"a batch of {batch_size} rows cannot be filled: there are {n} rows.")
 
 
 @dataclass(frozen=True)
@@ -67,14 +81,9 @@ class Batches:
     world: int = 1
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size is {self.batch_size}: it must be at least 1.")
-        if self.batch_size > len(self.rows):
-            raise ValueError(f"a batch of {self.batch_size} rows cannot be filled: there are {len(self.rows)} rows.")
-        if self.memory < 1:
-            raise ValueError(f"memory is {self.memory} bytes: it must be at least 1.")
-        if not self.hooks:
-            raise ValueError("no hook was named: name at least one.")
+        check_reading(self.hooks, self.batch_size, self.seed, self.epochs, self.memory, len(self.rows))
+        if self.device is not None:
+            ranks.device(str(self.device))
         widths = {hook: self.store.width(hook) for hook in self.hooks}
         if self.together == "stack" and len(set(widths.values())) > 1:
             listed = ", ".join(f"{hook} has {width}" for hook, width in widths.items())
@@ -102,7 +111,7 @@ class Batches:
 
     def resume(self, n_batches: int) -> "Batches":
         """The same batches without the first `n_batches`."""
-        return replace(self, start=self.start + n_batches)
+        return replace(self, start=self.start + whole_number(n_batches, "n_batches"))
 
     def part(self, rank: int, world: int) -> "Batches":
         """One rank's share of every batch: all shares joined in the order of the ranks are the batch."""

@@ -22,7 +22,7 @@ from workbench.activations.store import ActivationStore
 def harvest(
     model: Any,
     dataset: Dataset,
-    hooks: Sequence[str],
+    hooks: str | Sequence[str],
     out: str | Path,
     *,
     dtype: str = "float32",
@@ -47,7 +47,7 @@ def harvest(
         model: a subject with TransformerLens's protocol (`cfg`, `hook_dict`, `run_with_hooks`); hooks that fire once a
             step of a recurrence are recorded as if they fired once.
         dataset: what it reads.
-        hooks: names of hooks whose value is `[batch, pos, ...]`.
+        hooks: names of hooks whose value is `[batch, pos, ...]`, or one.
         out: the artifact's folder, `RUN/activations/NAME`.
         dtype: number format on disk: float32, float16 or bfloat16.
         positions: `real` (all but BOS and padding), `last` (of each sequence), or `bos` (all but padding).
@@ -58,10 +58,11 @@ def harvest(
         config: more to be noted in the manifest, such as how `dataset` was sampled.
 
     Raises:
+        TypeError: the model has no hooks, or the dataset is none.
         ValueError: an unknown hook, dtype or choice of positions, no hook at all, an empty dataset.
         FloatingPointError: an activation is NaN or infinite, with hook, document and position; or it does not fit
             into float16.
-        ArtifactError: another process is making this recording.
+        ArtifactError: another process is making this recording, or what is at `out` is no recording.
     """
     recorder = Recorder(model, dataset, hooks, dtype=dtype, positions=positions)
     plan = plan_shards(recorder.counts, batch_size, shard_rows, n_rows)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int
 
+from models.checked_input import whole_number
+
 
 @dataclass(frozen=True)
 class ShardPlan:
@@ -42,8 +44,8 @@ def plan_shards(
         ValueError: a size or the budget is smaller than 1.
     """
     for name, value in {"batch_size": batch_size, "shard_rows": shard_rows, "the budget of rows": n_rows}.items():
-        if value is not None and value < 1:
-            raise ValueError(f"{name} is {value}: it must be at least 1.")
+        if value is not None:
+            whole_number(value, name, least=1)
     first = next(iter(rows_of_seq.values()))
     n_seq = len(first) if n_rows is None else int(np.searchsorted(np.cumsum(first), n_rows) + 1)
     plan: list[ShardPlan] = []

@@ -170,26 +170,27 @@ def matching(tables: Iterable[pa.Table], expression: pc.Expression) -> Iterator[
 def check_columns(names: Iterable[str], known: Sequence[str]) -> None:
     """Raises `ValueError` for a name that is not known, with those it may have meant."""
     for name in sorted(set(names) - set(known)):
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known
-        raise ValueError(f"there is no label {name!r}: did you mean {' or '.join(near)}?")
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+        answer = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}."
+        raise ValueError(f"there is no label {name!r}: {answer}")
 
 
 def chosen_rows(store: "ActivationStore", split: str | None = None, where: str | None = None) -> RowRuns:
     """The rows of a split for which a query is true, found a shard at a time; all of them if neither is given.
 
     Raises:
-        ValueError: the query cannot be read or answered, or there is no such row.
+        TypeError: the query is no text.
+        ValueError: it cannot be read or answered, or the store has no row of the split.
     """
     if split is None and where is None:
         return RowRuns.whole(len(store))
+    if not isinstance(where, str | None):
+        raise TypeError(f"a {type(where).__name__} is no query: `where` is a text, and `rows` takes the rows' numbers.")
     expression, names = parse(where) if where is not None else (pc.scalar(True), set())
     if split is not None:
         expression, names = expression & (pc.field("split") == split), names | {"split"}
     check_columns(names, store.column_names)
     found = RowRuns.from_mask(matching(store.shard_columns(*sorted(names)), expression))
-    if not len(found):
-        asked = " and ".join(
-            ([f"of the split {split!r}"] if split is not None else []) + ([f"with {where}"] if where else [])
-        )
-        raise ValueError(f"{store.path} has no row {asked}.")
+    if not len(found) and split is not None:
+        raise ValueError(f"{store.path} has no row of the split {split!r}{f' with {where}' if where else ''}.")
     return found

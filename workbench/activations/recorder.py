@@ -34,20 +34,34 @@ class Recorder:
     Args:
         model: a subject with TransformerLens's protocol (`hook_dict`, `run_with_hooks`).
         dataset: what it reads.
-        hooks: names of hooks whose value is `[batch, pos, ...]`; those that fire once a step are laid together.
+        hooks: names of hooks whose value is `[batch, pos, ...]`, or one; those that fire once a step are laid together.
         dtype: the buffers' number format, one of `DTYPES`.
         positions: which positions are recorded, one of `POSITIONS`.
 
     Raises:
+        TypeError: the model has no hooks, or the dataset is none.
         ValueError: an unknown hook, dtype or choice of positions, no hook at all, a dataset without a position.
     """
 
     def __init__(
-        self, model: Any, dataset: Dataset, hooks: Sequence[str], *, dtype: str = "float32", positions: str = "real"
+        self,
+        model: Any,
+        dataset: Dataset,
+        hooks: str | Sequence[str],
+        *,
+        dtype: str = "float32",
+        positions: str = "real",
     ) -> None:
+        if not (hasattr(model, "hook_dict") and hasattr(model, "run_with_hooks")):
+            raise TypeError(f"a {type(model).__name__} is no subject with hooks: `load_model(RUN)` gives a run's.")
+        if not isinstance(dataset, Dataset):
+            raise TypeError(
+                f"a {type(dataset).__name__} is no `models.Dataset`: `Dataset(tokens)` makes one of tensors."
+            )
+        check_choices(dtype, positions)
         self.model, self.dataset, self.positions = model, dataset, positions
-        self.hooks = list(dict.fromkeys(hooks))
-        _check(model, self.hooks, dtype, positions)
+        self.hooks = list(dict.fromkeys([hooks] if isinstance(hooks, str) else hooks))
+        _check_hooks(model, self.hooks)
         self.dtype = DTYPES[dtype]
         self.axis_of = {name: axis_of(model, name) for name in self.hooks}
         self.rows = {axis: dataset.on_axis(axis) for axis in AXES if axis in self.axis_of.values()}
@@ -165,7 +179,15 @@ def axis_of(model: Any, hook: str) -> str:
     return model.position_axis(hook) if hasattr(model, "position_axis") else "target"
 
 
-def _check(model: Any, hooks: list[str], dtype: str, positions: str) -> None:
+def check_choices(dtype: str, positions: str) -> None:
+    """Raises `ValueError` for a number format or a choice of positions that there is not."""
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype is {dtype!r}: it must be one of {', '.join(DTYPES)}.")
+    if positions not in POSITIONS:
+        raise ValueError(f"positions is {positions!r}: it must be one of {', '.join(POSITIONS)}.")
+
+
+def _check_hooks(model: Any, hooks: list[str]) -> None:
     if not hooks:
         raise ValueError("no hook was named: name at least one, such as blocks.0.mlp.hook_post.")
     known = list(model.hook_dict)
@@ -173,7 +195,3 @@ def _check(model: Any, hooks: list[str], dtype: str, positions: str) -> None:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known[:3]
             raise ValueError(f"the model has no hook {name!r}: did you mean {' or '.join(near)}?")
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype is {dtype!r}: it must be one of {', '.join(DTYPES)}.")
-    if positions not in POSITIONS:
-        raise ValueError(f"positions is {positions!r}: it must be one of {', '.join(POSITIONS)}.")

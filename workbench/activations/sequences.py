@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from models.checked_input import whole_number
 from workbench.activations.query import check_columns, chosen_rows
 
 if TYPE_CHECKING:
@@ -48,8 +49,7 @@ def sequences(
     Raises:
         ValueError: a batch size below 1, no hook or one that was not recorded, a split without rows.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}: it must be at least 1.")
+    whole_number(batch_size, "batch_size", least=1)
     names = (hooks,) if isinstance(hooks, str) else tuple(hooks)
     if not names:
         raise ValueError("no hook was named: name at least one.")

@@ -13,13 +13,15 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from safetensors.torch import save_file
 from torch import Tensor
 
 from models.artifacts import tensor_checksums, write_json
+from models.tensor_files import save_tensors
 
 # Whose positions the rows of a hook may be; the first that a recording has is the one it is read by.
 AXES = ("target", "source", "sequence")
+# Number formats, and what safetensors calls them.
+FORMATS = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 
 
 @dataclass(frozen=True)
@@ -99,10 +101,8 @@ def write_shard(
 ) -> None:
     """Write the files of one shard, then its mark."""
     shard = shard_name(number)
-    part = folder / f"{shard}.part"
-    save_file(tensors, part)
-    sums = {f"{shard}#{name}": value for name, value in tensor_checksums(part).items()}
-    part.rename(folder / shard)
+    save_tensors(tensors, folder / shard)
+    sums = {f"{shard}#{name}": value for name, value in tensor_checksums(folder / shard).items()}
     for axis, table in rows.items():
         name = rows_name(number, axis)
         pq.write_table(table, folder / name, compression="zstd")

@@ -1,8 +1,9 @@
 """`ActivationStore`: a recording on disk, and how it is read (the format: `docs/activation-store.md`)."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Number
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from models.artifacts import ArtifactError, Manifest
-from models.integrity import Damage, verify_artifact
+from models.integrity import Damage
 from models.tensor_files import read_header
 from workbench.activations.batches import MEMORY, Batches
 from workbench.activations.labels import AddedLabels, labels_of, write_labels
@@ -23,11 +24,11 @@ from workbench.activations.query import chosen_rows
 from workbench.activations.row_runs import RowRuns
 from workbench.activations.row_table import COLUMNS
 from workbench.activations.sequences import SequenceBatch, sequences
-from workbench.activations.shard_files import AXES, rows_name, shard_name
+from workbench.activations.shard_files import AXES, FORMATS, rows_name, shard_name
+from workbench.activations.verification import check_manifest, verify_store
 
 # NumPy has no bfloat16: its bits travel as integers and are named again in torch.
 _ON_DISK = {"float32": np.float32, "float16": np.float16, "bfloat16": np.int16}
-_NAMES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 
 RowIndex = int | slice | Sequence[int] | np.ndarray | Tensor
 
@@ -48,8 +49,10 @@ class HookRows:
         return len(self.store)
 
     def __getitem__(self, rows: RowIndex) -> Float[Tensor, "n d"] | Float[Tensor, " d"]:
-        if isinstance(rows, (int, np.integer)):
-            return self.store.read(self.hook, self.store.row_numbers([int(rows)]))[0]
+        if isinstance(rows, tuple):
+            raise IndexError("rows have one index: take columns, or the axes of a row, from what it gives.")
+        if isinstance(rows, Number) or getattr(rows, "ndim", 1) == 0:
+            return self.store.read(self.hook, self.store.row_numbers(np.asarray(rows)[None]))[0]
         return self.store.read(self.hook, self.store.row_numbers(rows))
 
 
@@ -71,8 +74,6 @@ class ActivationStore:
     ) -> None:
         self.path, self.manifest, self._added_to_all = path, manifest, tuple(added)
         shards = manifest.config["results"]["shards"]
-        if not isinstance(shards, dict):
-            raise ArtifactError(f"{path} was recorded in an earlier format: record it again (`workbench harvest`).")
         self.axis = axis or self.axes[0]
         if self.axis not in shards:
             raise ValueError(f"{path} has no rows of the {axis}: it has those of the {' and the '.join(self.axes)}.")
@@ -92,8 +93,7 @@ class ActivationStore:
         """
         path = Path(path)
         manifest = Manifest.read(path)
-        if manifest.kind != "activations":
-            raise ArtifactError(f"{path} holds {manifest.kind}, not activations.")
+        check_manifest(path, manifest)
         return cls(path, manifest, added=labels_of(path, manifest.id, labels))
 
     def __len__(self) -> int:
@@ -184,8 +184,11 @@ class ActivationStore:
         return self.rows.schema.names + [name for labels in self.added for name in labels.names]
 
     def columns(self, *names: str) -> pa.Table:
-        """Some columns of the row table, whole. Raises `ValueError` for a name it does not have."""
-        tables = list(self.shard_columns(*names))
+        """Some columns, whole: of the row table and of labels added later; every one of them where none is named.
+
+        Raises `ValueError` for a name that there is not.
+        """
+        tables = list(self.shard_columns(*(names or self.column_names)))
         return pa.concat_tables(tables).unify_dictionaries()
 
     def shard_columns(self, *names: str, shards: Sequence[int] | None = None) -> Iterator[pa.Table]:
@@ -195,10 +198,11 @@ class ActivationStore:
                 raise ValueError(f"{self.path} has no label {name!r}: it has {', '.join(self.column_names)}.")
         own = [name for name in names if name in self.rows.schema.names]
         for shard in range(self.n_shards) if shards is None else shards:
-            found = _read_rows(self._rows_file(shard), own)
+            n = int(np.diff(self.shard_starts)[shard])
+            found = _read_rows(self._rows_file(shard), own, n)
             for labels in self.added:
                 if wanted := [name for name in names if name in labels.names]:
-                    found |= _read_rows(labels.file(shard), wanted)
+                    found |= _read_rows(labels.file(shard), wanted, n)
             yield pa.table({name: found[name] for name in names})
 
     def _rows_file(self, shard: int) -> Path:
@@ -209,6 +213,8 @@ class ActivationStore:
         name: str,
         labels: pa.Table | Mapping[str, Any] | Callable[[pa.Table], pa.Table | Mapping[str, Any]],
         out: str | Path | None = None,
+        *,
+        replace: bool = False,
     ) -> "ActivationStore":
         """Labels that were not there when the rows were recorded: an artifact of their own beside the recording.
 
@@ -217,16 +223,25 @@ class ActivationStore:
             labels: columns with one value a row; or what gives them for the rows of one shard, which are handed to it
                 as a table, so that no more than a shard's need be in memory.
             out: the artifact's folder, where the recording lies in no run.
+            replace: let them take the place of labels of this name.
 
         Returns:
-            The store with its labels.
+            The store with its labels; this one stays without.
 
         Raises:
-            ValueError: a column has another length than the rows or the name of one that there is, or there is none.
+            TypeError: they are neither columns by name nor a function.
+            ValueError: a column has another length than the rows, more than one value a row, or the name of one that
+                there is; or there is none.
+            ArtifactError: this recording has labels of this name already, and `replace` was not given.
         """
-        folder = write_labels(self, name, labels, out)
-        found = {added.path: added for added in self._added_to_all} | {folder: AddedLabels.open(folder)}
-        return ActivationStore(self.path, self.manifest, self.axis, list(found.values()))
+        known = {added.path: added for added in (*labels_of(self.path, self.id), *self._added_to_all)}
+        folder = write_labels(self.with_labels(known.values()), name, labels, out, replace=replace)
+        found = known | {folder: AddedLabels.open(folder)}
+        return self.with_labels(found.values())
+
+    def with_labels(self, added: Iterable[AddedLabels]) -> "ActivationStore":
+        """The same store with these labels, and no others, beside those that were recorded."""
+        return ActivationStore(self.path, self.manifest, self.axis, list(added))
 
     def rows_of(self, split: str | None) -> Int[np.ndarray, " n"]:
         """The row numbers of a split, `train` or `test`; all of them for None."""
@@ -236,22 +251,29 @@ class ActivationStore:
         """The numbers of the rows for which a query to the labels is true, such as `depth >= 2 and not is_name`.
 
         Queries are comparisons joined by and, or, not; where a label is missing, no comparison with it is true. One
-        shard's columns are in memory at a time. Raises `ValueError` for a query that cannot be read or answered.
+        shard's columns are in memory at a time. Where it is true of no row the array is empty. Raises `ValueError` for
+        a query that cannot be read or answered.
         """
         return chosen_rows(self, where=expression).numbers()
 
     def row_numbers(self, rows: RowIndex) -> Int[np.ndarray, " n"]:
-        """Row numbers from a slice, an index array or a mask. Raises `IndexError` out of range."""
+        """Row numbers from a slice, an index array or a mask. Raises `IndexError` for what is none, or out of range."""
         if isinstance(rows, slice):
             return np.arange(*rows.indices(len(self)))
-        array = np.asarray(rows)
+        try:
+            array = np.asarray(rows)
+        except (TypeError, ValueError):  # lists of several lengths, a tensor on a GPU
+            array = np.empty((0, 0))
         if array.dtype == bool:
             if array.shape != (len(self),):
                 raise IndexError(f"the mask has {array.shape} entries, but the store has {len(self)} rows.")
             return np.flatnonzero(array)
+        if array.ndim != 1 or (array.size and not np.issubdtype(array.dtype, np.integer)):
+            raise IndexError("rows are chosen by a number, a slice, a list of whole numbers or a mask of all rows.")
         array = array.astype(np.int64)
         if len(array) and (array.min() < -len(self) or array.max() >= len(self)):
-            raise IndexError(f"row {array.max()} is out of range: the store has {len(self)} rows.")
+            far = array.max() if array.max() >= len(self) else array.min()
+            raise IndexError(f"row {far} is out of range: the store has {len(self)} rows.")
         return array % len(self)
 
     def read(self, hook: str, rows: Int[np.ndarray, " n"]) -> Float[Tensor, "n d"]:
@@ -318,6 +340,8 @@ class ActivationStore:
             raise ValueError("rows were named and a split or query too: give the one or the other.")
         store = self._shared_by(hooks)
         chosen = chosen_rows(store, split, where) if rows is None else RowRuns.from_numbers(store.row_numbers(rows))
+        if where is not None and not len(chosen):
+            raise ValueError(f"{self.path} has no row with {where}.")
         together = "stack" if stack else "one" if isinstance(hook, str) else "tuple"
         return Batches(
             store, hooks, batch_size, seed, chosen, epochs, together, memory, device=device, pin_memory=pin_memory
@@ -351,15 +375,17 @@ class ActivationStore:
 
     def verify(self) -> list[Damage]:
         """Read everything, and name each shard and hook, and each row table, that is not what was published."""
-        return verify_artifact(self.path)
+        return verify_store(self.path)
 
 
-def _read_rows(path: Path, names: list[str]) -> dict[str, pa.ChunkedArray]:
+def _read_rows(path: Path, names: list[str], n: int) -> dict[str, pa.ChunkedArray]:
     try:
         table = pq.read_table(path, columns=names)
-        return {name: table[name] for name in names}
     except (OSError, pa.ArrowInvalid) as error:
         raise ArtifactError(f"{path} is missing or damaged: {str(error).splitlines()[0]}") from error
+    if names and table.num_rows != n:
+        raise ArtifactError(f"{path} is damaged: it has {table.num_rows} rows, and its shard {n}.")
+    return {name: table[name] for name in names}
 
 
 def _map_tensor(path: Path, name: str, dtype: str, shape: tuple[int, int]) -> np.memmap:
@@ -367,7 +393,7 @@ def _map_tensor(path: Path, name: str, dtype: str, shape: tuple[int, int]) -> np
     place = read_header(path).get(name)
     if place is None:
         raise ArtifactError(f"shard {path} is damaged: it has no tensor {name}.")
-    if (place.dtype, place.shape) != (_NAMES[dtype], shape):
+    if (place.dtype, place.shape) != (FORMATS[dtype], shape):
         raise ArtifactError(
             f"shard {path} is damaged: {name} is {place.dtype} {place.shape} where the manifest has {dtype} {shape}."
         )

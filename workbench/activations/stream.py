@@ -10,8 +10,9 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from models.checked_input import whole_number
 from models.dataset import Dataset
-from workbench.activations.batches import MEMORY, Batch
+from workbench.activations.batches import MEMORY, Batch, check_reading
 from workbench.activations.permutation import Permutation
 from workbench.activations.recorder import Recorder
 
@@ -26,11 +27,12 @@ class ActivationStream:
     Args:
         model: a subject with TransformerLens's protocol.
         dataset: what it reads.
-        hooks: names of hooks, all with rows of the same positions.
+        hooks: names of hooks, or one, all with rows of the same positions.
         positions: `real`, `last` or `bos`, as for `harvest`.
         sequences_per_pass: sequences a forward pass.
 
     Raises:
+        TypeError: the model has no hooks, or the dataset is none.
         ValueError: an unknown hook or choice of positions, hooks whose rows are not of the same positions, an empty
             dataset.
     """
@@ -39,13 +41,13 @@ class ActivationStream:
         self,
         model: Any,
         dataset: Dataset,
-        hooks: Sequence[str],
+        hooks: str | Sequence[str],
         *,
         positions: str = "real",
         sequences_per_pass: int = 64,
     ) -> None:
         self.recorder = Recorder(model, dataset, hooks, positions=positions)
-        self.sequences_per_pass = sequences_per_pass
+        self.sequences_per_pass = whole_number(sequences_per_pass, "sequences_per_pass", least=1)
         if len(self.recorder.rows) > 1:
             raise ValueError(f"the hooks have rows of the {' and the '.join(self.recorder.rows)}: stream them apart.")
         (self.axis,) = self.recorder.rows
@@ -121,10 +123,7 @@ class StreamedBatches:
 
     def __post_init__(self) -> None:
         widths = {self.stream.width(hook) for hook in self.hooks}
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size is {self.batch_size}: it must be at least 1.")
-        if self.batch_size > self.n_rows:
-            raise ValueError(f"a batch of {self.batch_size} rows cannot be filled: there are {self.n_rows} rows.")
+        check_reading(self.hooks, self.batch_size, self.seed, self.epochs, self.memory, self.n_rows)
         if self.together == "stack" and len(widths) > 1:
             raise ValueError(f"only hooks of one width can be stacked: these have {sorted(widths)}.")
 
@@ -144,7 +143,7 @@ class StreamedBatches:
 
     def resume(self, n_batches: int) -> "StreamedBatches":
         """The same batches without the first `n_batches`."""
-        return replace(self, start=self.start + n_batches)
+        return replace(self, start=self.start + whole_number(n_batches, "n_batches"))
 
     def __iter__(self) -> Iterator[Any]:  # of `Batch`; which of them, `together` says
         epoch, skipped = divmod(self.start * self.batch_size, self.n_rows)

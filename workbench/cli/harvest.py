@@ -26,7 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
     hub = parser.add_argument_group("a model of the Hugging Face hub, which the run is made for")
     hub.add_argument("--model", metavar="hf:MODEL", help="its folder, or its name in the local Hugging Face cache")
-    hub.add_argument("--corpus", type=Path, metavar="PATH", help="what it reads, as for `workbench train`")
+    hub.add_argument(
+        "--corpus",
+        type=Path,
+        metavar="PATH",
+        help="what it reads, as for `workbench train`, of any length (default: the Python standard library's source)",
+    )
     hub.add_argument(
         "--n-ctx", type=int, metavar="N", help="tokens in a sequence (default: what it can see, at most 128)"
     )
@@ -112,18 +117,24 @@ def make_recording(
 ) -> Artifact:
     """The recording of some hooks: the one that is there, or one made now."""
     from models import ranks
+    from models.checked_input import whole_number
     from workbench.activations import harvest
+    from workbench.activations.recorder import check_choices
 
+    check_choices(dtype, positions)
+    whole_number(n_tokens, "the number of tokens", least=1)
+    whole_number(seed, "seed")
     hooks = list(dict.fromkeys(hooks))
     name = name or default_name(hooks)
     inputs = run.inputs(run.current("dataset"), run.current("model"))
     sample: dict[str, Any] = {"n_tokens": n_tokens, "test_share": TEST_SHARE, "seed": seed}
     wanted = {"hooks": hooks, "dtype": dtype, "positions": positions, "sample": sample}
     if standing(run, "activations", name, inputs, wanted, replace=replace) is None:
+        where = ranks.device(device)
         dataset = run.dataset().sample(n_tokens, test_share=TEST_SHARE, seed=seed)
         path = run.path_of("activations", name)
         config = {"sample": sample}
-        model = run.model().to(ranks.device(device))
+        model = run.model().to(where)
         harvest(model, dataset, hooks, path, dtype=dtype, positions=positions, inputs=inputs, config=config)
         run = run.refresh()
     return run.find("activations", name)

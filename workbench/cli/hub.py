@@ -63,6 +63,7 @@ def _make(
     cfg = HubModelConfig.of(source, n_ctx)
     run = Run.create(path)
     _check_not_trained(run, replace)
+    _check_unchanged(run, cfg, replace)
     there = standing(run, "model", "model", {}, {"architecture": "hub"} | cfg.to_dict(), replace=replace)
     subject = None if there else HubModel(cfg)  # opened before anything is written
     data = _make_data(run, cfg, corpus, replace=replace)
@@ -78,6 +79,16 @@ def _check_not_trained(run: Run, replace: bool) -> None:
         raise ArtifactError(f"{trained[0]} holds a subject that was trained: choose another --run, or add --replace.")
 
 
+def _check_unchanged(run: Run, cfg: "HubModelConfig", replace: bool) -> None:
+    """Other settings are `standing`'s matter; other weights under the same name are said here, not as two digests."""
+    there = next((a.manifest.config for a in run.artifacts() if a.kind == "model"), {})
+    if there.get("source") == cfg.source and there.get("digest") != cfg.digest and not replace:
+        raise ArtifactError(
+            f"the config or the weights of {cfg.source} are no longer those that {run.path} refers to: put those back, "
+            "choose another --run, or add --replace."
+        )
+
+
 def _make_data(run: Run, cfg: "HubModelConfig", corpus: Path | None, *, replace: bool) -> Artifact:
     from models.corpus.build import build_corpus
     from models.hub_files import HubFolder
@@ -89,7 +100,7 @@ def _make_data(run: Run, cfg: "HubModelConfig", corpus: Path | None, *, replace:
         "n_ctx": cfg.n_ctx,
     }
     if standing(run, "dataset", "data", {}, config, replace=replace) is None:
-        dataset, report = build_corpus(corpus, n_ctx=cfg.n_ctx, tokenizer=tokenizer, bos=bos)
+        dataset, report = build_corpus(corpus, n_ctx=cfg.n_ctx, tokenizer=tokenizer, bos=bos, to_train=False)
         made_of = {k: v for k, v in asdict(report).items() if k != "seconds"}  # times would change the id
         dataset.save(run.path, config=config | {"report": made_of})
     return run.refresh().find("dataset")

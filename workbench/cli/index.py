@@ -36,10 +36,12 @@ def make_index(
     run: Run, dictionary: str | None = None, name: str | None = None, *, seed: int = 0, replace: bool = False
 ) -> Artifact:
     """The feature index of a dictionary: the one that is there, or one built now."""
+    from models.checked_input import whole_number
     from workbench.activations import ActivationStore
     from workbench.features import build_index
     from workbench.sae import load_sae
 
+    whole_number(seed, "seed")
     source = run.current("sae", dictionary)  # and so the recording it was trained on is there
     recording = next(a for a in run.artifacts() if a.kind == "activations" and a.id in source.manifest.inputs.values())
     name = name or source.name

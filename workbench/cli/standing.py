@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from models.artifacts import ArtifactError, canonical
+from models.artifacts import ArtifactError, canonical, check_replaceable
+from models.integrity import missing_or_cut
 from workbench.runs import Artifact, Run
 
 
@@ -21,9 +22,11 @@ def standing(
     """The artifact, if it is whole and was made from the same inputs with the same settings; None if it is to be made.
 
     One whose inputs have since changed is to be made again. One made from other inputs, or from the same with other
-    settings, is somebody's work: it raises `ArtifactError` unless `replace` is given.
+    settings, is somebody's work: it raises `ArtifactError` unless `replace` is given. So does one with a file that is
+    missing or cut short, since it may be put back; what is no such artifact is never replaced.
     """
     path = run.path_of(kind, name)
+    check_replaceable(path, kind)
     found = next((a for a in run.artifacts() if a.path == path), None)
     if found is None or replace:
         return None
@@ -36,6 +39,8 @@ def standing(
     for key, value in wanted.items():
         if (old := found.manifest.config.get(key)) != value:
             raise _refusal(path, kind, f"with {_difference(key, old, value)}")
+    if damage := missing_or_cut(path):
+        raise ArtifactError(f"{path} is damaged: {damage[0]}; put it back, or add --replace.")
     return found
 
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.numpy import save_file
 
 from models.artifacts import publishing
 from models.dataset import Dataset
+from models.tensor_files import save_tensors
 from probes.detection import DenseColumns, SparseColumns
 from workbench.activations import ActivationStore
 from workbench.features.collect import Codes, Collected, check_sae, collect
@@ -121,9 +121,9 @@ def _sparse_columns(codes: Codes) -> SparseColumns:
 
 def _write_codes(path: Path, codes: Codes, positions: dict[str, np.ndarray]) -> None:
     arrays = {"indptr": codes.indptr, "position": codes.rows, "value": codes.values.astype(np.float16)}
-    save_file(arrays, path / "codes.safetensors")
-    kept = {name: values.astype(np.int32) for name, values in positions.items() if name != "split"}
-    save_file(kept, path / "rows.safetensors")
+    save_tensors({name: torch.from_numpy(values) for name, values in arrays.items()}, path / "codes.safetensors")
+    kept = {name: torch.from_numpy(values.astype(np.int32)) for name, values in positions.items() if name != "split"}
+    save_tensors(kept, path / "rows.safetensors")
 
 
 def _write_tables(
