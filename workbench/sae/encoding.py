@@ -4,7 +4,7 @@ Each function here is differentiable once, in the rows and all weights, and its 
 that were chosen. The choice itself has no gradient.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -23,9 +23,6 @@ MIN_CHUNK_ROWS = 256
 # A batch's largest are looked for among about this many times as many.
 CANDIDATES = 2.0
 SAMPLED_ROWS = 64
-
-Rows = Float[Tensor, "n d"]
-Chunks = Callable[[], Any]
 
 
 def encode_topk(
@@ -54,7 +51,7 @@ def encode_above(
     """The entries of `(x − b_in) @ W_enc + b_enc` that lie above `bar`, as they are."""
 
     def choose(centred: Tensor, W_enc: Tensor, b_enc: Tensor) -> CSRCodes:
-        return _joined([CSRCodes(*above(pre, bar)) for pre in _chunks(centred, W_enc, b_enc, product)])
+        return _joined([CSRCodes(*above(pre, bar)) for pre in pre_activations(centred, W_enc, b_enc, product)])
 
     return CSRCodes(*_EncodeChosen.apply(x, W_enc, b_enc, b_in, choose))
 
@@ -71,12 +68,34 @@ def encode_largest(
 
     def choose(centred: Tensor, W_enc: Tensor, b_enc: Tensor) -> CSRCodes:
         bar = _low_bar(centred, W_enc, b_enc, n_largest / len(centred))
-        found = _joined([CSRCodes(*above(pre, bar)) for pre in _chunks(centred, W_enc, b_enc, product)])
+        found = _joined([CSRCodes(*above(pre, bar)) for pre in pre_activations(centred, W_enc, b_enc, product)])
         if len(found.values) < n_largest and bar > 0:  # the sample was not like the rest
-            found = _joined([CSRCodes(*above(pre, 0.0)) for pre in _chunks(centred, W_enc, b_enc, product)])
+            found = _joined([CSRCodes(*above(pre, 0.0)) for pre in pre_activations(centred, W_enc, b_enc, product)])
         return _largest(found, n_largest)
 
     return CSRCodes(*_EncodeChosen.apply(x, W_enc, b_enc, b_in, choose))
+
+
+def pre_activations(
+    centred: Float[Tensor, "n d"],
+    W_enc: Float[Tensor, "d latent"],
+    b_enc: Float[Tensor, " latent"],
+    product: torch.dtype | None = None,
+) -> Iterator[Float[Tensor, "rows latent"]]:
+    """`centred @ W_enc + b_enc`, some rows after the other; each chunk lies where the last one did."""
+    n, n_latents = centred.shape[0], W_enc.shape[1]
+    chunk = max(MIN_CHUNK_ROWS, CHUNK_BYTES // (n_latents * centred.element_size()))
+    room = centred.new_empty(min(chunk, n), n_latents)
+    narrow = product is not None and product != centred.dtype
+    if narrow:
+        centred, W_enc = centred.to(product), W_enc.to(product)
+    for start in range(0, n, chunk):
+        rows = centred[start : start + chunk]
+        pre = room[: len(rows)]
+        if narrow:
+            yield torch.add(rows @ W_enc, b_enc, out=pre)
+        else:
+            yield torch.addmm(b_enc, rows, W_enc, out=pre)
 
 
 class _EncodeTopK(Function):
@@ -88,7 +107,7 @@ class _EncodeTopK(Function):
         n = len(centred)
         values, indices = centred.new_empty(n, k), centred.new_empty(n, k, dtype=torch.int64)
         start = 0
-        for pre in _chunks(centred, W_enc, b_enc, product):
+        for pre in pre_activations(centred, W_enc, b_enc, product):
             rows = slice(start, start + len(pre))
             values[rows], indices[rows] = largest_of_rows(pre, k)
             start = rows.stop
@@ -141,23 +160,6 @@ def _encoder_gradients(
         by_latent,
         -(W_enc @ by_latent) if wants_b_in else None,
     )
-
-
-def _chunks(centred: Tensor, W_enc: Tensor, b_enc: Tensor, product: torch.dtype | None):  # type: ignore[no-untyped-def]
-    """The pre-activations of some rows after the other; each chunk lies where the last one did."""
-    n, n_latents = centred.shape[0], W_enc.shape[1]
-    chunk = max(MIN_CHUNK_ROWS, CHUNK_BYTES // (n_latents * centred.element_size()))
-    room = centred.new_empty(min(chunk, n), n_latents)
-    narrow = product is not None and product != centred.dtype
-    if narrow:
-        centred, W_enc = centred.to(product), W_enc.to(product)
-    for start in range(0, n, chunk):
-        rows = centred[start : start + chunk]
-        pre = room[: len(rows)]
-        if narrow:
-            yield torch.add(rows @ W_enc, b_enc, out=pre)
-        else:
-            yield torch.addmm(b_enc, rows, W_enc, out=pre)
 
 
 def _joined(parts: list[CSRCodes]) -> CSRCodes:
