@@ -82,8 +82,21 @@ def test_what_is_new_must_be_the_tuned_model_s_own():
         ]
         return [row.passed for row in result.rows_of(pd.DataFrame(latents), pd.DataFrame(labels)) if row.bar]
 
-    assert table(0.95, 0.5, 0.5) == [True, True, True]
-    assert table(0.8, 0.95, 0.05) == [False, False, False]
+    assert table(0.95, 0.5, 0.5) == [True, True, True, True]
+    assert table(0.8, 0.95, 0.05) == [False, False, True, False]
+    assert table(0.5, 0.5, 0.5) == [False, True, False, True]
+
+
+def test_what_the_rule_has_added_is_beyond_what_tuning_alone_adds():
+    rows = [
+        ("tuned without it", 0.7, 10, 0.0),
+        ("tuned", 0.9, 30, 1.0),
+        ("tuned", 0.8, 10, 0.0),
+        ("tuned", 0.6, 99, 1.0),
+    ]
+    latents = pd.DataFrame(rows, columns=["pair", "relative_norm", "firings", "code_next"])
+    both = pd.concat([latents.assign(seed=0), latents[:1].assign(seed=1)])
+    assert result.beyond_the_control(both) == ([2, 0], [0.75, 0])
 
 
 def test_the_whole_of_it_on_a_small_subject(tmp_path, monkeypatch):
@@ -97,7 +110,7 @@ def test_the_whole_of_it_on_a_small_subject(tmp_path, monkeypatch):
     told = []
     rows = result.reproduce(bench.__class__(bench.path, False, told.append))
     assert len(told) == 5  # two tunings, three crosscoders
-    assert len(rows) == 7
+    assert len(rows) == 8
     assert rows[-1].passed  # two copies of one model have nothing of their own
     assert result.reproduce(bench.__class__(bench.path, False, told.append)) == rows
     assert len(told) == 5

@@ -159,7 +159,7 @@ def test_half_precision_becomes_float32(tmp_path):
     close(load_sae(tmp_path), rows(), dictionary("AutoEncoder", wide, rows()))
 
 
-@pytest.mark.parametrize("kind", set(KINDS) - {"sae"})
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"sae"}))
 @pytest.mark.parametrize("architecture", ["topk", "standard"])
 def test_what_they_lack_is_refused(tmp_path, architecture, kind):
     what = "crosscoder" if kind == "crosscoder" else "transcoder"
