@@ -23,22 +23,23 @@ def frontier(offsets, seeds=(0, 1)):
     return pd.DataFrame(lines)
 
 
-def test_between_two_dictionaries_the_line_is_straight_in_the_logarithm():
-    found = pd.DataFrame({"l0": [10.0, 40.0], "explained_variance": [0.5, 0.9]})
-    assert result.at_equal_l0(found, "explained_variance", 20) == pytest.approx(0.7)
-    assert result.at_equal_l0(found, "explained_variance", 40) == pytest.approx(0.9)
-    assert result.at_equal_l0(found, "explained_variance", 80) == pytest.approx(1.1)
-    assert result.at_equal_l0(found, "explained_variance", 5) == pytest.approx(0.3)
-
-
 def test_a_gain_at_equal_l0_does_not_come_from_more_latents():
     found = frontier({"topk": 0.05})
-    assert result.gains(found, "topk", "standard", "explained_variance", L0S) == pytest.approx([0.05, 0.05])
+    assert result.gains(found, "topk", "standard", "explained_variance") == pytest.approx([0.05, 0.05])
     more = found.copy()
     of_topk = more["architecture"] == "topk"
     more.loc[of_topk, "l0"] *= 2
     more.loc[of_topk, "explained_variance"] += 0.1 * math.log(2)
-    assert result.gains(more, "topk", "standard", "explained_variance", L0S) == pytest.approx([0.05, 0.05])
+    assert result.gains(more, "topk", "standard", "explained_variance") == pytest.approx([0.05, 0.05])
+
+
+def test_nobody_is_compared_where_he_never_was():
+    found = frontier({"jumprelu": 0.05})
+    found.loc[found["architecture"] == "jumprelu", "l0"] += 40
+    assert all(math.isnan(gain) for gain in result.gains(found, "jumprelu", "standard", "explained_variance"))
+    judged = {row.result: row for row in result.rows_of(found, L0S) if row.bar}
+    row = judged["jumprelu: variance explained above L1's at equal L0"]
+    assert (row.ours, row.passed) == ("never equally sparse", False)
 
 
 def test_the_ordering_is_judged_in_every_seed():

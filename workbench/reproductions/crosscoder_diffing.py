@@ -42,6 +42,7 @@ N_ROWS, FULL_N_ROWS = 400_000, 1_500_000
 LR = 1e-3  # half of what the base model was trained with
 # A latent is one model's own where this share of its decoder's length, or more, is in that model.
 OWN = 0.9
+TOLD = 0.5
 CODE_NEXT, LINE_NEXT, CODE_HERE = "the code comes next", "a line end comes next", "the code stands here"
 
 
@@ -219,7 +220,7 @@ def _measured(sae: SAE, pair: Pair, rule: Rule, text: Dataset) -> tuple[pd.DataF
             "latent": np.arange(sae.cfg.d_sae),
             "relative_norm": norms,
             "firings": firings,
-            "code_next": np.asarray(labels[CODE_NEXT] @ (codes > 0)) / np.maximum(firings, 1),
+            "code_next": (codes[labels[CODE_NEXT]] > 0).sum(0).A1 / np.maximum(firings, 1),
         }
     )
     fit, scored = split_by_document(doc, held_out_share=0.5)
@@ -267,8 +268,7 @@ def rows_of(latents: pd.DataFrame, labels: pd.DataFrame) -> list[Row]:
 
     new, known = of(CODE_NEXT, "relative_norm"), of(LINE_NEXT, "relative_norm")
     same = max(max(values) for values in shares("same model").values())
-    after = latents[(latents["pair"] == "tuned") & (latents["relative_norm"] >= OWN)]
-    told = [float(np.average(part["code_next"], weights=part["firings"])) for _, part in after.groupby("seed")]
+    above, told = beyond_the_control(latents)
     rate = spread(of(CODE_NEXT, "base_rate"))
     return [
         Row(
@@ -293,10 +293,32 @@ def rows_of(latents: pd.DataFrame, labels: pd.DataFrame) -> list[Row]:
         ),
         Row("living latents of one model alone", "few, most are shared", own("tuned")),
         Row(
-            "of the firings of those of the tuned model alone, the share where the code comes next",
+            "latents with a larger share than any has where the rule was not learnt: how many",
             "",
-            f"{spread(told) if told else 'there are none'}; of all rows {rate}",
+            spread(above, 0),
+        ),
+        Row(
+            "of their firings, those where the code comes next",
+            "all",
+            f"{spread(told)}; of all rows {rate}",
+            f"≥ {TOLD} in every seed",
+            min(told) >= TOLD,
         ),
         Row("control, tuned as long without the rule: of one model alone", "", own("tuned without it")),
         Row("control, two copies of the same model: of one alone", "none", own("same model"), "none", same == 0),
     ]
+
+
+def beyond_the_control(latents: pd.DataFrame) -> tuple[list[float], list[float]]:
+    """The latents whose relative norm is above every one's of the model that was tuned without the rule, seed by seed.
+
+    Returns:
+        How many there are, and of their firings the share where the code comes next (0 where there are none).
+    """
+    above, told = [], []
+    for _, part in latents.groupby("seed"):
+        usual = part.loc[part["pair"] == "tuned without it", "relative_norm"].max()
+        new = part[(part["pair"] == "tuned") & (part["relative_norm"] > usual)]
+        above.append(float(len(new)))
+        told.append(float((new["code_next"] * new["firings"]).sum() / max(1, new["firings"].sum())))
+    return above, told

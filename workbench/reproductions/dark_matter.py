@@ -19,7 +19,7 @@ TITLE = "Most of the dark matter's length, and much of its direction, is linear 
 PAPER = "Engels et al. 2024, Decomposing the dark matter of sparse autoencoders, arXiv 2410.14670"
 
 K, D_SAE = 12, 2048
-N_ROWS, FULL_N_ROWS = 500_000, 2_000_000
+N_ROWS, FULL_N_ROWS = 800_000, 2_000_000
 
 
 def reproduce(bench: Bench) -> list[Row]:

@@ -27,7 +27,7 @@ TITLE = "Features of one MLP are nearer to single concepts than its neurons"
 PAPER = "Bricken et al. 2023, Towards Monosemanticity"
 
 K = 16
-D_SAE, N_ROWS, FIT_ROWS = 2048, 600_000, 60_000
+D_SAE, N_ROWS, FIT_ROWS = 2048, 800_000, 60_000
 FULL_D_SAE, FULL_N_ROWS, FULL_FIT_ROWS = 4096, 3_000_000, 200_000  # the paper's eight latents a neuron
 TRAINED, NEURONS, CONTROLS = "trained", "neurons", ("random", "PCA")
 # From here on a concept is little more than a set of tokens.
