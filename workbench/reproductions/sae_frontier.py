@@ -23,6 +23,9 @@ D_SAE, N_ROWS, L0S = 1024, 300_000, (8, 24)
 FULL_D_SAE, FULL_N_ROWS, FULL_L0S = 2048, 1_000_000, (6, 12, 24)
 # Those whose sparsity is steered need steps for it.
 BATCH = 1024
+# Pre-activations of scaled rows are of the order of √(d/L0): few come within the usual bandwidth of a threshold, and at
+# the usual rate thresholds do not get as far as they must.
+OWN_SETTINGS: dict[str, dict[str, Any]] = {"jumprelu": {"bandwidth": 2.0, "lr": 0.01}}
 CONTROLS = ("random", "PCA", "neurons")
 N_COMPARED = 20
 
@@ -41,7 +44,7 @@ def wanted(d_in: int, d_sae: int, architecture: str, l0: float, seed: int, n_row
     """A dictionary of one architecture with so many active latents, of a fixed number or steered there."""
     shape: dict[str, Any] = {"d_in": d_in, "d_sae": d_sae, "seed": seed, "architecture": architecture}
     shape |= {"hook_name": HOOK}
-    how: dict[str, Any] = {"n_tokens": n_rows, "batch_size": BATCH}
+    how: dict[str, Any] = {"n_tokens": n_rows, "batch_size": BATCH} | OWN_SETTINGS.get(architecture, {})
     if architecture in FIXED_K:
         return Wanted(SAEConfig(k=round(l0), **shape), SAETrainConfig(**how))
     return Wanted(SAEConfig(**shape), SAETrainConfig(target_l0=l0, **how))
