@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -112,10 +113,7 @@ class Cell(nn.Module, ABC):
         projected = self.project(x).unbind(1)
         hidden: list[Tensor] = [x] * n_steps
         for t in reversed(range(n_steps)) if reverse else range(n_steps):
-
-            def at(name: str, value: Tensor, t: int = t) -> Tensor:
-                return points[name].at(value, t) if name in points else value
-
+            at = partial(_after_hooks, points, t)
             new = self.step(feed(projected[t], state, t) if feed else projected[t], state, at)
             if mask is not None:  # nothing happens where there is padding
                 real = mask[:, t, None]
@@ -123,6 +121,10 @@ class Cell(nn.Module, ABC):
             state = new
             hidden[t] = state[0]
         return torch.stack(hidden, 1), state
+
+
+def _after_hooks(points: dict[str, StepHookPoint], t: int, name: str, value: Tensor) -> Tensor:
+    return points[name].at(value, t) if name in points else value
 
 
 def _reversed_order(x: Tensor, mask: Tensor | None) -> Tensor:

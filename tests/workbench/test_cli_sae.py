@@ -288,7 +288,7 @@ BAD = {
     "a crosscoder with itself": (["--with", "a/activations/all"], "itself: name the recording of another subject"),
     "an unknown way to revive": (["--revive", "prayer"], "revive cannot be 'prayer'"),
     "an unknown number format": (["--product", "int4"], "product cannot be 'int4'"),
-    "no such device": (["--device", "cuda:77"], "there is no device 'cuda:77' here"),
+    "no such device": (["--device", "cuda:77"], "there is no device 'cuda:77'"),
     "other rows": (["--with", "other"], "not recordings of the same rows: their data differ"),
     "another sample": (["--with", "resampled"], "not recordings of the same rows: their sample"),
     "no rows to measure on": (["--activations", "unmeasured"], "has no row of the split 'test'"),

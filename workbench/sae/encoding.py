@@ -5,6 +5,7 @@ that were chosen. The choice itself has no gradient.
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -49,11 +50,7 @@ def encode_above(
     product: torch.dtype | None = None,
 ) -> CSRCodes:
     """The entries of `(x − b_in) @ W_enc + b_enc` that lie above `bar`, as they are."""
-
-    def choose(centred: Tensor, W_enc: Tensor, b_enc: Tensor) -> CSRCodes:
-        return _joined([CSRCodes(*above(pre, bar)) for pre in pre_activations(centred, W_enc, b_enc, product)])
-
-    return CSRCodes(*_EncodeChosen.apply(x, W_enc, b_enc, b_in, choose))
+    return CSRCodes(*_EncodeChosen.apply(x, W_enc, b_enc, b_in, partial(_all_above, bar=bar, product=product)))
 
 
 def encode_largest(
@@ -65,14 +62,7 @@ def encode_largest(
     product: torch.dtype | None = None,
 ) -> CSRCodes:
     """The `n_largest` positive entries of all of `(x − b_in) @ W_enc + b_enc`, or as many as are positive."""
-
-    def choose(centred: Tensor, W_enc: Tensor, b_enc: Tensor) -> CSRCodes:
-        bar = _low_bar(centred, W_enc, b_enc, n_largest / len(centred))
-        found = _joined([CSRCodes(*above(pre, bar)) for pre in pre_activations(centred, W_enc, b_enc, product)])
-        if len(found.values) < n_largest and bar > 0:  # the sample was not like the rest
-            found = _joined([CSRCodes(*above(pre, 0.0)) for pre in pre_activations(centred, W_enc, b_enc, product)])
-        return _largest(found, n_largest)
-
+    choose = partial(_all_largest, n_largest=n_largest, product=product)
     return CSRCodes(*_EncodeChosen.apply(x, W_enc, b_enc, b_in, choose))
 
 
@@ -96,6 +86,22 @@ def pre_activations(
             yield torch.add(rows @ W_enc, b_enc, out=pre)
         else:
             yield torch.addmm(b_enc, rows, W_enc, out=pre)
+
+
+def _all_above(
+    centred: Tensor, W_enc: Tensor, b_enc: Tensor, bar: Tensor | float, product: torch.dtype | None
+) -> CSRCodes:
+    return _joined([CSRCodes(*above(pre, bar)) for pre in pre_activations(centred, W_enc, b_enc, product)])
+
+
+def _all_largest(
+    centred: Tensor, W_enc: Tensor, b_enc: Tensor, n_largest: int, product: torch.dtype | None
+) -> CSRCodes:
+    bar = _low_bar(centred, W_enc, b_enc, n_largest / len(centred))
+    found = _all_above(centred, W_enc, b_enc, bar, product)
+    if len(found.values) < n_largest and bar > 0:  # the sample was not like the rest
+        found = _all_above(centred, W_enc, b_enc, 0.0, product)
+    return _largest(found, n_largest)
 
 
 class _EncodeTopK(Function):

@@ -9,7 +9,7 @@ PyTorch searches.
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -36,11 +36,7 @@ def largest_of_rows(pre: Float[Tensor, "n latent"], k: int) -> tuple[Float[Tenso
     torch.maximum(largest[:, : rest.shape[1]], rest, out=largest[:, : rest.shape[1]])
     maxima, numbers = largest.numpy(), pre.numpy()
 
-    def reach(rows: slice) -> np.ndarray:
-        maxima[rows].partition(width - k, axis=1)
-        return numbers[rows] >= maxima[rows, width - k, None]
-
-    places = _places(reach, n, n_latents)
+    places = _places(partial(_reach, numbers, maxima, width - k), n, n_latents)
     starts = np.searchsorted(places, np.arange(n + 1) * n_latents)
     counts = np.diff(starts)
     if np.isnan(maxima[:, width - k :]).any() or counts.max() > CANDIDATES * k:
@@ -94,13 +90,20 @@ def _places(passes: Callable[[slice], np.ndarray], n: int, n_latents: int) -> np
     threads = torch.get_num_threads()
     bounds = np.linspace(0, n, threads + 1).astype(int)
 
-    def search(i: int) -> np.ndarray:
-        rows = slice(bounds[i], bounds[i + 1])
-        return np.flatnonzero(passes(rows)) + bounds[i] * n_latents
-
+    search = partial(_search, passes, bounds, n_latents)
     if threads == 1:
         return search(0)
     return np.concatenate(list(_pool(os.getpid(), threads).map(search, range(threads))))
+
+
+def _search(passes: Callable[[slice], np.ndarray], bounds: np.ndarray, n_latents: int, i: int) -> np.ndarray:
+    return np.flatnonzero(passes(slice(bounds[i], bounds[i + 1]))) + bounds[i] * n_latents
+
+
+def _reach(numbers: np.ndarray, maxima: np.ndarray, nth: int, rows: slice) -> np.ndarray:
+    """Which entries of some rows reach the row's nth smallest maximum."""
+    maxima[rows].partition(nth, axis=1)
+    return numbers[rows] >= maxima[rows, nth, None]
 
 
 @cache
