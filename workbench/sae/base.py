@@ -17,6 +17,8 @@ AnySAE = TypeVar("AnySAE", bound="SAE")
 
 # What a sparse start is measured on, and how many latents at a time.
 START_ROWS, START_LATENTS = 2048, 4096
+# How many times as many latents as are asked for are active at the start: the search then only has to climb.
+START_TIMES = 4
 
 
 class TrainingStep(NamedTuple):
@@ -211,6 +213,10 @@ class SAE(nn.Module, ABC):
 
     # Training.
 
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """What Adam moves, and how many times the learning rate each group is given."""
+        return [{"params": list(self.parameters()), "times": 1.0}]
+
     @torch.no_grad()
     def begin(
         self,
@@ -223,7 +229,8 @@ class SAE(nn.Module, ABC):
 
         Random latents without a k are active on half of all rows, and their sum is many times too long. Each is made
         to fire on the same share of the sample (as Anthropic's "January 2025 update" does), so that as many are active
-        in a row as it has dimensions; and one factor for all brings the reconstruction to the length of the rows.
+        in a row as it has dimensions, or four times as many as are asked for; and one factor for all brings the
+        reconstruction to the length of the rows.
         """
         self.b_dec.copy_(centre_out)
         if self.centre is not None:
@@ -231,7 +238,8 @@ class SAE(nn.Module, ABC):
         if not self.starts_sparse:
             return
         centred = x[:START_ROWS] - self.b_in
-        share = min(0.5, self.cfg.width_in / self.cfg.d_sae)
+        active = self.cfg.width_in if cfg.target_l0 is None else START_TIMES * cfg.target_l0
+        share = min(0.5, active / self.cfg.d_sae)
         for latents in torch.arange(self.cfg.d_sae, device=x.device).split(START_LATENTS):
             pre = centred @ self.W_enc[:, latents]
             self.encoder_bias[latents] = -torch.quantile(pre, 1 - share, dim=0)

@@ -142,7 +142,7 @@ class SAETrainConfig:
     aux_coefficient: float = 1 / 32
     k_aux: int | None = None
     dead_after: int | None = None
-    bandwidth: float = 0.05
+    bandwidth: float = 1.0
     threshold: float = 0.01
     threshold_lr: float = 0.1
     product: str = "float32"

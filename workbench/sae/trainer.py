@@ -46,7 +46,7 @@ class Trainer:
         self.cfg, self.train_cfg, self.folder = cfg, train_cfg, folder
         self.settings = settings_of(cfg, train_cfg, **settings)
         self.sae = build_sae(cfg).to(device)
-        self.optimiser = torch.optim.Adam(self.sae.parameters(), lr=train_cfg.lr, fused=True)
+        self.optimiser = torch.optim.Adam(self.sae.parameter_groups(), lr=train_cfg.lr, fused=True)
         self.state = read_checkpoint(folder, self.sae, self.optimiser, self.settings) if folder is not None else None
         self.revive = train_cfg.revive or self.sae.revival
         self.log = _Log(folder / LOG if folder is not None and ranks.is_first() else None, on_log)
@@ -107,7 +107,7 @@ class Trainer:
         sae.constrain_gradients()
         before, state.tokens = state.tokens, state.tokens + cfg.batch_size
         for group in self.optimiser.param_groups:
-            group["lr"] = cfg.lr_at(state.tokens)
+            group["lr"] = cfg.lr_at(state.tokens) * group["times"]
         self.optimiser.step()
         sae.constrain_weights()
         state.step += 1

@@ -14,6 +14,8 @@ from workbench.sae.codes import CSRCodes
 from workbench.sae.config import SAEConfig, SAETrainConfig
 from workbench.sae.encoding import encode_above
 
+THRESHOLD_TIMES = 10.0
+
 
 class JumpReLU(SAE, architecture="jumprelu"):
     """`f = z · 1[z > θ]` of `z = (x − b_in) W_enc + b_enc`, with `λ ‖f‖₀` as its price.
@@ -25,7 +27,7 @@ class JumpReLU(SAE, architecture="jumprelu"):
         threshold: [d_sae], never negative.
     """
 
-    sparsity = 1.0
+    sparsity = 5.0
     starts_sparse = True
 
     def __init__(self, cfg: SAEConfig) -> None:
@@ -56,6 +58,11 @@ class JumpReLU(SAE, architecture="jumprelu"):
         values, count = _Jump.apply(found.values, thresholds, width)
         codes = CSRCodes(values, found.indices, found.row_starts)
         return Activated(codes, {"l0_penalty": step.sparsity * count / len(x)})
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Adam moves a number by about its rate a step: a threshold has much further to go than a weight."""
+        weights = [parameter for parameter in self.parameters() if parameter is not self.threshold]
+        return [{"params": weights, "times": 1.0}, {"params": [self.threshold], "times": THRESHOLD_TIMES}]
 
     @torch.no_grad()
     def begin(self, cfg: SAETrainConfig, x: Tensor, centre_in: Tensor, centre_out: Tensor) -> None:
