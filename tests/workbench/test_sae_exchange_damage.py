@@ -25,7 +25,7 @@ ALONE = {("sparsify", "k"), ("sparsify", "transcode")}
 
 
 def read_tensors(path):
-    return torch.load(path) if path.suffix == ".pt" else load_file(path)
+    return torch.load(path, weights_only=True) if path.suffix == ".pt" else load_file(path)
 
 
 def write_tensors(tensors, path):

@@ -86,7 +86,7 @@ def write(folder, name, weights=None, **changes):
 
 
 def raw(folder):
-    return json.loads((folder / "config.json").read_text())["trainer"], torch.load(folder / "ae.pt")
+    return json.loads((folder / "config.json").read_text())["trainer"], torch.load(folder / "ae.pt", weights_only=True)
 
 
 def close(sae, x, expected):
