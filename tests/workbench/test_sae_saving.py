@@ -188,3 +188,11 @@ def test_what_cannot_be_saved_leaves_nothing_behind(tmp_path):
     with pytest.raises(ValueError, match="still in training"):
         save_sae(transcoder, tmp_path / "x")
     assert not (tmp_path / "x").exists()
+
+
+def test_what_is_saved_may_be_read_by_whom_any_new_file_may(tmp_path):
+    """safetensors gives its files to their owner alone; a colleague reads a shared folder."""
+    folder = save_sae(small_sae("topk"), tmp_path / "sae", densities=torch.full((24,), 0.1))
+    (tmp_path / "new").touch()
+    modes = {path.stat().st_mode for path in [*folder.iterdir(), tmp_path / "new"]}
+    assert len(modes) == 1

@@ -1,16 +1,15 @@
 """A training that can be killed: its whole state in one safetensors file, replaced in one rename."""
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
+from models.tensor_files import save_tensors
 from workbench.sae.base import SAE
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -59,10 +58,9 @@ def write_checkpoint(
             tensors[f"adam.{name}.{key}"] = value
     counters = {name: value for name, value in vars(state).items() if name not in TENSORS}
     metadata = {"format": FORMAT, "settings": json.dumps(settings), "counters": json.dumps(counters)}
-    part = folder / (CHECKPOINT + ".part")
-    # Copies, where two names are for one tensor (an SAE reads and writes at one scale): the format has no such thing.
-    save_file({k: v.clone(memory_format=torch.contiguous_format) for k, v in tensors.items()}, part, metadata)
-    os.replace(part, folder / CHECKPOINT)
+    # An SAE reads and writes at one scale, but the format has no two names for one tensor.
+    tensors["state.scale_out"] = state.scale_out.clone()
+    save_tensors(tensors, folder / CHECKPOINT, metadata)
 
 
 def read_checkpoint(

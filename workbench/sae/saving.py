@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from models.artifacts import write_json
+from models.tensor_files import save_tensors
 from workbench.sae.base import SAE
 from workbench.sae.exchange import LAYOUTS, SAELENS, Layout
 
@@ -49,9 +50,12 @@ def save_sae(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / SPARSITY_FILE).unlink(missing_ok=True)
     if sparsity is not None:
-        _write_whole(folder / SPARSITY_FILE, lambda part: save_file({"sparsity": sparsity}, part))
-    write = torch.save if there.weights_file.endswith(".pt") else save_file
-    _write_whole(folder / there.weights_file, lambda part: write(tensors, part))
+        save_tensors({"sparsity": sparsity}, folder / SPARSITY_FILE)
+    weights = folder / there.weights_file
+    if weights.suffix == ".pt":
+        _write_whole(weights, lambda part: torch.save(tensors, part))
+    else:
+        save_tensors(tensors, weights)
     write_json(folder / there.config_file, config)
     return folder
 
