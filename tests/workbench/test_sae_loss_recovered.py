@@ -7,7 +7,7 @@ import torch
 
 from models import Dataset, Recurrent, RecurrentConfig, Transformer, TransformerConfig
 from workbench.sae import SAEConfig, TopK, build_sae, loss_recovered
-from workbench.sae.loss_recovered import kl_divergence
+from workbench.sae.loss_recovered import kl_divergence, losses_recovered
 
 HOOK = "blocks.0.mlp.hook_post"
 D_MLP = 16
@@ -70,6 +70,22 @@ def test_an_sae_that_gives_the_mean_recovers_nothing_of_mean_ablation(model, dat
     got = measured(model, identity(scale=0.0, bias=mean), dataset)
     assert got["loss_recovered_mean"] == pytest.approx(0, abs=1e-4)
     assert got["ce_mean"] != pytest.approx(got["ce_zero"], abs=1e-3)
+
+
+def test_several_dictionaries_share_the_passes_that_none_of_them_is_in(model, dataset, monkeypatch):
+    passes = []
+    run = model.run_with_hooks
+    monkeypatch.setattr(model, "run_with_hooks", lambda *args, **more: passes.append(1) or run(*args, **more))
+    saes = [identity(), identity(scale=0.5), identity(scale=0.0)]
+    together = losses_recovered(model, saes, dataset)
+    assert len(passes) == 3 + len(saes)
+    assert together == [loss_recovered(model, sae, dataset) for sae in saes]
+
+
+def test_dictionaries_of_different_hooks_share_nothing(model, dataset):
+    other = build_sae(SAEConfig(d_in=D_MLP, d_sae=8, k=2, hook_name="blocks.1.mlp.hook_post"))
+    with pytest.raises(ValueError, match="different hooks"):
+        losses_recovered(model, [identity(), other], dataset)
 
 
 def test_the_clean_loss_is_the_mean_over_real_targets_predicted_after_bos(model, dataset):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from models.progress import progress
@@ -43,32 +43,56 @@ class Codes:
         return Codes(indptr, found[kept], self.values[kept], len(rows))
 
 
+class Grown:
+    """One array to whose end others are added.
+
+    A list of them would do, but for where they lie: many small arrays that stay, made among large ones that go, keep
+    the memory of the large ones from being used again.
+    """
+
+    def __init__(self, dtype: type) -> None:
+        self._room: np.ndarray = np.empty(1 << 16, dtype)
+        self._n = 0
+
+    def add(self, values: Shaped[np.ndarray, " more"]) -> None:
+        """Add values to the end."""
+        n = self._n + len(values)
+        if n > len(self._room):
+            room = np.empty(max(n, 2 * len(self._room)), self._room.dtype)
+            room[: self._n] = self.values
+            self._room = room
+        self._room[self._n : n] = values
+        self._n = n
+
+    @property
+    def values(self) -> Shaped[np.ndarray, " all"]:
+        """All that was added."""
+        return self._room[: self._n]
+
+
 class CodesWriter:
     """Takes codes row by row and turns them round."""
 
     def __init__(self, n_features: int) -> None:
         self.n_features = n_features
-        self.values: list[Float[np.ndarray, " entries"]] = []
-        self.features: list[Int[np.ndarray, " entries"]] = []
-        self.counts: list[Int[np.ndarray, " rows"]] = []
+        self.values, self.features, self.counts = Grown(np.float16), Grown(np.int32), Grown(np.int32)
 
     def add(self, codes: TopKCodes | CSRCodes) -> None:
         """Take the codes of the next rows. Values are kept in half precision, as they are published."""
         values = codes.values.flatten().clamp(max=torch.finfo(torch.half).max).half()
         fires = values > 0
-        self.values.append(values[fires].numpy())
-        self.features.append(codes.indices.flatten()[fires].int().numpy())
+        self.values.add(values[fires].numpy())
+        self.features.add(codes.indices.flatten()[fires].numpy())
         passed = torch.nn.functional.pad(fires.cumsum(0), (1, 0))
-        self.counts.append(passed[codes.row_starts].diff().numpy())
+        self.counts.add(passed[codes.row_starts].diff().numpy())
 
     def finish(self) -> Codes:
         """All codes, feature by feature."""
-        counts = np.concatenate(self.counts)
-        indptr = np.concatenate([[0], np.cumsum(counts)])
-        values = np.concatenate(self.values).astype(np.float32)
-        shape = (len(counts), self.n_features)
-        turned = sp.csr_array((values, np.concatenate(self.features), indptr), shape=shape).tocsc()
-        return Codes(turned.indptr.astype(np.int64), turned.indices.astype(np.int32), turned.data, len(counts))
+        n_rows = len(self.counts.values)
+        indptr = np.concatenate([[0], np.cumsum(self.counts.values)])
+        entries = (self.values.values.astype(np.float32), self.features.values, indptr)
+        turned = sp.csr_array(entries, shape=(n_rows, self.n_features)).tocsc()
+        return Codes(turned.indptr.astype(np.int64), turned.indices.astype(np.int32), turned.data, n_rows)
 
 
 class NearMisses:
@@ -170,11 +194,10 @@ def _encode(
     for chunk in _runs(edges, CHUNK_ROWS):
         base, end = int(edges[chunk.start]), int(edges[chunk.stop])
         pre = sae.pre_activations(x[base:end], out=room[: end - base])
-        active = sae.activations(pre)
-        rows, features = active.nonzero(as_tuple=True)
-        counts = torch.bincount(rows, minlength=end - base)
-        writer.add(CSRCodes(active[rows, features], features, torch.nn.functional.pad(counts.cumsum(0), (1, 0))))
-        pre[rows, features] = -torch.inf
+        codes = sae.chosen(pre)
+        writer.add(codes)
+        fires = codes.values.flatten() > 0
+        pre[codes.rows[fires], codes.indices.flatten()[fires]] = -torch.inf
         near.add(pre.numpy(), edges[chunk] - base, first_row + base)
 
 

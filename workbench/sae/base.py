@@ -132,8 +132,8 @@ class SAE(nn.Module, ABC):
         """The active latents of each row."""
 
     @abstractmethod
-    def activations(self, pre: Float[Tensor, "n d_sae"]) -> Float[Tensor, "n d_sae"]:
-        """What `encode` makes of `pre_activations`, zeros written out."""
+    def chosen(self, pre: Float[Tensor, "n d_sae"]) -> Codes:
+        """What `encode_rows` makes of rows whose `pre_activations` are there already; it has no gradient."""
 
     @abstractmethod
     def activate(

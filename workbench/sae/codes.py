@@ -25,6 +25,12 @@ class TopKCodes(NamedTuple):
         n, k = self.indices.shape
         return torch.arange(0, n * k + 1, k, device=self.indices.device) if k else self.indices.new_zeros(n + 1)
 
+    @property
+    def rows(self) -> Int[Tensor, " entries"]:
+        """The row of each entry."""
+        n, k = self.indices.shape
+        return torch.arange(n, device=self.indices.device).repeat_interleave(k)
+
     def to_dense(self, d_sae: int) -> Float[Tensor, "n d_sae"]:
         """The same codes with every inactive latent written out as zero."""
         dense = self.values.new_zeros(self.values.shape[0], d_sae)

@@ -1,6 +1,6 @@
 """A dictionary's numbers, and a table of them beside the dictionaries that learned nothing."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Any
 
@@ -18,7 +18,7 @@ from workbench.sae.controls import (
     pca_dictionary,
     random_dictionary,
 )
-from workbench.sae.loss_recovered import loss_recovered
+from workbench.sae.loss_recovered import losses_recovered
 from workbench.sae.metrics import measure
 from workbench.sae.stream import mappings_of
 
@@ -47,15 +47,24 @@ def evaluate_sae(
     Returns:
         `d_sae`, `k`, and the numbers of `workbench.sae.metrics.streaming` and `workbench.sae.loss_recovered` by name.
     """
+    return _evaluated([sae], lambda: batches, model, dataset, hook_name)[0]
+
+
+def _evaluated(
+    saes: Sequence[SAE], batches: Batches, model: Any, dataset: Dataset | None, hook_name: str | None
+) -> list[dict[str, float]]:
     if (model is None) != (dataset is None):
         raise ValueError("loss recovered needs both a model and a dataset: give both, or neither.")
-    row: dict[str, float] = {"d_sae": sae.cfg.d_sae}
-    if sae.cfg.k is not None:
-        row["k"] = sae.cfg.k
-    row |= measure(sae, batches)
-    if model is not None and dataset is not None:
-        row |= loss_recovered(model, sae, dataset, hook_name=hook_name)
-    return row
+    rows = [_shape(sae) | measure(sae, batches()) for sae in saes]
+    if model is None or dataset is None:
+        return rows
+    losses = losses_recovered(model, saes, dataset, hook_name=hook_name)
+    return [row | loss for row, loss in zip(rows, losses, strict=True)]
+
+
+def _shape(sae: SAE) -> dict[str, float]:
+    shape: dict[str, float] = {"d_sae": sae.cfg.d_sae}
+    return shape if sae.cfg.k is None else shape | {"k": sae.cfg.k}
 
 
 def control_dictionaries(sae: SAE, batches: Batches, *, max_rows: int | None = 200_000) -> dict[str, SAE]:
@@ -93,13 +102,10 @@ def compare_dictionaries(
     *,
     hook_name: str | None = None,
 ) -> pd.DataFrame:
-    """`evaluate_sae` of several dictionaries on the same rows, one line each, under a column `dictionary`.
+    """`evaluate_sae` of several dictionaries of the same hooks on the same rows, one line each, under `dictionary`.
 
     `batches` is called once for each dictionary, for a fresh pass over the same held-out rows, such as `evaluate_sae`
-    takes.
+    takes. The subject's passes that no dictionary is in are made once for all.
     """
-    rows = [
-        {"dictionary": name} | evaluate_sae(sae, batches(), model, dataset, hook_name=hook_name)
-        for name, sae in dictionaries.items()
-    ]
-    return pd.DataFrame(rows)
+    rows = _evaluated(list(dictionaries.values()), batches, model, dataset, hook_name)
+    return pd.DataFrame([{"dictionary": name} | row for name, row in zip(dictionaries, rows, strict=True)])

@@ -1,5 +1,8 @@
 """What a subject loses when its activations pass through a dictionary, against losing them altogether."""
 
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,6 +19,8 @@ from workbench.sae.subject_batch import SubjectBatch, hooks_of
 # Logits of a batch are compared some rows at a time: probabilities need not be in memory for all of them.
 KL_ROWS = 512
 ABLATIONS = ("zero", "mean")
+
+Sums = defaultdict[str, float]
 
 
 @torch.no_grad()
@@ -53,25 +58,50 @@ def loss_recovered(
         ValueError: no hook is known, the model has none of that name, the widths differ, or nothing can be
             counted.
     """
-    read, written = hooks_of(sae.cfg, model, hook_name)
+    return losses_recovered(model, [sae], dataset, hook_name=hook_name, batch_size=batch_size)[0]
+
+
+@torch.no_grad()
+def losses_recovered(
+    model: Any,
+    saes: Sequence[SAE],
+    dataset: Dataset,
+    *,
+    hook_name: str | None = None,
+    batch_size: int = 32,
+) -> list[dict[str, float]]:
+    """`loss_recovered` of several dictionaries, which share the passes that none of them is in.
+
+    Raises `ValueError` as it does, and where they do not all read and write the same hooks.
+    """
+    hooks = [hooks_of(sae.cfg, model, hook_name) for sae in saes]
+    if any(other != hooks[0] for other in hooks):
+        raise ValueError("the losses of dictionaries of different hooks cannot share their passes: measure one by one.")
+    read, written = hooks[0]
     parts = (slice(i, i + batch_size) for i in range(0, len(dataset), batch_size))
     batches = [SubjectBatch.of(dataset, part, model, read[0]) for part in parts]
     count = sum(int(batch.counted.sum()) for batch in batches)
     if not count:
         raise ValueError("the dataset has no token after BOS to predict another from: loss recovered is not defined.")
-    means = _means(model, sae, batches, read, written)
-    sums: dict[str, float] = {}
+    means = _means(model, saes, batches, read, written)
+    shared: Sums = defaultdict(float)
+    sums: list[Sums] = [defaultdict(float) for _ in saes]
     for batch in progress(batches, desc="loss recovered", unit="batch"):
         if not batch.counted.any():
             continue
         clean, loss = _run(model, batch, [])
-        _add(sums, "ce_clean", loss)
-        for name, hooks in _hooks(model, sae, batch, read, written, means).items():
-            output, loss = _run(model, batch, hooks)
-            _add(sums, f"ce_{name}", loss)
-            if batch.predicts_tokens:
-                _add(sums, f"kl_{name}", _divergence(clean, output))
-    found = {name: total / count for name, total in sums.items()}
+        shared["ce_clean"] += _total(loss)
+        for name, ablation in zip(ABLATIONS, _ablations(batch, written, means), strict=True):
+            _count(shared, name, model, batch, ablation, clean)
+        for sae, own in zip(saes, sums, strict=True):
+            spliced = Splice(sae)
+            spliced.put(model, batch, read, written, batch.replaced)
+            _count(own, "sae", model, batch, spliced.hooks, clean)
+    return [_recovered({name: total / count for name, total in (shared | own).items()}) for own in sums]
+
+
+def _recovered(found: dict[str, float]) -> dict[str, float]:
+    """The mean losses and divergences, and what part of them each ablation's are."""
     ce = {name: found[f"ce_{name}"] for name in ("clean", "sae", *ABLATIONS)}
     recovered = {f"loss_recovered_{kind}": _share(ce[kind] - ce["sae"], ce[kind] - ce["clean"]) for kind in ABLATIONS}
     if "kl_sae" in found:
@@ -84,8 +114,23 @@ def _share(recovered: float, lost: float) -> float:
     return recovered / lost if lost else float("nan")
 
 
-def _add(sums: dict[str, float], name: str, values: Float[Tensor, " counted"]) -> None:
-    sums[name] = sums.get(name, 0.0) + values.double().sum().item()
+def _total(values: Float[Tensor, " counted"]) -> float:
+    return values.double().sum().item()
+
+
+def _count(
+    sums: Sums,
+    name: str,
+    model: Any,
+    batch: SubjectBatch,
+    hooks: list[tuple[str, HookFunction]],
+    clean: Float[Tensor, "counted d_out"],
+) -> None:
+    """Add the loss of a pass with these hooks, and how far its output is from the clean one."""
+    output, loss = _run(model, batch, hooks)
+    sums[f"ce_{name}"] += _total(loss)
+    if batch.predicts_tokens:
+        sums[f"kl_{name}"] += _total(_divergence(clean, output))
 
 
 def _run(
@@ -111,39 +156,44 @@ def kl_divergence(clean: Float[Tensor, "n d_vocab"], output: Float[Tensor, "n d_
     return (log_p.exp() * (log_p - log_q)).sum(-1)
 
 
-def _hooks(
-    model: Any, sae: SAE, batch: SubjectBatch, read: list[str], written: list[str], means: list[Tensor]
-) -> dict[str, list[tuple[str, HookFunction]]]:
-    """What is done to the subject: the dictionary, and both ablations."""
-    spliced = Splice(sae)
-    spliced.put(model, batch, read, written, batch.replaced)
+def _ablations(
+    batch: SubjectBatch, written: list[str], means: list[Float[Tensor, " d"]]
+) -> list[list[tuple[str, HookFunction]]]:
+    """Zeros in the place of what is written, and its mean."""
+    zeros = [(hook, replacing(batch.replaced, _zero)) for hook in written]
+    mean_rows = [
+        (hook, replacing(batch.replaced, partial(_expanded, mean))) for hook, mean in zip(written, means, strict=True)
+    ]
+    return [zeros, mean_rows]
 
-    def zero(rows: Tensor, _: Place) -> Tensor:
-        return torch.zeros_like(rows)
 
-    return {
-        "sae": spliced.hooks,
-        "zero": [(hook, replacing(batch.replaced, zero)) for hook in written],
-        "mean": [
-            (hook, replacing(batch.replaced, lambda rows, _, mean=mean: mean.to(rows).expand_as(rows)))  # type: ignore[misc]
-            for hook, mean in zip(written, means, strict=True)
-        ],
-    }
+def _zero(rows: Tensor, _: Place) -> Tensor:
+    return torch.zeros_like(rows)
+
+
+def _expanded(mean: Tensor, rows: Tensor, _: Place) -> Tensor:
+    return mean.to(rows).expand_as(rows)
 
 
 def _means(
-    model: Any, sae: SAE, batches: list[SubjectBatch], read: list[str], written: list[str]
+    model: Any, saes: Sequence[SAE], batches: list[SubjectBatch], read: list[str], written: list[str]
 ) -> list[Float[Tensor, " d"]]:
     """The mean of what is written over the positions that are replaced, in float64; refuses rows of another width."""
     sums: list[Tensor | float] = [0.0] * len(written)
     names = list(dict.fromkeys([*read, *written]))
     for batch in batches:
         rows = dict(zip(names, clean_rows(model, batch.given, names, batch.replaced), strict=True))
-        sae.flat(torch.stack([rows[hook] for hook in read], 1) if sae.cfg.n_layers is not None else rows[read[0]])
-        width = sae.cfg.d_out if sae.cfg.d_out is not None else sae.cfg.d_in
+        for sae in saes:
+            _refuse_other_widths(sae, rows, read, written)
         for i, hook in enumerate(written):
-            if rows[hook].shape[1] != width:
-                raise ValueError(f"this SAE writes rows of width {width}, but {hook} is {rows[hook].shape[1]} wide.")
             sums[i] = sums[i] + rows[hook].double().sum(0).cpu()
     n = sum(int(batch.replaced.sum()) for batch in batches)
     return [torch.as_tensor(total) / n for total in sums]
+
+
+def _refuse_other_widths(sae: SAE, rows: dict[str, Float[Tensor, "n _"]], read: list[str], written: list[str]) -> None:
+    sae.flat(torch.stack([rows[hook] for hook in read], 1) if sae.cfg.n_layers is not None else rows[read[0]])
+    width = sae.cfg.d_out if sae.cfg.d_out is not None else sae.cfg.d_in
+    for hook in written:
+        if rows[hook].shape[1] != width:
+            raise ValueError(f"this SAE writes rows of width {width}, but {hook} is {rows[hook].shape[1]} wide.")

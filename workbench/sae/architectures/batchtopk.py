@@ -12,6 +12,7 @@ from workbench.sae.base import SAE, Activated, TrainingStep
 from workbench.sae.codes import CSRCodes
 from workbench.sae.config import SAEConfig
 from workbench.sae.encoding import encode_above, encode_largest
+from workbench.sae.selection import above
 
 
 class BatchTopK(SAE, architecture="batchtopk"):
@@ -40,9 +41,9 @@ class BatchTopK(SAE, architecture="batchtopk"):
         """The pre-activations above the threshold."""
         return encode_above(x, self.W_enc, self.b_enc, self.b_in, self.threshold)
 
-    def activations(self, pre: Float[Tensor, "n d_sae"]) -> Float[Tensor, "n d_sae"]:
+    def chosen(self, pre: Float[Tensor, "n d_sae"]) -> CSRCodes:
         """Those above the threshold."""
-        return pre * (pre > self.threshold)
+        return CSRCodes(*above(pre, self.threshold))
 
     def activate(
         self, x: Float[Tensor, "n width_in"], y: Float[Tensor, "n width_out"], step: TrainingStep

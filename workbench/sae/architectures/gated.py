@@ -16,6 +16,7 @@ from workbench.sae.config import SAEConfig, SAETrainConfig
 from workbench.sae.encoding import encode_above
 from workbench.sae.products import summed_by_latent
 from workbench.sae.reconstruction import reconstruction_error
+from workbench.sae.selection import above
 
 
 class Gated(SAE, architecture="gated"):
@@ -54,10 +55,9 @@ class Gated(SAE, architecture="gated"):
         """The magnitudes of the latents whose gates are open."""
         return self._magnitudes(encode_above(x, self.W_enc, self.b_gate, self.b_in, 0.0))
 
-    def activations(self, pre: Float[Tensor, "n d_sae"]) -> Float[Tensor, "n d_sae"]:
+    def chosen(self, pre: Float[Tensor, "n d_sae"]) -> CSRCodes:
         """The magnitudes where the gate, whose pre-activations these are, is open."""
-        magnitudes = (pre - self.b_gate) * self.r_mag.exp() + self.b_mag
-        return magnitudes.relu() * (pre > 0)
+        return self._magnitudes(CSRCodes(*above(pre, 0.0)))
 
     def activate(
         self, x: Float[Tensor, "n width_in"], y: Float[Tensor, "n width_out"], step: TrainingStep

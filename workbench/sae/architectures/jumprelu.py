@@ -13,6 +13,7 @@ from workbench.sae.base import SAE, Activated, TrainingStep
 from workbench.sae.codes import CSRCodes
 from workbench.sae.config import SAEConfig, SAETrainConfig
 from workbench.sae.encoding import encode_above
+from workbench.sae.selection import above
 
 THRESHOLD_TIMES = 10.0
 
@@ -43,9 +44,9 @@ class JumpReLU(SAE, architecture="jumprelu"):
         """The pre-activations above their thresholds."""
         return encode_above(x, self.W_enc, self.b_enc, self.b_in, self.threshold.detach())
 
-    def activations(self, pre: Float[Tensor, "n d_sae"]) -> Float[Tensor, "n d_sae"]:
+    def chosen(self, pre: Float[Tensor, "n d_sae"]) -> CSRCodes:
         """Those above the thresholds."""
-        return pre * (pre > self.threshold)
+        return CSRCodes(*above(pre, self.threshold.detach()))
 
     def activate(
         self, x: Float[Tensor, "n width_in"], y: Float[Tensor, "n width_out"], step: TrainingStep

@@ -13,6 +13,7 @@ from workbench.sae.codes import CSRCodes
 from workbench.sae.config import SAEConfig
 from workbench.sae.encoding import encode_above
 from workbench.sae.products import summed_by_latent
+from workbench.sae.selection import above
 
 
 class Standard(SAE, architecture="standard"):
@@ -36,9 +37,9 @@ class Standard(SAE, architecture="standard"):
         """The positive pre-activations."""
         return encode_above(x, self.W_enc, self.b_enc, self.b_in, 0.0)
 
-    def activations(self, pre: Float[Tensor, "n d_sae"]) -> Float[Tensor, "n d_sae"]:
+    def chosen(self, pre: Float[Tensor, "n d_sae"]) -> CSRCodes:
         """Those above zero."""
-        return pre.relu()
+        return CSRCodes(*above(pre, 0.0))
 
     def activate(
         self, x: Float[Tensor, "n width_in"], y: Float[Tensor, "n width_out"], step: TrainingStep

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -10,6 +9,7 @@ from workbench.sae.base import SAE, Activated, TrainingStep
 from workbench.sae.codes import TopKCodes
 from workbench.sae.config import SAEConfig
 from workbench.sae.encoding import encode_topk
+from workbench.sae.selection import largest_of_rows
 
 
 class TopK(SAE, architecture="topk"):
@@ -30,10 +30,10 @@ class TopK(SAE, architecture="topk"):
         """The k largest pre-activations of each row, with negative ones set to zero."""
         return encode_topk(x, self.W_enc, self.b_enc, self.b_in, self.k)
 
-    def activations(self, pre: Float[Tensor, "n d_sae"]) -> Float[Tensor, "n d_sae"]:
+    def chosen(self, pre: Float[Tensor, "n d_sae"]) -> TopKCodes:
         """The k largest, and zero where these are negative."""
-        values, indices = pre.topk(self.k, dim=1, sorted=False)
-        return torch.zeros_like(pre).scatter(1, indices, values.relu())
+        values, indices = largest_of_rows(pre, self.k)
+        return TopKCodes(values.relu(), indices)
 
     def activate(
         self, x: Float[Tensor, "n width_in"], y: Float[Tensor, "n width_out"], step: TrainingStep
