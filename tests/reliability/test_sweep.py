@@ -45,8 +45,22 @@ ALONE, TOGETHER = ["-c", OFTEN], ["-m", "torch.distributed.run", "--standalone",
 
 def started(run: Path, n_tokens: int, how: list[str]) -> subprocess.Popen:
     """`workbench sae --sweep` in processes of one thread each."""
-    words = ["sae", "--sweep", "--k", "2", "4", "--width", "32", "--run", str(run), "--batch-size", "100", "--json"]
-    command = [sys.executable, *how, *(["workbench"] if how is TOGETHER else []), *words, "--tokens", str(n_tokens)]
+    words = [
+        "sae",
+        "--sweep",
+        "--architecture",
+        "topk",
+        "--k",
+        "2",
+        "4",
+        "--width",
+        "32",
+        "--batch-size",
+        "100",
+        "--json",
+    ]
+    command = [sys.executable, *how, *(["workbench"] if how is TOGETHER else []), *words]
+    command += ["--run", str(run), "--tokens", str(n_tokens)]
     env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 

@@ -86,7 +86,7 @@ def explained(sae, x, y):
 
 def test_a_transcoder_reads_one_hook_and_writes_another(runs, capsys):
     found = made_by("--run", runs / "a", "--hook", UP, "--out-hook", RESID, "--skip", *SMALL, capsys=capsys)
-    assert found["path"].endswith("saes/blocks.0.resid_post-to-blocks.1.resid_pre-skip-topk-24-k3")
+    assert found["path"].endswith("saes/blocks.0.resid_post-to-blocks.1.resid_pre-skip-batchtopk-24-k3")
     sae = load_sae(found["path"])
     assert (sae.cfg.kind, sae.cfg.hook_name, sae.cfg.hook_name_out) == ("transcoder", UP, RESID)
     trained, *controls = found["metrics"]
@@ -98,7 +98,7 @@ def test_a_transcoder_reads_one_hook_and_writes_another(runs, capsys):
 
 def test_a_crosscoder_reads_several_hooks_through_one_code(runs, capsys):
     found = made_by("--run", runs / "a", "--hooks", UP, RESID, *SMALL, capsys=capsys)
-    assert found["path"].endswith("saes/blocks.0.resid_post+blocks.1.resid_pre-topk-24-k3")
+    assert found["path"].endswith("saes/blocks.0.resid_post+blocks.1.resid_pre-batchtopk-24-k3")
     sae = load_sae(found["path"])
     assert sae.cfg.hook_names == (UP, RESID)
     store = ActivationStore.open(runs / "a/activations/all")
@@ -109,7 +109,7 @@ def test_a_crosscoder_reads_several_hooks_through_one_code(runs, capsys):
 
 def test_two_subjects_are_read_through_one_code(runs, capsys):
     found = made_by("--run", runs / "a", "--hook", RESID, "--with", runs / "b", *SMALL, capsys=capsys)
-    assert found["path"].endswith("saes/blocks.1.resid_pre-with-b-topk-24-k3")
+    assert found["path"].endswith("saes/blocks.1.resid_pre-with-b-batchtopk-24-k3")
     manifest = Manifest.read(found["path"])
     assert manifest.inputs["../b/activations/all"] == Manifest.read(runs / "b/activations/all").id
     assert not Run.open(runs / "a").find("sae", found["path"].split("/")[-1]).stale
@@ -158,8 +158,8 @@ def test_a_sweep_is_one_of_each_combination(runs, monkeypatch, capsys):
 
 
 def test_what_nobody_names_has_its_usual_value(runs, monkeypatch, capsys):
-    assert list(asked_for([], runs, monkeypatch, capsys)) == ["topk-256-k8"]
-    assert list(asked_for(["--sweep"], runs, monkeypatch, capsys)) == [f"topk-256-k{k}" for k in (4, 8, 16, 32)]
+    assert list(asked_for([], runs, monkeypatch, capsys)) == ["batchtopk-256-k8"]
+    assert list(asked_for(["--sweep"], runs, monkeypatch, capsys)) == [f"batchtopk-256-k{k}" for k in (4, 8, 16, 32)]
     words = ["--sweep", "--architecture", "gated", "topk"]
     found = asked_for([*words, "--sparsity", 1, 2.5, "--k", 3], runs, monkeypatch, capsys)
     assert list(found) == ["gated-256-sparsity1", "gated-256-sparsity2.5", "topk-256-k3"]
@@ -242,7 +242,7 @@ def test_a_killed_sweep_keeps_what_is_published_and_reads_once(runs, tmp_path, m
     assert type_in(*words, capsys=capsys)[0] == 130
     assert sum(read) == 4000  # four SAEs, one reading
     published = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "a/saes").iterdir()}
-    assert sorted(published) == [f"blocks.0.mlp.post-topk-24-k{k}" for k in (1, 2)]
+    assert sorted(published) == [f"blocks.0.mlp.post-batchtopk-24-k{k}" for k in (1, 2)]
 
     monkeypatch.setattr(dictionaries.Measurer, "measure", measure)
     assert type_in(*words, capsys=capsys)[0] == 0
@@ -272,7 +272,10 @@ BAD = {
     "too few rows for a batch": (["--batch-size", "5000"], "a batch of 5,000 rows cannot be filled"),
     "an unknown architecture": (["--architecture", "magic"], "no SAE architecture is called 'magic'"),
     "several without a sweep": (["--k", "2", "3"], "--k has 2 values: add --sweep"),
-    "a coefficient for topk": (["--sparsity", "1"], "topk has no sparsity coefficient: --k says"),
+    "a coefficient for topk": (
+        ["--architecture", "topk", "--sparsity", "1"],
+        "topk has no sparsity coefficient: --k says",
+    ),
     "a coefficient and a search": (
         ["--architecture", "gated", "--sparsity", "1", "--target-l0", "3"],
         "leave one of them out",

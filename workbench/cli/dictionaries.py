@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 # Held-out tokens through the subject, four times for each dictionary.
 N_LOSS_TOKENS = 30_000
 N_REHEARSED = 1000
-MOST_LATENTS, MOST_ACTIVE = 2048, 12  # where nobody says how many
+# What is made where nobody says otherwise: docs/sae.md shows it beside the others.
+ARCHITECTURE = "batchtopk"
+MOST_LATENTS, MOST_ACTIVE, BATCH_ROWS = 2048, 12, 2048
 TRAINED = "trained"
 
 
@@ -61,7 +63,8 @@ def wanted(
     reading: Reading,
     *,
     name: str | None = None,
-    architecture: str = "topk",
+    family: str = "",
+    architecture: str = ARCHITECTURE,
     d_sae: int | None = None,
     k: float | None = None,
     sparsity: float | None = None,
@@ -73,6 +76,8 @@ def wanted(
     Args:
         reading: what it reads: one hook, or several through one code.
         name: its name; from hook, architecture, width and k where None.
+        family: what such a name begins with, so that those of one sweep have names of their own.
+        family: what such a name begins with, so that those of one sweep have names of their own.
         architecture: by its name.
         d_sae: latents.
         k: latents active at once. Where the architecture has no k, it is the L0 that its coefficient is steered to.
@@ -88,7 +93,7 @@ def wanted(
     d_sae = d_sae if d_sae is not None else usual_width(shape["d_in"])
     k = k if k is not None else usual_k(shape["d_in"])
     sparse: dict[str, Any] = {}
-    how: dict[str, Any] = {"batch_size": min(SAETrainConfig.batch_size, reading.n_rows["train"])} | dict(training or {})
+    how: dict[str, Any] = {"batch_size": min(BATCH_ROWS, reading.n_rows["train"])} | dict(training or {})
     if fixes_k(architecture):
         if sparsity is not None:
             raise ValueError(f"a {architecture} SAE has no sparsity coefficient: k says how many latents are active.")
@@ -100,7 +105,14 @@ def wanted(
     cfg = SAEConfig(architecture=architecture, d_sae=d_sae, seed=seed, **shape, **sparse)
     train_cfg = SAETrainConfig(**how)
     _refuse_unfit(reading, cfg, train_cfg)
-    parts = [reading.stem, architecture, str(d_sae), last, *([f"seed{seed}"] if seed else [])]
+    parts = [
+        *([family] if family else []),
+        reading.stem,
+        architecture,
+        str(d_sae),
+        last,
+        *([f"seed{seed}"] if seed else []),
+    ]
     return Wanted(name or "-".join(parts), reading, cfg, train_cfg)
 
 

@@ -50,9 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shape.add_argument(
         "--architecture",
         nargs="+",
-        default=["topk"],
+        default=[dictionaries.ARCHITECTURE],
         metavar="NAME",
-        help=f"{', '.join(ARCHITECTURES[:-1])} or {ARCHITECTURES[-1]} (default: topk)",
+        help=f"{', '.join(ARCHITECTURES[:-1])} or {ARCHITECTURES[-1]} (default: {dictionaries.ARCHITECTURE})",
     )
     shape.add_argument(
         "--width", type=int, nargs="+", metavar="N", help="latents (default: four a dimension, at most 2048)"
@@ -78,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shape.add_argument("--seed", type=int, nargs="+", default=[0], metavar="N", help="of the weights (default: 0)")
     how = parser.add_argument_group("how it is trained")
     how.add_argument("--tokens", type=int, default=2_000_000, metavar="N", help="rows to train on (default: 2M)")
-    how.add_argument("--batch-size", type=int, metavar="N", help="rows a step (default: 4096, or all where fewer)")
+    how.add_argument("--batch-size", type=int, metavar="N", help="rows a step (default: 2048, or all where fewer)")
     how.add_argument("--lr", type=float, metavar="X", help="peak learning rate of Adam (default: 0.003)")
     how.add_argument("--revive", metavar="HOW", help="dead latents: aux, resample or none (default: by architecture)")
     how.add_argument(
@@ -168,6 +168,7 @@ def _wanted(args: argparse.Namespace, reading: Reading) -> "list[Wanted]":
         dictionaries.wanted(
             one,
             name=None if args.sweep else args.name,
+            family=(args.name or "") if args.sweep else "",
             architecture=architecture,
             d_sae=d_sae,
             seed=seed,
