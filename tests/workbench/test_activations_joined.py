@@ -1,5 +1,8 @@
 """Batches of two recordings: the same positions of the same documents, side by side."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 from reliability.jobs import D_VOCAB, HOOKS, N_CTX, data
@@ -7,6 +10,7 @@ from reliability.jobs import D_VOCAB, HOOKS, N_CTX, data
 from models import Transformer, TransformerConfig
 from workbench.activations import harvest
 from workbench.activations.joined import JoinedBatches
+from workbench.activations.row_runs import RowRuns
 
 
 def recording(path, seed, dataset=None, **options):
@@ -57,5 +61,11 @@ def test_other_rows_and_other_widths_are_refused(stores, tmp_path):
         joined((stores[0], fewer))
     with pytest.raises(ValueError, match="they have .* rows"):
         JoinedBatches((stores[0].batches(HOOKS[0], 8), stores[1].batches(HOOKS[0], 8, split="train")))
+    with pytest.raises(ValueError, match="of another size or order"):
+        JoinedBatches((stores[0].batches(HOOKS[0], 8, seed=0), stores[1].batches(HOOKS[0], 8, seed=1)))
+    chosen = [RowRuns.from_numbers(np.arange(first, first + 50)) for first in (0, 1)]
+    batches = [replace(s.batches(HOOKS[0], 8), rows=rows) for s, rows in zip(stores, chosen, strict=True)]
+    with pytest.raises(ValueError, match="other rows of them were chosen"):
+        JoinedBatches(tuple(batches))
     with pytest.raises(ValueError, match="is 64 wide at blocks.0.mlp.hook_post and .* 16"):
         JoinedBatches((stores[0].batches(HOOKS[0], 8), stores[1].batches(HOOKS[1], 8)))

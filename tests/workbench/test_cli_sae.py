@@ -280,6 +280,11 @@ BAD = {
         ["--architecture", "gated", "--sparsity", "1", "--target-l0", "3"],
         "leave one of them out",
     ),
+    "a k beside what takes its place": (
+        ["--architecture", "jumprelu", "--target-l0", "3", "--k", "2"],
+        "jumprelu has no k, and --target-l0 says how sparse it shall be: leave --k out",
+    ),
+    "one hook beside several": (["--hooks", UP, RESID, "--hook", UP], "leave one out"),
     "a skip of no transcoder": (["--skip"], "say with --out-hook what it writes"),
     "a transcoder to itself": (["--out-hook", MLP], "writes another hook than it reads"),
     "a transcoder of two hooks": (["--hook", MLP, RESID, "--out-hook", RESID, "--sweep"], "name one --hook"),

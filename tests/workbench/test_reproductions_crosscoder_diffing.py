@@ -1,5 +1,7 @@
 """A rule put into a text, whose latents are whose, and pairs of recordings that stay in step."""
 
+from itertools import islice
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +14,7 @@ from workbench.activations import harvest
 from workbench.reproductions import crosscoder_diffing as result
 from workbench.reproductions.crosscoder_diffing import Pair, Rule
 from workbench.sae import SAEConfig, build_sae
+from workbench.sae.metrics import relative_norm
 
 RULE = Rule(code=29, line_end=5)
 
@@ -51,7 +54,7 @@ def test_labels_say_what_comes_next_and_what_stands_here():
 def test_relative_norms_do_not_depend_on_the_models_units():
     sae = build_sae(SAEConfig(d_in=3, d_sae=3, k=1, n_layers=2, architecture="batchtopk")).requires_grad_(False)
     sae.W_dec.copy_(torch.tensor([[1.0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 10, 0], [0, 1, 0, 10, 0, 0]]))
-    norms = result.relative_norm(sae, torch.tensor([1.0, 10.0]))
+    norms = relative_norm(sae, torch.tensor([1.0, 10.0]))
     np.testing.assert_allclose(norms, [0, 1, 0.5])
 
 
@@ -60,12 +63,11 @@ def test_both_recordings_are_read_in_step(tmp_path, monkeypatch):
     monkeypatch.setattr(result, "HOOK", "blocks.0.hook_resid_pre")
     monkeypatch.setattr(result, "BATCH", 64)
     stores = [
-        harvest(source.model, small_text(), ["blocks.0.hook_resid_pre"], tmp_path / name, inputs={"of": name})
+        harvest(source.model, small_text(), ["blocks.0.hook_resid_pre"], tmp_path / name, config={"subject": name})
         for name in ("a", "b")
     ]
-    batches = list(Pair(*stores).batches(seed=0, split="train", epochs=1))
-    assert sum(len(batch) for batch in batches) == len(stores[0].rows_of("train"))
-    for batch in batches:
+    for batch in islice(Pair(*stores).batches(seed=0), 3):
+        assert batch.shape == (64, 2, stores[0].width("blocks.0.hook_resid_pre"))
         torch.testing.assert_close(batch[:, 0], batch[:, 1], rtol=0, atol=0)
 
 

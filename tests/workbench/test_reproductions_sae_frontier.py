@@ -42,6 +42,16 @@ def test_nobody_is_compared_where_he_never_was():
     assert (row.ours, row.passed) == ("never equally sparse", False)
 
 
+def test_a_seed_in_which_nobody_could_be_compared_is_no_success():
+    found = frontier({"topk": 0.05, "batchtopk": 0.06, "jumprelu": 0.05, "matryoshka_batchtopk": 0.02})
+    apart = (found["architecture"] == "standard") & (found["seed"] == 1)
+    found.loc[apart, "l0"] += 40
+    over = result.gains(found, "topk", "standard", "explained_variance")
+    assert (over[0], math.isnan(over[1])) == (pytest.approx(0.05), True)
+    judged = {row.result: row for row in result.rows_of(found, L0S) if row.bar}
+    assert not judged["topk: variance explained above L1's at equal L0"].passed
+
+
 def test_the_ordering_is_judged_in_every_seed():
     good = {"topk": 0.05, "batchtopk": 0.06, "jumprelu": 0.01, "matryoshka_batchtopk": 0.02}
     judged = [row for row in result.rows_of(frontier(good), L0S) if row.bar]
@@ -58,4 +68,4 @@ def test_the_ordering_is_judged_in_every_seed():
 def test_those_without_a_k_are_steered_to_the_l0():
     for name in result.ARCHITECTURES:
         cfg, how = result.wanted(16, 64, name, 8, seed=0, n_rows=1000)
-        assert (cfg.k, how.target_l0) == ((8, None) if name in result.FIXED_K else (None, 8))
+        assert (cfg.k, how.target_l0) == ((8, None) if "topk" in name else (None, 8))

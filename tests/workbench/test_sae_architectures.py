@@ -152,17 +152,16 @@ def test_folding_the_scale_changes_units_and_nothing_else(architecture, kind):
 
 def test_batchtopk_keeps_the_largest_of_the_batch_and_follows_the_smallest_kept():
     sae = an_sae("batchtopk")
-    x, _ = rows(sae)
-    z = ((x - sae.b_dec) @ sae.W_enc + sae.b_enc).flatten()
-    codes, _ = sae.activate(x, x, TrainingStep(torch.zeros(F, dtype=torch.bool), 1.0, 0.0, SAETrainConfig()))
-    smallest = z.topk(N * K).values.min()
-    assert len(codes.values) == N * K
-    torch.testing.assert_close(codes.values.min(), smallest)
-    assert codes.l0().float().std() > 0
+    step = TrainingStep(torch.zeros(F, dtype=torch.bool), 1.0, 0.0, SAETrainConfig(threshold_lr=0.01))
     before = torch.zeros_like(sae.threshold)
     sae.threshold.zero_()
-    for weight in (1.0, 0.01):  # the first step sets it, later ones move it
-        sae.activate(x, x, TrainingStep(torch.zeros(F, dtype=torch.bool), 1.0, 0.0, SAETrainConfig()))
+    for weight, scale in ((1.0, 1.0), (0.01, 3.0)):  # the first step sets it, later ones move it
+        x = scale * rows(sae)[0]
+        codes, _ = sae.activate(x, x, step)
+        smallest = ((x - sae.b_dec) @ sae.W_enc + sae.b_enc).flatten().topk(N * K).values.min()
+        assert len(codes.values) == N * K
+        assert codes.l0().float().std() > 0
+        torch.testing.assert_close(codes.values.min(), smallest)
         before = before + weight * (smallest - before)
         torch.testing.assert_close(sae.threshold, before)
 
@@ -255,7 +254,7 @@ def test_a_resampled_latent_fires_where_the_dictionary_did_worst_and_adam_forget
     optimiser.step()
     before = {name: tensor.detach().clone() for name, tensor in sae.named_parameters()}
     error = y - sae.decode_rows(sae.encode_rows(x)) - (0 if sae.W_skip is None else x @ sae.W_skip.T)
-    assert resample(sae, optimiser, x, y, dead, torch.Generator().manual_seed(0)) == 20
+    assert resample(sae, optimiser, TRAIN, x, y, dead, torch.Generator().manual_seed(0)) == 20
     for name, tensor in (("W_dec", sae.W_dec), ("W_enc", sae.W_enc.T)):
         old = before[name] if name == "W_dec" else before[name].T
         assert torch.equal(tensor[~dead], old[~dead])
@@ -271,6 +270,37 @@ def test_a_resampled_latent_fires_where_the_dictionary_did_worst_and_adam_forget
     assert error.square().sum(1)[drawn].mean() > error.square().sum(1).mean()
     pre = (x - sae.b_in) @ sae.W_enc + sae.encoder_bias
     assert (pre[drawn, dead.nonzero().squeeze(1)] > 0).all()
+
+
+@pytest.mark.parametrize("architecture", ["standard", "jumprelu", "gated"])
+def test_whatever_killed_a_latent_resampling_brings_it_back(architecture):
+    sae = an_sae(architecture)
+    x, y = rows(sae)
+    dead = torch.arange(F) % 3 == 0
+    with torch.no_grad():
+        for name, parameter in sae.named_parameters():
+            if name in ("b_enc", "b_gate", "b_mag"):
+                parameter[dead] = -20
+        if architecture == "jumprelu":
+            sae.threshold[dead] = 20
+    optimiser = torch.optim.Adam(sae.parameters(), lr=1e-3)
+    sae.training_loss(x, y, TrainingStep(torch.zeros(F, dtype=torch.bool), 1.0, 0.1, TRAIN)).total.backward()
+    optimiser.step()
+    assert not (sae.encode(x)[:, dead] > 0).any()
+    assert resample(sae, optimiser, TRAIN, x, y, dead, torch.Generator().manual_seed(0)) == 20
+    assert (sae.encode(x)[:, dead] > 0).any(0).all()
+    for parameter in sae.restart_latents(dead.nonzero().squeeze(1), TRAIN):
+        assert optimiser.state[parameter]["exp_avg_sq"][dead].eq(0).all()
+
+
+@pytest.mark.parametrize("architecture", ["standard", "jumprelu", "gated"])
+def test_a_sparse_start_has_the_factor_of_least_squared_error(architecture):
+    sae = build_sae(SAEConfig(architecture=architecture, d_in=D, d_sae=F, dtype="float64"))
+    x = torch.randn(400, D, generator=torch.Generator().manual_seed(3), dtype=torch.float64) + 0.5
+    sae.begin(SAETrainConfig(target_l0=2.0, threshold=1e-9), x, x.mean(0), x.mean(0))
+    rebuilt = sae(x) - sae.b_dec
+    best = ((x - sae.b_dec) * rebuilt).sum() / rebuilt.square().sum()
+    assert best.item() == pytest.approx(1, abs=1e-6)
 
 
 def test_resampling_is_due_at_three_moments_before_the_rate_falls():

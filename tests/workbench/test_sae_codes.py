@@ -168,10 +168,12 @@ def test_a_config_that_makes_no_sense_is_refused(values, message):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"n_tokens": 0}, "n_tokens must be above zero"),
-        ({"lr": -1.0}, "lr must be above zero"),
+        ({"n_tokens": 0}, "n_tokens must be a number above zero"),
+        ({"lr": -1.0}, "lr must be a number above zero"),
+        ({"target_l0": float("nan")}, "target_l0 must be a number above zero, not nan"),
+        ({"sparsity": float("inf")}, "sparsity must be a number that is not negative"),
         ({"warm_up": 0.6, "decay": 0.6}, "add to more than 1"),
-        ({"aux_coefficient": -0.1}, "aux_coefficient must not be negative"),
+        ({"aux_coefficient": -0.1}, "aux_coefficient must be a number that is not negative"),
     ],
 )
 def test_a_training_that_makes_no_sense_is_refused(values, message):

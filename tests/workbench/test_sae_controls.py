@@ -41,6 +41,13 @@ def test_moments_do_not_depend_on_batches_and_keep_their_digits_far_from_zero(x)
     torch.testing.assert_close(Moments.of(x.split(123), max_rows=500).mean, exact[:500].mean(0))
 
 
+def test_rows_in_half_precision_have_the_moments_of_their_numbers(x):
+    half = (100 * (x - 50)).half()
+    torch.testing.assert_close(
+        Moments.of([half]).covariance, torch.cov(half.double().T, correction=0), rtol=1e-5, atol=1e-2
+    )
+
+
 def test_no_rows_have_no_moments():
     with pytest.raises(ValueError, match="no rows"):
         Moments.of([])

@@ -159,6 +159,11 @@ def test_a_killed_training_ends_in_the_same_bits(model, data, tmp_path):
     assert torch.equal(again.W_dec, whole.W_dec)
     with pytest.raises(ValueError, match="already holds an SAE of other settings"):
         train_sae_end_to_end(cfg, model, data, how, loss="ce", out=tmp_path)
+    with pytest.raises(ValueError, match="already holds an SAE of other settings"):
+        train_sae_end_to_end(cfg, model, data.select(torch.arange(300)), how, downstream=[OUT], out=tmp_path)
+    other = Transformer(model.cfg)
+    with pytest.raises(ValueError, match="already holds an SAE of other settings"):
+        train_sae_end_to_end(cfg, other, data, how, downstream=[OUT], out=tmp_path)
 
 
 def test_every_sequence_comes_once_an_epoch_in_an_order_of_its_own():

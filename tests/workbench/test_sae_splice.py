@@ -107,6 +107,8 @@ def test_without_edits_the_reconstruction_stands_there_and_nowhere_else(model, d
     made = held(model, dataset, HOOK, splice(model, sae, dataset).hooks)
     torch.testing.assert_close(made[dataset.counted], sae(clean[dataset.counted]))
     assert torch.equal(made[~dataset.counted], clean[~dataset.counted])
+    nothing = held(model, dataset, HOOK, splice(model, sae, dataset, edits=[ablate_latents([])]).hooks)
+    assert torch.equal(nothing, made)
 
 
 def test_a_transcoder_writes_what_it_makes_of_what_it_reads(model, dataset):
@@ -251,5 +253,7 @@ def test_what_cannot_be_spliced_is_refused_in_one_sentence(model, dataset):
         model.run_with_hooks(dataset.tokens, fwd_hooks=splice(model, backwards, dataset).hooks)
     with pytest.raises(ValueError, match="this crosscoder names no hooks"):
         splice(model, make(D_MODEL, "", n_layers=2), dataset)
+    with pytest.raises(ValueError, match=f"reads {HOOK} of 2 subjects: it cannot stand in the place of one's"):
+        splice(model, make(D_MLP, "", n_layers=2, hook_names=(HOOK, HOOK)), dataset)
     with pytest.raises(ValueError, match="a transcoder names its hooks itself"):
         splice(model, transcoder(), dataset, hook_name=HOOK)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -66,11 +67,17 @@ def _apart(one: Batches, other: Batches) -> str:
     ids = [_data_id(batches) for batches in (one, other)]
     if ids[0] != ids[1]:
         return "their data differ"
+    orders = [(batches.batch_size, batches.seed, batches.epochs, batches.start) for batches in (one, other)]
+    if orders[0] != orders[1]:
+        return "their batches are of another size or order"
     configs = [batches.store.manifest.config for batches in (one, other)]
     named = [name for name in _WHICH_ROWS if configs[0].get(name) != configs[1].get(name)]
     if named:
         return f"their {', '.join(named)} differ"
-    return "" if len(one.rows) == len(other.rows) else f"they have {len(one.rows):,} and {len(other.rows):,} rows"
+    if len(one.rows) != len(other.rows):
+        return f"they have {len(one.rows):,} and {len(other.rows):,} rows"
+    same = np.array_equal(one.rows.starts, other.rows.starts) and np.array_equal(one.rows.lengths, other.rows.lengths)
+    return "" if same else "other rows of them were chosen"
 
 
 def _data_id(batches: Batches) -> str | None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from workbench.sae import SAE, SAEConfig, SAETrainConfig
     from workbench.sae.training import LogCallback
 
-# Held-out tokens through the subject, four times for each dictionary.
+# Held-out tokens through the subject, for each dictionary and four times besides.
 N_LOSS_TOKENS = 30_000
 N_REHEARSED = 1000
 # What is made where nobody says otherwise: docs/sae.md shows it beside the others.

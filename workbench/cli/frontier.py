@@ -71,6 +71,7 @@ def frame(dictionaries: Sequence[Artifact]) -> "pd.DataFrame":
     found = found[[*first, *(column for column in found.columns if column not in first)]]
     for column, value in FRONTIERS.items():
         if value in found:
+            found[value] = pd.to_numeric(found[value])  # a loss that nobody could measure is no number
             found[column] = _on_frontier(found, value)
     return found
 

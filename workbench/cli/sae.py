@@ -100,6 +100,8 @@ def run(args: argparse.Namespace) -> None:
     """What `workbench sae` does and prints."""
     if not args.sweep:
         _refuse_several(args)
+    if args.hooks and args.hook:
+        raise ValueError("--hooks names all the hooks that one code reads, and --hook a single one: leave one out.")
     reading = read(
         Run.open(run_path(args.run)),
         args.activations,
@@ -159,9 +161,13 @@ def _wanted(args: argparse.Namespace, reading: Reading) -> "list[Wanted]":
         if value is not None
     }
     searched = args.target_l0 is not None or args.sparsity is not None
+    fixed = [architecture for architecture in args.architecture if dictionaries.fixes_k(architecture)]
     if args.target_l0 is not None and args.sparsity is not None:
         raise ValueError("--target-l0 searches for the coefficient that --sparsity gives: leave one of them out.")
-    if searched and all(dictionaries.fixes_k(architecture) for architecture in args.architecture):
+    if searched and args.k is not None and not fixed:
+        given = "--target-l0" if args.target_l0 is not None else "--sparsity"
+        raise ValueError(f"{args.architecture[0]} has no k, and {given} says how sparse it shall be: leave --k out.")
+    if searched and len(fixed) == len(args.architecture):
         raise ValueError(f"{args.architecture[0]} has no sparsity coefficient: --k says how many latents are active.")
 
     return [

@@ -1,7 +1,6 @@
 """What fine-tuning adds to a model: a crosscoder of the two, and a feature that only the tuned one can have."""
 
 import json
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ from models.train_config import TrainConfig
 from models.training import train, training_settings
 from probes.detection import HeldOut, count_labels
 from workbench.activations import ActivationStore, harvest
+from workbench.activations.joined import JoinedBatches
 from workbench.reproductions.base import Bench, Row, spread
 from workbench.reproductions.dictionaries import Wanted, dictionaries
 from workbench.reproductions.monosemanticity import sparse_columns
@@ -25,6 +25,7 @@ from workbench.reproductions.python_source import PythonSource, python_source
 from workbench.runs import Run
 from workbench.sae import SAE, SAEConfig, SAETrainConfig
 from workbench.sae.metrics.labelled_rows import latent_matrix, split_by_document
+from workbench.sae.metrics.model_diffing import relative_norm
 
 TITLE = "A crosscoder tells what fine-tuning has added"
 PAPER = (
@@ -112,11 +113,9 @@ class Pair:
     before: ActivationStore
     after: ActivationStore
 
-    def batches(self, seed: int, split: str, epochs: int | None = None) -> Iterator[Float[Tensor, "_ 2 d"]]:
-        """Shuffled batches of a split: what a batch holds depends on rows, seed and size alone, so both agree."""
-        of_each = (store.batches(HOOK, BATCH, seed=seed, split=split, epochs=epochs) for store in self.both)
-        for parts in zip(*of_each, strict=True):
-            yield torch.stack(parts, dim=1)
+    def batches(self, seed: int) -> JoinedBatches:
+        """Shuffled batches to train on, without end."""
+        return JoinedBatches(tuple(store.batches(HOOK, BATCH, seed=seed, split="train") for store in self.both))
 
     @property
     def both(self) -> tuple[ActivationStore, ActivationStore]:
@@ -128,17 +127,6 @@ class Pair:
         return torch.stack([store.read(HOOK, rows) for store in self.both], dim=1)
 
 
-@dataclass(frozen=True)
-class Endless:
-    """A pair's batches to train on, without end and in the same order each time."""
-
-    pair: Pair
-    seed: int
-
-    def __iter__(self) -> Iterator[Float[Tensor, "_ 2 d"]]:
-        return self.pair.batches(self.seed, "train")
-
-
 def some_sequences(bench: Bench, source: PythonSource, seed: int) -> Dataset:
     """Full sequences of the base model's own text, a quarter of them held out, without labels."""
     dataset = source.run.dataset(with_labels=False)
@@ -146,15 +134,6 @@ def some_sequences(bench: Bench, source: PythonSource, seed: int) -> Dataset:
     full = dataset.select(torch.nonzero(dataset.mask.all(1)).squeeze(1))
     drawn = full.sample(n * (full.tokens.shape[1] - 1), seed=seed)
     return _with_tokens(drawn, drawn.tokens)
-
-
-def relative_norm(sae: SAE, scale: Float[Tensor, " 2"]) -> Float[np.ndarray, " latent"]:
-    """‖d_after‖ / (‖d_before‖ + ‖d_after‖) of each latent's decoder rows, each in units of its own model's rows.
-
-    1 for a latent of the second model alone, 0 for one of the first alone (Lindsey et al., 2024).
-    """
-    norms = sae.W_dec.unflatten(1, (2, sae.cfg.d_in)).norm(dim=2) / scale
-    return (norms[:, 1] / norms.sum(1)).numpy()
 
 
 def _with_tokens(text: Dataset, tokens: Tensor) -> Dataset:
@@ -183,12 +162,13 @@ def _tuned(bench: Bench, source: PythonSource, name: str, text: Dataset, seed: i
 def _recorded(run: Run, name: str, model: Any, text: Dataset) -> ActivationStore:
     """What a model makes of the text, in the run of the tuned one."""
     path = run.path_of("activations", name)
-    inputs = {"data": run.find("dataset").id, "model": run.find("model").id} | {"of": model.artifact_id or ""}
+    inputs = {"data": run.find("dataset").id, "model": run.find("model").id}
+    subject = {"subject": model.artifact_id or ""}  # the base model reads the tuned one's text too
     with suppress(ArtifactError):
         found = ActivationStore.open(path)
-        if found.manifest.inputs == inputs:
+        if found.manifest.inputs == inputs and found.manifest.config.items() >= subject.items():
             return found
-    return harvest(model, text, [HOOK], path, inputs=inputs)
+    return harvest(model, text, [HOOK], path, inputs=inputs, config=subject)
 
 
 def _crosscoder(bench: Bench, name: str, pair: Pair, seed: int) -> SAE:
@@ -196,7 +176,7 @@ def _crosscoder(bench: Bench, name: str, pair: Pair, seed: int) -> SAE:
     cfg = SAEConfig(d_in=d_in, d_sae=D_SAE, k=K, architecture="batchtopk", n_layers=2, seed=seed)
     how = SAETrainConfig(n_tokens=FULL_N_ROWS if bench.full else N_ROWS, batch_size=BATCH)
     rows = {"before": pair.before.id, "after": pair.after.id, "seed": seed}
-    return dictionaries(bench, {name: Wanted(cfg, how)}, Endless(pair, seed), rows=rows)[name]
+    return dictionaries(bench, {name: Wanted(cfg, how)}, pair.batches(seed), rows=rows)[name]
 
 
 def _measured(sae: SAE, pair: Pair, rule: Rule, text: Dataset) -> tuple[pd.DataFrame, pd.DataFrame]:

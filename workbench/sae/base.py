@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from workbench.sae.codes import Codes, CSRCodes, TopKCodes
@@ -190,7 +190,7 @@ class SAE(nn.Module, ABC):
     def decode_of(self, x: Tensor, codes: Codes) -> Tensor:
         """The reconstruction from the codes of x, with a transcoder's `x W_skipᵀ`."""
         found = self.decode(codes)
-        return found if self.W_skip is None else found + x @ self.W_skip.T
+        return found if self.W_skip is None else found + x.to(found.dtype) @ self.W_skip.T
 
     def flat(self, x: Tensor) -> Float[Tensor, "n width_in"]:
         """Rows as the encoder reads them. Raises `ValueError` where they are not as wide as this SAE reads."""
@@ -229,8 +229,8 @@ class SAE(nn.Module, ABC):
 
         Random latents without a k are active on half of all rows, and their sum is many times too long. Each is made
         to fire on the same share of the sample (as Anthropic's "January 2025 update" does), so that as many are active
-        in a row as it has dimensions, or four times as many as are asked for; and one factor for all brings the
-        reconstruction to the length of the rows.
+        in a row as it has dimensions, or four times as many as are asked for; and, but for transcoders, all are given
+        the one factor with which the reconstruction has the least squared error.
         """
         self.b_dec.copy_(centre_out)
         if self.centre is not None:
@@ -243,9 +243,19 @@ class SAE(nn.Module, ABC):
         for latents in torch.arange(self.cfg.d_sae, device=x.device).split(START_LATENTS):
             pre = centred @ self.W_enc[:, latents]
             self.encoder_bias[latents] = -torch.quantile(pre, 1 - share, dim=0)
+        self.align_paths()
         rebuilt = self.decode_rows(self.encode_rows(x[:START_ROWS])) - self.b_dec
         if self.centre is None:
             self.scale_latents(((centred * rebuilt).sum() / rebuilt.square().sum()).expand(self.cfg.d_sae))
+
+    def align_paths(self) -> None:
+        """Let whatever else reads the encoder set out as `encoder_bias` does: nothing, but for gated."""
+
+    @torch.no_grad()
+    def restart_latents(self, latents: Int[Tensor, " chosen"], cfg: SAETrainConfig) -> list[Tensor]:
+        """Give latents that start anew the first value of all that decides when they fire, and say what that is."""
+        self.encoder_bias[latents] = 0
+        return [self.encoder_bias]
 
     def training_loss(
         self, x: Float[Tensor, "n width_in"], y: Float[Tensor, "n width_out"], step: TrainingStep

@@ -89,8 +89,10 @@ def read_checkpoint(
             prefix = f"adam.{name}."
             for key in [key for key in tensors if key.startswith(prefix)]:
                 value = tensors[key]
-                # Moments lie in memory as their parameter does: the fused step asks for it.
-                kept = torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value
+                # Moments lie in memory as their parameter does, and the count of steps where it does: the fused step
+                # asks for it.
+                same = value.shape == parameter.shape
+                kept = torch.empty_like(parameter).copy_(value) if same else value.to(parameter.device)
                 optimiser.state[parameter][key.removeprefix(prefix)] = kept
     device = sae.W_enc.device
     own = {name: tensors[f"state.{name}"].to(device) for name in TENSORS}

@@ -1,5 +1,6 @@
 """What a sparse autoencoder is (`SAEConfig`) and how one is trained (`SAETrainConfig`)."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -164,12 +165,12 @@ class SAETrainConfig:
             "log_every",
         ):
             value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise ValueError(f"{name} must be above zero, not {value}.")
+            if value is not None and not (value > 0 and math.isfinite(value)):
+                raise ValueError(f"{name} must be a number above zero, not {value}.")
         for name in ("aux_coefficient", "sparsity", "threshold", "sparsity_warm_up"):
             value = getattr(self, name)
-            if value is not None and value < 0:
-                raise ValueError(f"{name} must not be negative, but it is {value}.")
+            if value is not None and not (value >= 0 and math.isfinite(value)):
+                raise ValueError(f"{name} must be a number that is not negative, but it is {value}.")
         if self.warm_up < 0 or self.decay < 0 or self.warm_up + self.decay > 1:
             raise ValueError(
                 f"warm_up {self.warm_up} and decay {self.decay} are shares of one training: "

@@ -47,11 +47,12 @@ class Moments:
         """The moments of all rows, or of the first `max_rows`. Raises `ValueError` where there are none.
 
         Batches are centred on the first one's mean before they are summed, so that a mean far from zero costs
-        no digits; products are taken in float32 batch by batch and added in float64.
+        no digits; products are taken in float32 at least, batch by batch, and added in float64.
         """
         n, sums = 0, None
         for batch in batches:
             rows = batch if max_rows is None else batch[: max_rows - n]
+            rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
             d = rows.shape[1]
             if sums is None:
                 origin = rows.mean(0)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from models import ranks
 from models.dataset import Dataset
+from models.saving import fingerprint
 from models.step_hooks import StepHookPoint, pos_dim_of
 from workbench.sae.base import SAE, TrainingLoss, TrainingStep
 from workbench.sae.checkpoint import TrainingState
@@ -72,7 +73,8 @@ def train_sae_end_to_end(
     if ranks.world() > 1:
         raise ValueError("an end-to-end training runs in one process: start it without torchrun.")
     subject = Subject(model, cfg, dataset, loss, downstream)
-    more = {"end_to_end": loss, "downstream": list(downstream), "dataset": dataset.id or dataset.fingerprint()}
+    read = {"subject": fingerprint(model), "dataset": dataset.fingerprint()}
+    more = {"end_to_end": loss, "downstream": list(downstream)} | read
     folder = None if out is None else Path(out)
     device = next(model.parameters()).device
     if folder is not None:

@@ -22,6 +22,7 @@ def is_due(before: int, after: int, cfg: SAETrainConfig) -> bool:
 def resample(
     sae: SAE,
     optimiser: torch.optim.Adam,
+    cfg: SAETrainConfig,
     x: Float[Tensor, "n width_in"],
     y: Float[Tensor, "n width_out"],
     dead: Bool[Tensor, " d_sae"],
@@ -31,7 +32,7 @@ def resample(
 
     Rows are drawn with the square of their error for a weight. A latent's decoder becomes the row's direction, its
     encoder the same (for a transcoder, that of the row that is read) at a fifth of the living encoders' mean length,
-    its bias zero, and what Adam remembers of it is forgotten.
+    its bias zero, thresholds as they were at the start, and what Adam remembers of it is forgotten.
     """
     latents = dead.nonzero().squeeze(1)
     if len(latents) == 0 or bool(dead.all()):
@@ -43,8 +44,7 @@ def resample(
     length = sae.W_enc[:, ~dead].norm(dim=0).mean()
     sae.W_dec[latents] = torch.nn.functional.normalize(written, dim=1)
     sae.W_enc.T[latents] = torch.nn.functional.normalize(read, dim=1) * length * ENCODER_SHARE
-    sae.encoder_bias[latents] = 0
-    for parameter in (sae.W_dec, sae.W_enc, sae.encoder_bias):
+    for parameter in (sae.W_dec, sae.W_enc, *sae.restart_latents(latents, cfg)):
         moments = optimiser.state[parameter]
         for moment in (moments[name] for name in ("exp_avg", "exp_avg_sq") if name in moments):
             by_latent = moment.T if parameter is sae.W_enc else moment

@@ -48,7 +48,8 @@ def save_sae(
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     sparsity = None if densities is None else _log_densities(densities, sae.cfg.d_sae, layout)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / SPARSITY_FILE).unlink(missing_ok=True)
+    for old in (there.config_file, SPARSITY_FILE):  # no reader may find new weights beside what was said of the old
+        (folder / old).unlink(missing_ok=True)
     if sparsity is not None:
         save_tensors({"sparsity": sparsity}, folder / SPARSITY_FILE)
     weights = folder / there.weights_file

@@ -177,7 +177,8 @@ class Splice:
 
     def _changes(self, codes: Codes, place: Place) -> Float[Tensor, "n width_out"]:
         """What the edits add to the reconstruction; only the latents that they name are touched."""
-        latents = torch.tensor(sorted({latent for edit in self.edits for latent in edit.latents}))
+        named = sorted({latent for edit in self.edits for latent in edit.latents})
+        latents = torch.tensor(named, dtype=torch.int64)
         latents = latents.to(self.sae.W_dec.device)
         f = before = columns_of(codes, latents, self.sae.cfg.d_sae)
         for edit in self.edits:

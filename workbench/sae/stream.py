@@ -160,6 +160,8 @@ def rows_of(cfg: SAEConfig, batch: Named) -> tuple[Float[Tensor, "n width_in"], 
             raise ValueError(f"x has {len(read)} rows and y {len(written)}: they must be the same rows.")
         return _checked(cfg, read, (cfg.d_in,)), _checked(cfg, written, (cfg.width_out,))
     if cfg.kind == "crosscoder" and READ not in batch:
+        if len(set(cfg.hook_names)) < len(cfg.hook_names):
+            raise ValueError("a crosscoder of several subjects is trained on [n, n_layers, d_in], not on mappings.")
         layers = [_tensor(batch, name, "a crosscoder names its hook_names") for name in cfg.hook_names]
         rows = _checked(cfg, torch.stack(layers, dim=1), (cfg.n_layers or 1, cfg.d_in)).flatten(1)
     elif cfg.kind == "crosscoder":

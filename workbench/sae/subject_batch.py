@@ -28,6 +28,10 @@ def hooks_of(cfg: SAEConfig, model: Any, hook_name: str | None = None) -> tuple[
         read = written = list(cfg.hook_names)
         if not read:
             raise ValueError("this crosscoder names no hooks: its config's hook_names must say which it reads.")
+        if len(set(read)) < len(read):
+            raise ValueError(
+                f"this crosscoder reads {read[0]} of {len(read)} subjects: it cannot stand in the place of one's."
+            )
     else:
         read = written = [hook_name or cfg.hook_name]
         if cfg.kind == "transcoder":

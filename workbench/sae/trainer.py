@@ -171,7 +171,7 @@ class Trainer:
         # Every process has the same weights, and must have the same new ones: those of the first.
         if ranks.is_first():
             generator = torch.Generator().manual_seed(self.cfg.seed * 1_000_003 + self.state.step)
-            resample(self.sae, self.optimiser, x, y, dead, generator)
+            resample(self.sae, self.optimiser, self.train_cfg, x, y, dead, generator)
         _same_everywhere(self.sae, self.optimiser)
         self.state.last_fired.masked_fill_(dead, self.state.tokens)
 

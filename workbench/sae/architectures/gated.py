@@ -6,7 +6,7 @@ arXiv:2404.16014.
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from workbench.sae.architectures.standard import refuse_k
@@ -78,10 +78,16 @@ class Gated(SAE, architecture="gated"):
         return CSRCodes(magnitudes.relu(), gate.indices, gate.row_starts)
 
     @torch.no_grad()
-    def begin(self, cfg: SAETrainConfig, x: Tensor, centre_in: Tensor, centre_out: Tensor) -> None:
-        """Both paths set out alike."""
-        super().begin(cfg, x, centre_in, centre_out)
+    def align_paths(self) -> None:
+        """Both set out alike."""
         self.b_mag.copy_(self.b_gate)
+
+    @torch.no_grad()
+    def restart_latents(self, latents: Int[Tensor, " chosen"], cfg: SAETrainConfig) -> list[Tensor]:
+        """Both paths."""
+        for parameter in (self.b_mag, self.r_mag):
+            parameter[latents] = 0
+        return [*super().restart_latents(latents, cfg), self.b_mag, self.r_mag]
 
     @torch.no_grad()
     def shift_encoder(self, shift: Float[Tensor, " d_sae"]) -> None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
@@ -70,6 +70,12 @@ class JumpReLU(SAE, architecture="jumprelu"):
         """Thresholds set out above zero."""
         super().begin(cfg, x, centre_in, centre_out)
         self.threshold.fill_(cfg.threshold)
+
+    @torch.no_grad()
+    def restart_latents(self, latents: Int[Tensor, " chosen"], cfg: SAETrainConfig) -> list[Tensor]:
+        """The threshold too."""
+        self.threshold[latents] = cfg.threshold
+        return [*super().restart_latents(latents, cfg), self.threshold]
 
     @torch.no_grad()
     def constrain_weights(self) -> None:

@@ -3,6 +3,7 @@
 from workbench.sae.metrics.absorption import absorption, absorption_by_pair
 from workbench.sae.metrics.dark_matter import dark_matter
 from workbench.sae.metrics.ground_truth import MatchedScores, ground_truth, living, match_and_score
+from workbench.sae.metrics.model_diffing import relative_norm
 from workbench.sae.metrics.similarity import Matching, match_directions, mcc, mmcs, seed_stability
 from workbench.sae.metrics.sparse_probing import sparse_probing
 from workbench.sae.metrics.splitting import splitting, splitting_summary
@@ -36,6 +37,7 @@ __all__ = [
     "mcc",
     "measure",
     "mmcs",
+    "relative_norm",
     "seed_stability",
     "sparse_probing",
     "splitting",

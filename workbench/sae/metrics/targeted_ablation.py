@@ -97,7 +97,7 @@ def spurious_correlation_removal(
                 "acc_biased": acc_biased,
                 "acc_clean": acc_clean,
                 "acc_ablated": acc_ablated,
-                "scr": (acc_ablated - acc_biased) / harm if harm else float("nan"),
+                "scr": (acc_ablated - acc_biased) / harm if harm > 0 else float("nan"),
             }
         )
     return pd.DataFrame(lines)
