@@ -15,7 +15,7 @@ from recorded_runs import MLP, RESID, UP, make_run
 from models.artifacts import Manifest
 from models.metrics_log import read_log
 from workbench.activations import ActivationStore, harvest
-from workbench.cli import dictionaries
+from workbench.cli import dictionaries, frontier
 from workbench.cli import main as cli
 from workbench.cli import sae as verb
 from workbench.cli.harvest import make_recording
@@ -139,7 +139,7 @@ def asked_for(words, runs, monkeypatch, capsys):
     found = []
     monkeypatch.setattr(dictionaries, "make", lambda wanted, **_: found.extend(wanted) or pytest.fail("stop"))
     with pytest.raises(pytest.fail.Exception):
-        type_in("--run", runs / "a", *words, capsys=capsys)
+        type_in("--run", runs / "a", *words, "--replace", capsys=capsys)
     return {w.name.removeprefix("blocks.0.mlp.post-"): w for w in found}
 
 
@@ -193,13 +193,27 @@ def test_a_sweep_ends_in_a_table_and_a_figure(swept):
         (metrics, *_) = json.loads((swept.path / "saes" / row["name"] / "metrics.json").read_text())
         assert row["l0"] == metrics["l0"]
         assert row["loss_recovered_mean"] == metrics["loss_recovered_mean"]
-        no_better = trained[(trained["l0"] <= row["l0"]) & (trained["explained_variance"] > row["explained_variance"])]
+        no_better = table[(table["l0"] <= row["l0"]) & (table["explained_variance"] > row["explained_variance"])]
         assert row["on_frontier"] == no_better.empty
-    assert 0 < trained["on_frontier"].sum() < len(trained)
+    assert trained["on_frontier"].sum() < len(trained)
     assert not table.loc[table["dictionary"] != "trained", "on_frontier"].any()
     figure = json.loads((analysis.path / "pareto.vl.json").read_text())
     shown = [row for rows in figure["datasets"].values() for row in rows]
     assert {*ARCHITECTURES, "PCA", "neurons"} <= {row["series"] for row in shown}
+
+
+def test_another_sweep_does_not_take_the_place_of_one_unasked(swept, runs, capsys):
+    status, _, err = type_in("--run", runs / "a", "--sweep", "--k", 1, 2, *SMALL[:2], *SMALL[4:], capsys=capsys)
+    assert status == 2
+    assert "is the analysis of a sweep of other dictionaries: choose another --name, or add --replace" in err
+
+
+def test_what_beats_nothing_that_learned_nothing_is_on_no_frontier():
+    found = pd.DataFrame(
+        [("a", "trained", 10.0, 0.6), ("b", "trained", 20.0, 0.7), ("b", "PCA", 20.0, 0.75), ("a", "PCA", 10.0, 0.5)],
+        columns=["name", "dictionary", "l0", "explained_variance"],
+    ).assign(reads="here")
+    assert frontier._on_frontier(found, "explained_variance").tolist() == [True, False, False, False]
 
 
 def test_a_sweep_that_is_whole_is_not_made_again(swept, runs, capsys):
@@ -216,7 +230,8 @@ def test_a_killed_sweep_keeps_what_is_published_and_reads_once(runs, tmp_path, m
     from workbench import sae as room
 
     shutil.copytree(runs / "a", tmp_path / "a")
-    shutil.rmtree(tmp_path / "a/saes", ignore_errors=True)
+    for part in ("saes", "analyses"):
+        shutil.rmtree(tmp_path / "a" / part, ignore_errors=True)
     words = ["--run", tmp_path / "a", "--sweep", "--k", 1, 2, 3, 4, *SMALL[:2], *SMALL[4:]]
     measure, train, measured, read = dictionaries.Measurer.measure, room.train_saes, [], []
 
@@ -267,7 +282,7 @@ BAD = {
         ["--architecture", "jumprelu", "--width", "8", "--target-l0", "9"],
         "9 latents cannot be active in an SAE that has 8",
     ),
-    "no width": (["--width", "0"], "d_sae must be at least 1, not 0"),
+    "no width": (["--width", "0"], "d_sae is 0: it must be at least 1"),
     "k beyond the controls": (["--width", "999", "--k", "129"], "so k can be at most that"),
     "too few rows for a batch": (["--batch-size", "5000"], "a batch of 5,000 rows cannot be filled"),
     "an unknown architecture": (["--architecture", "magic"], "no SAE architecture is called 'magic'"),
@@ -367,7 +382,7 @@ def test_a_log_is_opened_for_each_that_is_trained(runs, tmp_path, monkeypatch, c
     module = ModuleType("torch.utils.tensorboard")
     module.SummaryWriter = SummaryWriter
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
-    words = ["--sweep", "--k", 2, 3, "--width", 20, "--tokens", 4000, "--batch-size", 200]
+    words = ["--sweep", "--name", "logged", "--k", 2, 3, "--width", 20, "--tokens", 4000, "--batch-size", 200]
     found = made_by("--run", runs / "a", *words, "--tensorboard", tmp_path / "logs", capsys=capsys)
     assert sorted(scalars) == [d["path"].rsplit("/", 1)[-1] for d in found["dictionaries"]]
     for dictionary in found["dictionaries"]:

@@ -156,7 +156,7 @@ def test_the_width_must_fit():
         ({"k": 0}, "needs k"),
         ({"k": None}, "needs k"),
         ({"architecture": "topkk"}, "no SAE architecture is called 'topkk': there are batchtopk, gated, jumprelu"),
-        ({"d_in": 0}, "d_in must be at least 1"),
+        ({"d_in": 0}, "d_in is 0: it must be at least 1"),
         ({"dtype": "int8"}, "cannot be of type 'int8'"),
     ],
 )

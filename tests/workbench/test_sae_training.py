@@ -254,3 +254,12 @@ def test_the_geometric_median_is_where_the_unit_vectors_to_all_points_cancel():
     directions = (points - centre) / (points - centre).norm(dim=1, keepdim=True)
     assert directions.mean(0).norm() < 1e-6
     assert centre.norm() < 0.2 < points.mean(0).norm()
+
+
+def test_numpy_rows_are_trained_on_as_tensors_are():
+    rows = torch.randn(512, 8, generator=torch.Generator().manual_seed(0))
+    cfg, how = SAEConfig(d_in=8, d_sae=16, k=2), SAETrainConfig(n_tokens=512, batch_size=64)
+    theirs, ours = (train_sae(cfg, batches, how) for batches in ([rows.numpy()], [rows]))
+    assert torch.equal(theirs.W_dec, ours.W_dec)
+    with pytest.raises(ValueError, match=r"the rows are one array: give batches of them, \[rows\]"):
+        train_sae(cfg, rows, how)

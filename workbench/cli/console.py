@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,18 @@ def run_path(name: str) -> Path:
     """The folder of a run named on the command line: a bare name lies in `runs/`."""
     path = Path(name)
     return path if path.exists() or path.name != name else RUNS / name
+
+
+def number(text: str) -> int:
+    """How many: 2000000, 2M, 20k or 2e6."""
+    unit = {"k": 1_000, "M": 1_000_000}.get(text[-1:], 1)
+    try:
+        value = float(text.rstrip("kM").replace(",", "").replace("_", "")) * unit
+    except ValueError:
+        value = math.nan
+    if not value.is_integer():
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number such as 2000000, 2M or 20k")
+    return int(value)
 
 
 def say(args: argparse.Namespace, text: str = "") -> None:

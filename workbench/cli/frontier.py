@@ -20,11 +20,17 @@ MADE_BY = {
 FRONTIERS = {"on_frontier": "explained_variance", "on_loss_frontier": "loss_recovered_zero"}
 
 
-def refuse_other(run: Run, name: str) -> None:
-    """Raise `ArtifactError` where something else than a sweep stands under this name."""
+def refuse_other(run: Run, name: str, wanted: Sequence[str], *, replace: bool) -> None:
+    """Raise `ArtifactError` where something else stands under this name than a sweep of these dictionaries."""
     found = _standing(run, name)
-    if found is not None and "sweep" not in found.manifest.config:
+    if found is None:
+        return
+    if "sweep" not in found.manifest.config:
         raise ArtifactError(f"{found.path} is not the analysis of a sweep: choose another --name.")
+    if not replace and found.manifest.config["sweep"] != list(wanted):
+        raise ArtifactError(
+            f"{found.path} is the analysis of a sweep of other dictionaries: choose another --name, or add --replace."
+        )
 
 
 def compare(run: Run, name: str, dictionaries: Sequence[Artifact]) -> "tuple[Artifact, pd.DataFrame]":
@@ -55,8 +61,8 @@ def frame(dictionaries: Sequence[Artifact]) -> "pd.DataFrame":
 
     Columns: what is read (`reads`), `architecture`, `d_sae`, `k`, `seed`, how it was trained, and all that was
     measured. A control has the name of the dictionary that it stands beside, and its own `d_sae` and `k`.
-    `on_frontier` and `on_loss_frontier`: whether no other trained one of what is read has as few active latents and
-    more explained variance, or loss recovered (zero).
+    `on_frontier` and `on_loss_frontier`: whether no other one of what is read, trained or control, has as few active
+    latents and more explained variance, or loss recovered (zero).
     """
     import pandas as pd
 
@@ -77,7 +83,7 @@ def frame(dictionaries: Sequence[Artifact]) -> "pd.DataFrame":
 
 
 def shown(found: "pd.DataFrame") -> str:
-    """The table a person reads: those trained, in the order of their L0, and the controls' means at each k."""
+    """The table a person reads: those trained, in the order of their L0, and at each L0 what learned nothing."""
     numbers = ["l0", "explained_variance", "dead_fraction", "loss_recovered_zero", "loss_recovered_mean"]
     numbers = [name for name in numbers if name in found]
     headings = ["dictionary", "L0", "explained variance", "dead", "loss recovered (zero)", "(mean)"]
@@ -86,24 +92,23 @@ def shown(found: "pd.DataFrame") -> str:
         [row["name"], *(row[name] for name in numbers), "yes" if row["on_frontier"] else ""]
         for row in trained.to_dict("records")
     ]
-    # Where an architecture has no k, its controls have its L0 for one: the others' are enough.
-    fixed = trained.loc[trained["k"].notna(), "name"]
-    of_few = found[found["name"].isin(fixed)] if len(fixed) else found
-    controls = of_few[of_few["dictionary"] != TRAINED].groupby(["reads", "dictionary", "k"])
-    several = len(found["reads"].unique()) > 1
-    for (reads, control, k), group in controls:
+    controls = found[found["dictionary"] != TRAINED]
+    # PCA and neurons have one width; random directions have that of what they stand beside.
+    widths = controls["d_sae"].where(controls["dictionary"] == "random", 0)
+    several, many_widths = len(found["reads"].unique()) > 1, len(trained["d_sae"].unique()) > 1
+    for (reads, control, width, k), group in controls.groupby(["reads", "dictionary", widths, "k"]):
         name = control if (group["l0"] == 0).all() else f"{control}, k {int(k)}"
+        name += f", {int(width):,} latents" if width and many_widths else ""
         name += f", {reads}" if several else ""
         lines.append([name, *(float(group[number].mean()) for number in numbers), ""])
     return table([*headings[: len(numbers) + 1], "on the frontier"], lines)
 
 
 def _on_frontier(found: "pd.DataFrame", value: str) -> "pd.Series":
-    """Whether nothing trained on the same rows is as sparse and better, or as good and sparser."""
-    trained = found[found["dictionary"] == TRAINED]
+    """Whether nothing of the same rows, controls included, is as sparse and better, or as good and sparser."""
     best = {}
-    for _, group in trained.groupby("reads"):
-        for row in group.itertuples():
+    for _, group in found.groupby("reads"):
+        for row in group[group["dictionary"] == TRAINED].itertuples():
             score = getattr(row, value)
             better = (group["l0"] <= row.l0) & (group[value] >= score)
             better &= (group["l0"] < row.l0) | (group[value] > score)

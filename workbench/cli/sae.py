@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.cli import dictionaries, frontier
-from workbench.cli.console import add_run, finish, run_path, say, table
+from workbench.cli.console import add_run, finish, number, run_path, say, table
 from workbench.cli.reading import Reading, read
-from workbench.runs import Run
+from workbench.runs import Artifact, Run
 
 if TYPE_CHECKING:
     from workbench.cli.dictionaries import OpenLog, Wanted
@@ -24,6 +24,8 @@ SHOWN = {
 # What a sweep varies where nobody says what: k, as multiples of the usual one.
 SWEPT = (0.5, 1, 2, 4)
 # Options that take several values in a sweep.
+# An L0 that is this share off what was asked for is told of.
+MISSED = 0.25
 LISTED = ("hook", "architecture", "width", "k", "target_l0", "sparsity", "seed")
 
 
@@ -77,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     shape.add_argument("--seed", type=int, nargs="+", default=[0], metavar="N", help="of the weights (default: 0)")
     how = parser.add_argument_group("how it is trained")
-    how.add_argument("--tokens", type=int, default=2_000_000, metavar="N", help="rows to train on (default: 2M)")
+    how.add_argument("--tokens", type=number, default=2_000_000, metavar="N", help="rows to train on (default: 2M)")
     how.add_argument("--batch-size", type=int, metavar="N", help="rows a step (default: 2048, or all where fewer)")
     how.add_argument("--lr", type=float, metavar="X", help="peak learning rate of Adam (default: 0.003)")
     how.add_argument("--revive", metavar="HOW", help="dead latents: aux, resample or none (default: by architecture)")
@@ -123,18 +125,33 @@ def _one(args: argparse.Namespace, wanted: "Wanted") -> None:
     metrics = dictionaries.read_metrics(made)
     say(args, str(made.path))
     say(args, metrics_table(metrics))
+    say_missed(args, made)
     if wanted.reading.kind == "sae":
         say(args, f"next: workbench index --run {args.run} --sae {made.name}")
     finish(args, {"path": str(made.path), "id": made.id, "metrics": metrics})
 
 
+def say_missed(args: argparse.Namespace, dictionary: Artifact) -> None:
+    """Tell where a search for an L0 has not come near it."""
+    asked = dictionary.manifest.config["training"].get("target_l0")
+    found = dictionaries.read_metrics(dictionary)[0]["l0"]
+    if asked and abs(found - asked) > MISSED * asked:
+        say(
+            args,
+            f"{dictionary.name}: L0 is {found:.1f} where {asked:g} was asked. The search takes some hundred steps: "
+            "give more rows (--tokens) or smaller batches (--batch-size).",
+        )
+
+
 def _sweep(args: argparse.Namespace, reading: Reading, wanted: Sequence["Wanted"]) -> None:
     name = args.name or f"sweep-{reading.stem}"
-    frontier.refuse_other(reading.run, name)
+    frontier.refuse_other(reading.run, name, [w.name for w in wanted], replace=args.replace)
     say(args, f"{len(wanted)} dictionaries on one reading of {args.tokens:,} rows")
     made = dictionaries.make(wanted, device=args.device, logs=_logs(args), replace=args.replace)
     analysis, found = frontier.compare(reading.run, name, made)
     say(args, frontier.shown(found))
+    for dictionary in made:
+        say_missed(args, dictionary)
     say(args, f"{analysis.path}: {frontier.RESULT}, and the figure {frontier.FIGURE} (Vega-Lite)")
     finish(
         args,

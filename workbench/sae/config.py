@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from models.checked_input import whole_number
 from workbench.sae.registry import architecture_class
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -57,10 +58,10 @@ class SAEConfig:
     def __post_init__(self) -> None:
         for name in ("hook_names", "matryoshka_widths"):  # lists, where they come from JSON
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        for name in ("d_in", "d_sae", "d_out", "n_layers"):
+        for name, least in (("d_in", 1), ("d_sae", 1), ("d_out", 1), ("n_layers", 1), ("k", 0), ("seed", 0)):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, not {value}.")
+            if value is not None:
+                whole_number(value, name, least)
         if self.dtype not in DTYPES:
             raise ValueError(f"an SAE cannot be of type {self.dtype!r}: choose {' or '.join(DTYPES)}.")
         if self.d_out is not None and self.n_layers is not None:

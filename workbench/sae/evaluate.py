@@ -70,7 +70,7 @@ def _shape(sae: SAE) -> dict[str, float]:
 def control_dictionaries(sae: SAE, batches: Batches, *, max_rows: int | None = 200_000) -> dict[str, SAE]:
     """`PCA`, `random` and `neurons`, and for a transcoder `linear`: as sparse as this one, fitted on its training rows.
 
-    Where the dictionary has no k, the controls' is its mean L0 on the first batches.
+    Where a row may have more or fewer active latents than k, the controls' k is the mean L0 on the first batches.
 
     Args:
         sae: the dictionary they stand beside.
@@ -82,7 +82,8 @@ def control_dictionaries(sae: SAE, batches: Batches, *, max_rows: int | None = 2
     def sample() -> Iterable[Any]:
         return islice(mappings_of(batches()), SAMPLE_BATCHES)
 
-    fitted = control_config(cfg, cfg.k if cfg.k is not None else round(mean_l0(sae, sample())))
+    k = cfg.k if cfg.k is not None and sae.latents_compete else round(mean_l0(sae, sample()))
+    fitted = control_config(cfg, k)
     moments = Moments.of(moment_rows(cfg, batches()), max_rows)
     controls: dict[str, SAE] = {
         "PCA": pca_dictionary(fitted, moments),

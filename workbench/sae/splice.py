@@ -9,6 +9,7 @@ the first: its codes are those of a clean pass, and each of its hooks is given t
 edit does to one layer reaches the others through the code alone.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -52,13 +53,15 @@ class LatentEdit:
     at: Positions | None = None
 
 
-def ablate_latents(latents: Sequence[int], at: Positions | None = None) -> LatentEdit:
+def ablate_latents(latents: int | Sequence[int], at: Positions | None = None) -> LatentEdit:
     """Set latents to zero, at one position, at those of a mask [pos] or [batch, pos], or everywhere."""
-    return LatentEdit(tuple(latents), torch.zeros_like, at)
+    return LatentEdit((latents,) if isinstance(latents, int) else tuple(latents), torch.zeros_like, at)
 
 
 def clamp_latents(values: Mapping[int, float], at: Positions | None = None) -> LatentEdit:
     """Set latents to given activations, whether they are active or not."""
+    for latent, value in values.items():
+        _refuse_not_finite(f"the activation of latent {latent}", value)
 
     def change(f: Float[Tensor, "n latents"]) -> Float[Tensor, "n latents"]:
         return f.new_tensor(list(values.values())).expand_as(f)
@@ -68,7 +71,13 @@ def clamp_latents(values: Mapping[int, float], at: Positions | None = None) -> L
 
 def steer(latent: int, strength: float, at: Positions | None = None) -> LatentEdit:
     """Add `strength` times the latent's decoder row, whether it is active or not."""
+    _refuse_not_finite("strength", strength)
     return LatentEdit((latent,), lambda f: f + strength, at)
+
+
+def _refuse_not_finite(name: str, value: float) -> None:
+    if not math.isfinite(value):
+        raise ValueError(f"{name} is {value}: it must be a finite number.")
 
 
 def splice(
@@ -78,7 +87,7 @@ def splice(
     *,
     hook_name: str | None = None,
     at: Positions | None = None,
-    edits: Sequence[LatentEdit] = (),
+    edits: LatentEdit | Sequence[LatentEdit] = (),
     error_term: bool = False,
     gradients: bool = False,
 ) -> "Splice":
@@ -91,7 +100,7 @@ def splice(
             say (`generate`) is replaced where `at` is None; a crosscoder, which has not read it, leaves it alone.
         hook_name: the hook; the SAE's own where None.
         at: the positions that are replaced: one of them, a mask [pos] or [batch, pos], or all where None.
-        edits: changes of latents, one after the other.
+        edits: a change of latents, or several, one after the other.
         error_term: add what the unedited reconstruction leaves out, as a constant: without edits nothing changes but
             that gradients flow through the codes alone.
         gradients: make the codes of a pass leaves of its graph, or keep their gradients, so that after `backward()`
@@ -100,6 +109,9 @@ def splice(
     Raises:
         ValueError: no hook is known, the model has none of that name, or a latent or position is not there.
     """
+    if not isinstance(dataset, Dataset):
+        raise TypeError(f"dataset is a {type(dataset).__name__}: give Dataset(tokens=…), of what the model is run on.")
+    edits = (edits,) if isinstance(edits, LatentEdit) else edits
     read, written = hooks_of(sae.cfg, model, hook_name)
     batch = SubjectBatch.of(dataset, slice(None), model, read[0])
     where = batch.replaced if at is None else batch.replaced & _mask(at, batch.replaced)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -39,9 +40,10 @@ class RowStream:
     """Cuts and joins the batches of a source into batches of equal size, each tensor under its name.
 
     Args:
-        source: any iterable of tensors whose first axis are rows; of pairs (x, y) for transcoders; of mappings from
-            hooks to such tensors; or a store's batches of several hooks. One that has `resume(n_batches)`, as a
-            store's batches do, is asked to start there; of any other the first batches are read and dropped.
+        source: any iterable of tensors, or NumPy arrays, whose first axis are rows; of pairs (x, y) for transcoders; of
+            mappings from hooks to such tensors; or a store's batches of several hooks. One that has
+            `resume(n_batches)`, as a store's batches do, is asked to start there; of any other the first batches are
+            read and dropped.
         batch_size: rows of every batch that `next_batch` gives.
         n_tokens: how many rows will be asked for in all, so that a list that is too short is refused at
             once.
@@ -61,6 +63,8 @@ class RowStream:
         check: Callable[[Named], None],
         start: Position = Position(),  # noqa: B008  (immutable)
     ) -> None:
+        if isinstance(source, Tensor | np.ndarray):
+            raise ValueError("the rows are one array: give batches of them, [rows] or rows.split(4096), say.")
         self.batch_size, self.n_tokens, self.check = batch_size, n_tokens, check
         self._batches, self._used = start
         self._hooks: Sequence[str] = getattr(source, "hooks", ())
@@ -124,15 +128,15 @@ def named(batch: Any, hooks: Sequence[str] = ()) -> Named:
     Raises `ValueError` for a tuple that is neither of these hooks nor a pair.
     """
     if isinstance(batch, Mapping):
-        return dict(batch)
+        return {name: torch.as_tensor(rows) for name, rows in batch.items()}
     if isinstance(batch, tuple | list):
         names = hooks if len(hooks) == len(batch) else (READ, WRITTEN)
         if len(names) != len(batch):
             raise ValueError(
                 f"the batches are tuples of {len(batch)} tensors: give pairs (x, y), or mappings from hooks."
             )
-        return dict(zip(names, batch, strict=True))
-    return {READ: batch}
+        return {name: torch.as_tensor(rows) for name, rows in zip(names, batch, strict=True)}
+    return {READ: torch.as_tensor(batch)}
 
 
 def mappings_of(source: Iterable[Any]) -> Iterator[Named]:

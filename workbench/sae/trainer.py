@@ -97,9 +97,9 @@ class Trainer:
         if not math.isfinite(loss.total.item()):
             raise ValueError(self._not_finite(x))
         if dead.all():
+            coefficient = f"sparsity coefficient than {state.coefficient:g}, or a smaller " if state.coefficient else ""
             raise ValueError(
-                f"every latent is dead at step {state.step + 1}: a smaller sparsity coefficient than "
-                f"{state.coefficient:g}, or a smaller lr, may help.{self._kept()}"
+                f"every latent is dead at step {state.step + 1}: a smaller {coefficient}lr may help.{self._kept()}"
             )
         self.optimiser.zero_grad(set_to_none=True)
         loss.total.backward()

@@ -145,11 +145,13 @@ def measure(sae: SAE, batches: Iterable[Any]) -> dict[str, float]:
 
     A transcoder is measured against what it should write.
 
-    Raises `ValueError` where there are no rows, or they do not fit.
+    Raises `ValueError` where there are no rows, or they do not fit, or are not finite.
     """
     metrics: list[Metric] = [ExplainedVariance(), Directions(), Sparsity(), Density(sae.cfg.d_sae)]
     rows = 0
     for x, y in pairs_of(sae.cfg, batches):
+        if not (x.isfinite().all() and y.isfinite().all()):
+            raise ValueError(f"rows hold NaN or infinity (among the {len(x):,} from row {rows:,} on): leave them out.")
         x = x.to(sae.W_enc.dtype)
         codes = sae.encode_rows(x)
         reading = Reading(y, sae.decode_of(x, codes).flatten(1), codes)
