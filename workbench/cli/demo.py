@@ -16,7 +16,7 @@ from workbench.runs import Artifact, Run
 # Seconds on two cores without an accelerator; set-up (100 s) comes before, by `make`.
 BUDGET = {"corpus": 25, "training": 150, "recording": 20, "dictionary": 60, "index": 45, "recurrent": 50}
 # Rows that are recorded, rows that the dictionary is trained on, and its latents.
-N_ROWS, N_TRAIN_ROWS, D_SAE, K = 600_000, 1_250_000, 2048, 12
+N_ROWS, N_TRAIN_ROWS, D_SAE, K = 600_000, 1_000_000, 2048, 12
 RECURRENT_RECIPE = "python-gru"
 GAINS = (0.1, 0.2)
 TOLD_BY_TOKEN = 0.8
