@@ -1,0 +1,98 @@
+"""Means and covariance of rows by class, for many targets in one pass: what mass-mean and LDA probes are made of."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from probes.rows import Rows
+
+
+@dataclass(frozen=True)
+class ClassMoments:
+    """Sums that can be added to: of the rows, and of the rows of each indicator (a class, or a target's second class).
+
+    Attributes:
+        count: how many rows, by weight.
+        origin: what was subtracted from the rows before they were summed, so that a mean far from zero costs no digits.
+        total: the sum of the rows.
+        products: the sum of their outer products.
+        counts: rows of each indicator.
+        sums: the sum of the rows of each.
+    """
+
+    count: Float[Tensor, ""]
+    origin: Float[Tensor, " d"]
+    total: Float[Tensor, " d"]
+    products: Float[Tensor, "d d"]
+    counts: Float[Tensor, " k"]
+    sums: Float[Tensor, "k d"]
+
+    @classmethod
+    def of(
+        cls, rows: Rows, indicators: Int[Tensor, "n k"], weight: Float[Tensor, " n"] | None, squares: bool = True
+    ) -> "ClassMoments":
+        """One pass over the rows; without `squares` the products stay zero."""
+        d, k = rows.d, indicators.shape[1]
+        zeros = partial(torch.zeros, dtype=torch.float64, device=rows.device)
+        origin = rows[slice(0, rows.chunk)].mean(0).double()
+        found = cls(zeros(()), origin, zeros(d), zeros(d, d), zeros(k), zeros(k, d))
+        shift = origin.to(rows.dtype)
+        for where, x in rows.chunks():
+            x = x - shift
+            ones = indicators[where].to(rows.dtype)
+            share = torch.ones(len(x), dtype=rows.dtype, device=rows.device)
+            if weight is not None:
+                share = weight[where].to(rows.dtype)
+                ones = ones * share[:, None]
+            found.count.add_(share.double().sum())
+            found.total.add_((share @ x).double())
+            found.counts.add_(ones.double().sum(0))
+            found.sums.add_((ones.T @ x).double())
+            if squares:
+                found.products.add_(((x * share[:, None]).T @ x).double())
+        return found
+
+    def __add__(self, other: "ClassMoments") -> "ClassMoments":
+        """Those of both, one after the other."""
+        shift = other.origin - self.origin
+        total = other.total + other.count * shift
+        cross = torch.outer(other.total, shift)
+        products = other.products + cross + cross.T + other.count * torch.outer(shift, shift)
+        return ClassMoments(
+            self.count + other.count,
+            self.origin,
+            self.total + total,
+            self.products + products,
+            self.counts + other.counts,
+            self.sums + other.sums + other.counts[:, None] * shift,
+        )
+
+    @property
+    def mean(self) -> Float[Tensor, " d"]:
+        """Of all rows."""
+        return self.origin + self.total / self.count
+
+    @property
+    def class_means(self) -> Float[Tensor, "k d"]:
+        """Of the rows of each indicator."""
+        return self.origin + self.sums / self.counts[:, None]
+
+    @property
+    def other_means(self) -> Float[Tensor, "k d"]:
+        """Of the rows that are not of it."""
+        return self.origin + (self.total - self.sums) / (self.count - self.counts)[:, None]
+
+    @property
+    def covariance(self) -> Float[Tensor, "d d"]:
+        """Of all rows, divided by their number."""
+        centre = self.total / self.count
+        return self.products / self.count - torch.outer(centre, centre)
+
+
+def indicators(codes: Int[Tensor, "n t"], n_classes: int) -> Int[Tensor, "n k"]:
+    """A column for each class of one target of several; of targets of two classes, their second ones."""
+    return F.one_hot(codes[:, 0], n_classes) if n_classes > 2 else codes

@@ -1,0 +1,305 @@
+"""The losses of logistic regression over rows that are read chunk by chunk, and what is known of their curvature.
+
+The objective is scikit-learn's over C times the sum of the weights: the weighted mean of the log losses plus
+`ridge/2 · ‖w‖²`. Rows are centred, so that the intercept, the last parameter, hangs little on the others.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int, Integer
+from torch import Tensor
+
+from probes.minimise import Evaluation
+from probes.rows import Rows
+
+# Wider than this, the eigenvectors of a covariance cost more than the steps that they save.
+MOST_EIGEN = 1024
+# The curvature is a mean over rows: every so many are enough.
+SAMPLED = 4
+# The search sets out from what so many rows, spread over all, ask for in so many steps.
+START_ROWS, START_STEPS = 2_500, 8
+# A curvature that has fallen to less than this share of what it would be without its bend is not believed.
+LEAST_BEND = 0.05
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Weighted mean and covariance of the rows, with eigenvectors where there are not too many columns.
+
+    Attributes:
+        mean: zero where rows are not centred.
+        scales: the eigenvalues of the covariance, or, without a basis, its diagonal.
+        basis: its eigenvectors, one a column; None for the columns themselves.
+    """
+
+    mean: Float[Tensor, " d"]
+    scales: Float[Tensor, " d"]
+    basis: Float[Tensor, "d d"] | None
+
+    @classmethod
+    def of(cls, rows: Rows, weight: Float[Tensor, " n"] | None, centred: bool) -> "Moments":
+        """One pass for the mean, where rows are centred, and one for the covariance."""
+        total = rows.n if weight is None else weight.sum()
+        mean = torch.zeros(rows.d, dtype=torch.float64, device=rows.device)
+        if centred:
+            for where, x in rows.chunks():
+                mean += (x.sum(0) if weight is None else x.T @ weight[where].to(x)).double()
+            mean /= total
+        full = rows.d <= MOST_EIGEN
+        products = torch.zeros(rows.d, *([rows.d] if full else []), dtype=torch.float64, device=rows.device)
+        for where, x in rows.less(mean).chunks():
+            weighted = x if weight is None else x * weight[where, None].to(x)
+            products += (weighted.T @ x if full else (weighted * x).sum(0)).double()
+        products /= total
+        if not full:
+            return cls(mean, products, None)
+        scales, basis = torch.linalg.eigh(products)
+        return cls(mean, scales.clamp(min=0), basis)
+
+    def times(self, v: Float[Tensor, "d t"]) -> Float[Tensor, "d t"]:
+        """The covariance applied to columns."""
+        return (
+            self.scales[:, None] * v if self.basis is None else self.basis @ (self.scales[:, None] * (self.basis.T @ v))
+        )
+
+    def solve(
+        self, g: Float[Tensor, "d t"], factor: Float[Tensor, " t"], plus: Float[Tensor, " t"]
+    ) -> Float[Tensor, "d t"]:
+        """`(factor · covariance + plus)⁻¹ g`, column by column."""
+        spread = factor * self.scales[:, None] + plus
+        return g / spread if self.basis is None else self.basis @ ((self.basis.T @ g) / spread)
+
+
+class BinaryLosses:
+    """Many binary targets of the same rows, each a problem of its own.
+
+    The gradient is `Xᵀ(p − y)`, of which Xᵀy is known beforehand: a pass needs no labels.
+
+    Args:
+        rows: what is read.
+        moments: of these rows.
+        targets: 0 or 1.
+        weight: of the rows.
+        class_weight: of zeros and of ones, target by target.
+        C: the inverse of the penalty, as scikit-learn has it.
+        fit_intercept: whether there is one.
+    """
+
+    def __init__(
+        self,
+        rows: Rows,
+        moments: Moments,
+        targets: Integer[Tensor, "n t"],
+        weight: Float[Tensor, " n"] | None,
+        class_weight: Float[Tensor, "2 t"] | None,
+        C: float,
+        fit_intercept: bool,
+    ) -> None:
+        self.rows, self.moments, self.targets = rows.less(moments.mean), moments, targets
+        self.fit_intercept = fit_intercept
+        self.weight, self.class_weight = weight, class_weight
+        self._every = torch.arange(targets.shape[1], device=rows.device)
+        positive = torch.zeros(rows.d + 1, targets.shape[1], dtype=torch.float64, device=rows.device)
+        self.totals = torch.zeros_like(positive[-1])
+        for where, x in self.rows.chunks():
+            y, weights = targets[where].to(rows.dtype), self._weights(where, self._every)
+            share = y if weights is None else weights * y
+            positive[:-1] += (x.T @ share).double()
+            positive[-1] += share.sum(0).double()
+            self.totals += len(x) if weights is None else weights.sum(0).double()
+        self.positive = positive / self.totals
+        self.ridge = 1 / (C * self.totals)
+
+    def start(self) -> Float[Tensor, "d_and_one t"]:
+        """The direction of least squares, which Gaussian rows would keep, as long as some of the rows ask for."""
+        share = self.positive[-1]
+        covariance = self.positive[:-1]  # of rows with labels, for the rows are centred
+        directions = self.moments.solve(covariance, torch.ones_like(share), self.ridge / (share * (1 - share)))
+        step = max(1, self.rows.n // START_ROWS)
+        parts = [(x @ directions.to(x), where) for where, x in self.rows.chunks(step)]
+        along = torch.cat([z for z, _ in parts]).double()
+        y = torch.cat([self.targets[where] for _, where in parts]).double()
+        weights = [self._weights(where, self._every) for _, where in parts]
+        weight = None if weights[0] is None else torch.cat(weights).double()  # type: ignore[arg-type]
+        length, intercept = self._scale(along, y, weight, directions.square().sum(0))
+        return torch.cat([length * directions, intercept[None]])
+
+    def _scale(
+        self,
+        along: Float[Tensor, "m t"],
+        y: Float[Tensor, "m t"],
+        weight: Float[Tensor, "m _"] | None,
+        square: Float[Tensor, " t"],
+    ) -> tuple[Float[Tensor, " t"], Float[Tensor, " t"]]:
+        """Newton's method in two parameters: how long a direction, of this square, is best, and with what intercept.
+
+        Of all the steps the best is taken, and the first is no direction at all.
+        """
+        intercept = torch.logit(self.positive[-1]) if self.fit_intercept else torch.zeros_like(square)
+        length = torch.zeros_like(square)
+        best, least = (length, intercept), torch.full_like(square, torch.inf)
+        for _ in range(START_STEPS):
+            z = length * along + intercept
+            loss = F.softplus(z) - y * z
+            value = (loss if weight is None else weight * loss).mean(0) + 0.5 * self.ridge * length.square() * square
+            better = value < least
+            least = torch.where(better, value, least)
+            best = torch.where(better, length, best[0]), torch.where(better, intercept, best[1])
+            p = z.sigmoid()
+            r, q = p - y, p * (1 - p)
+            if weight is not None:
+                r, q = weight * r, weight * q
+            g = (r * along).mean(0) + self.ridge * length * square
+            h, c, a = (q * along.square()).mean(0) + self.ridge * square, (q * along).mean(0), q.mean(0)
+            if not self.fit_intercept:
+                length = length - g / h
+                continue
+            k = r.mean(0)
+            determinant = (h * a - c.square()).clamp(min=torch.finfo(h.dtype).tiny)
+            length = length - (a * g - c * k) / determinant
+            intercept = intercept - (h * k - c * g) / determinant
+        return best
+
+    def __call__(self, theta: Float[Tensor, "d_and_one t"], which: Int[Tensor, " t"]) -> Evaluation:
+        """Gradients of the targets `which`; and of σ′ the mean, that weighted by σ, and that of its square."""
+        W, b = theta[:-1].to(self.rows.dtype), theta[-1].to(self.rows.dtype)
+        slope = torch.zeros_like(theta)
+        curvature = torch.zeros(3, len(which), dtype=torch.float64, device=theta.device)
+        for where, x in self.rows.chunks():
+            p = torch.addmm(b, x, W).sigmoid_()
+            some = p[::SAMPLED]
+            flat = some * (1 - some)
+            weights = self._weights(where, which)
+            q = flat
+            if weights is not None:
+                q = weights[::SAMPLED] * flat
+                p = weights * p
+            slope[:-1] += (x.T @ p).double()
+            slope[-1] += p.sum(0).double()
+            curvature += torch.stack([q.sum(0), (q * some).sum(0), (q * flat).sum(0)]).double()
+        totals = self.totals[which]
+        slope = slope / totals - self.positive[:, which]
+        slope[:-1] += self.ridge[which] * theta[:-1]
+        if not self.fit_intercept:
+            slope[-1] = 0
+        return Evaluation(slope, SAMPLED * curvature / totals)
+
+    def precondition(
+        self,
+        g: Float[Tensor, "d_and_one t"],
+        which: Int[Tensor, " t"],
+        theta: Float[Tensor, "d_and_one t"],
+        curvature: Float[Tensor, "3 t"],
+    ) -> Float[Tensor, "d_and_one t"]:
+        """The inverse Hessian that Gaussian rows of this covariance Σ would have, applied to columns.
+
+        With z = x·w + b and u = Σ w it is, by Stein's lemma, `E[σ′] Σ + E[σ‴] u uᵀ + ridge`, beside the intercept's
+        `E[σ′]`, and `E[σ″] u` between them.
+        """
+        least = torch.finfo(g.dtype).tiny
+        first, with_p, square = curvature
+        a = first.clamp(min=1e-6)
+        second, third = first - 2 * with_p, first - 6 * square
+
+        def base(v: Tensor) -> Tensor:
+            return torch.cat([self.moments.solve(v[:-1], a, self.ridge[which]), v[-1:] / a])
+
+        found = base(g)
+        u = self.moments.times(theta[:-1])
+        solved = self.moments.solve(u, a, self.ridge[which])
+        along = (u * solved).sum(0)
+        # I + M G of Woodbury's identity, M = [[third, second], [second, 0]], G = diag(along, 1 / a).
+        determinant = 1 + third * along - second.square() * along / a
+        sound = (determinant > LEAST_BEND) & (1 + third * along > LEAST_BEND)
+        scale = torch.where(sound, 1 / determinant.clamp(min=least), 0)
+        on_u, on_one = (u * found[:-1]).sum(0), found[-1]
+        x = scale * ((third - second.square() / a) * on_u + second * on_one)
+        y = scale * (second * on_u - second.square() * along * on_one)
+        if not self.fit_intercept:
+            x, y = (
+                torch.where(1 + third * along > LEAST_BEND, third * on_u / (1 + third * along), 0),
+                torch.zeros_like(y),
+            )
+        return found - torch.cat([x * solved, (y / a)[None]])
+
+    def uncentred(self, theta: Float[Tensor, "d_and_one t"]) -> tuple[Float[Tensor, "t d"], Float[Tensor, " t"]]:
+        """Coefficients and intercepts of the rows as they are."""
+        return theta[:-1].T, theta[-1] - self.moments.mean @ theta[:-1]
+
+    def _weights(self, where: slice, which: Int[Tensor, " t"]) -> Float[Tensor, "chunk _"] | None:
+        """Of some rows, target by target where classes have weights; None where nothing has."""
+        weight = None if self.weight is None else self.weight[where, None].to(self.rows.dtype)
+        if self.class_weight is None:
+            return weight
+        zeros, ones = self.class_weight[:, which].to(self.rows.dtype)
+        by_class = torch.lerp(zeros, ones, self.targets[where][:, which].to(self.rows.dtype))
+        return by_class if weight is None else weight * by_class
+
+
+class MultinomialLoss:
+    """One target of K classes: one problem, whose parameters are those of all classes.
+
+    Args: as for `BinaryLosses`; `classes` says which class each row has, 0 to K − 1, and `weight` has those of the
+    classes in it.
+    """
+
+    def __init__(
+        self,
+        rows: Rows,
+        moments: Moments,
+        classes: Int[Tensor, " n"],
+        n_classes: int,
+        weight: Float[Tensor, " n"] | None,
+        C: float,
+        fit_intercept: bool,
+    ) -> None:
+        self.rows, self.moments, self.classes, self.weight = rows.less(moments.mean), moments, classes, weight
+        self.n_classes, self.fit_intercept = n_classes, fit_intercept
+        self.total = float(rows.n if weight is None else weight.sum())
+        self.ridge = 1 / (C * self.total)
+        self.share = torch.bincount(classes, weights=weight, minlength=n_classes).double() / self.total
+
+    def start(self) -> Float[Tensor, "parameters 1"]:
+        """No coefficients, and the intercepts that are then the best."""
+        theta = torch.zeros(self.rows.d + 1, self.n_classes, dtype=torch.float64, device=self.rows.device)
+        if self.fit_intercept:
+            theta[-1] = self.share.log() - self.share.log().mean()
+        return theta.reshape(-1, 1)
+
+    def by_class(self, parameters: Float[Tensor, "parameters 1"]) -> Float[Tensor, "d_and_one K"]:
+        """The same, one column a class."""
+        return parameters.reshape(-1, self.n_classes)
+
+    def __call__(self, parameters: Float[Tensor, "parameters 1"], _: Int[Tensor, " 1"]) -> Evaluation:
+        """The gradient, and each class's mean p(1 − p)."""
+        theta = self.by_class(parameters)
+        W, b = theta[:-1].to(self.rows.dtype), theta[-1].to(self.rows.dtype)
+        slope, curvature = torch.zeros_like(theta), torch.zeros_like(theta[-1])
+        for where, x in self.rows.chunks():
+            p = torch.addmm(b, x, W).softmax(1)
+            residual, q = p - F.one_hot(self.classes[where], self.n_classes).to(p), p * (1 - p)
+            if self.weight is not None:
+                weight = self.weight[where, None].to(x)
+                residual, q = weight * residual, weight * q
+            slope[:-1] += (x.T @ residual).double()
+            slope[-1] += residual.sum(0).double()
+            curvature += q.sum(0).double()
+        slope /= self.total
+        slope[:-1] += self.ridge * theta[:-1]
+        if not self.fit_intercept:
+            slope[-1] = 0
+        return Evaluation(slope.reshape(-1, 1), (curvature / self.total)[:, None])
+
+    def precondition(self, g: Tensor, _: Tensor, parameters: Tensor, curvature: Float[Tensor, "K 1"]) -> Tensor:
+        """What hangs on one class alone, all rows taken to have its mean curvature."""
+        g, a = self.by_class(g), curvature[:, 0].clamp(min=1e-6)
+        solved = self.moments.solve(g[:-1], a, torch.full_like(a, self.ridge))
+        return torch.cat([solved, g[-1:] / a]).reshape(-1, 1)
+
+    def uncentred(self, parameters: Float[Tensor, "parameters 1"]) -> tuple[Float[Tensor, "K d"], Float[Tensor, " K"]]:
+        """Coefficients and intercepts of the rows as they are; what the classes have in common changes nothing."""
+        theta = self.by_class(parameters)
+        coef, intercept = theta[:-1].T, theta[-1] - self.moments.mean @ theta[:-1]
+        return coef - coef.mean(0), intercept - intercept.mean()
