@@ -1,0 +1,103 @@
+"""Description length: how many bits labels take when a probe may be used to send them."""
+
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int, Shaped
+from sklearn.base import clone
+
+from probes.base import Array, as_numpy
+
+# The parts of the rows that are known before each block is sent.
+FRACTIONS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.0625, 0.125, 0.25, 0.5, 1.0)
+MAX_ROWS = 20_000
+
+
+class DescriptionLength(NamedTuple):
+    """Of one target, or of several."""
+
+    bits: Float[np.ndarray, " t"]
+    """The online code's length."""
+    uniform_bits: Float[np.ndarray, " t"]
+    """N log₂ K: without any model."""
+    n_rows: int
+    """N: how many rows were sent."""
+
+    @property
+    def compression(self) -> Float[np.ndarray, " t"]:
+        """How many times as long it is without the probe."""
+        return self.uniform_bits / self.bits
+
+
+def description_length(probe: Any, X: Array, y: Any, *, max_rows: int = MAX_ROWS, seed: int = 0) -> DescriptionLength:
+    """The online (prequential) code of labels, given rows.
+
+    The first block is sent by a uniform code, each next one by a probe that was fitted to all before it:
+    `L = t₁ log₂ K + Σᵢ −log₂ p(yᵢ | earlier)`. (Voita and Titov, "Information-theoretic probing with minimum
+    description length", 2020, arXiv:2003.12298.) It tells a label that is easy to read from one that
+    takes many examples, where accuracies are equal.
+
+    Args:
+        probe: a classifier with `predict_proba`; it is cloned for every block.
+        X: rows [n, d], in any order.
+        y: labels [n], or [n, t] of two classes each, which are then all sent with the same probes.
+        max_rows: of more rows so many are drawn.
+        seed: of their order.
+    """
+    labels = as_numpy(y)
+    columns = labels.reshape(len(labels), -1)
+    order = np.random.default_rng(seed).permutation(len(columns))[:max_rows]
+    classes = [np.unique(column) for column in columns[order].T]
+    codes = np.stack([np.searchsorted(c, column) for c, column in zip(classes, columns[order].T, strict=True)], 1)
+    n, n_classes = len(order), np.array([len(known) for known in classes])
+    ends = np.unique([max(1, round(share * n)) for share in FRACTIONS])
+    bits = ends[0] * np.log2(n_classes)
+    for start, stop in pairwise(ends):
+        bits = bits + _sent(probe, X, order, codes, n_classes, int(start), int(stop))
+    return DescriptionLength(bits, n * np.log2(n_classes), n)
+
+
+def _sent(
+    probe: Any,
+    X: Array,
+    order: Int[np.ndarray, " n"],
+    codes: Int[np.ndarray, "n t"],
+    n_classes: Int[np.ndarray, " t"],
+    start: int,
+    stop: int,
+) -> Float[np.ndarray, " t"]:
+    """The bits of one block, sent by what was learned from all rows before it."""
+    before, block = codes[:start], codes[start:stop]
+    whole = np.array([len(np.unique(column)) == k for column, k in zip(before.T, n_classes, strict=True)])
+    bits = np.zeros(codes.shape[1])
+    for target in np.flatnonzero(~whole):  # a class that no row had yet: frequencies, one more counted for each class
+        counts = np.bincount(before[:, target], minlength=n_classes[target]) + 1
+        bits[target] = -np.log2(counts[block[:, target]] / counts.sum()).sum()
+    together = np.flatnonzero(whole)
+    if len(together) == 0:
+        return bits
+    rows, next_rows = X[_index(X, order[:start])], X[_index(X, order[start:stop])]
+    if codes.shape[1] == 1:
+        found = as_numpy(clone(probe).fit(rows, before[:, 0]).predict_proba(next_rows))
+        bits[0] = -_log2(found[np.arange(len(block)), block[:, 0]]).sum()
+        return bits
+    fitted = clone(probe).fit(rows, before[:, together] if len(together) > 1 else before[:, together[0]])
+    found = as_numpy(fitted.predict_proba(next_rows))
+    ones = found if len(together) > 1 else found[:, 1:]
+    sent = np.where(block[:, together] == 1, ones, 1 - ones)
+    bits[together] = -_log2(sent).sum(0)
+    return bits
+
+
+def _log2(p: Shaped[np.ndarray, "*any"]) -> Shaped[np.ndarray, "*any"]:
+    """Of probabilities, none below what single precision tells from zero: a sure and wrong probe costs 24 bits."""
+    return np.log2(np.clip(p.astype(np.float64), 2.0**-24, 1.0))
+
+
+def _index(X: Array, rows: Int[np.ndarray, " n"]) -> Any:
+    if isinstance(X, np.ndarray):
+        return rows
+    import torch
+
+    return torch.from_numpy(rows).to(X.device)

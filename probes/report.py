@@ -1,0 +1,262 @@
+"""`probe_report`: a probe's scores, with everything that they must be held against beside them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Int
+from sklearn.base import clone
+
+from probes.base import Array, ClassifierProbe, as_numpy
+from probes.controls import control_task, identity_predictions, shuffled
+from probes.description_length import description_length
+from probes.scores import METRICS, Resampling, Scores
+from probes.validation import follows_from_group, majority, split_by_group
+
+PROBE, CONTROL, SHUFFLED, RANDOM, MAJORITY, TYPE = (
+    "probe",
+    "control task",
+    "shuffled labels",
+    "random subject",
+    "majority",
+    "type alone",
+)
+VARIANTS = (PROBE, CONTROL, SHUFFLED, RANDOM, MAJORITY, TYPE)
+NO_TYPES = "no types were given: which rows show the same word must be known"
+NO_SUBJECT = "no rows of a randomly initialised subject were given"
+BY_GROUP = "the label is the same on all rows of each group: rows of one group are no further examples"
+
+Predictions = tuple[Int[np.ndarray, " n"], np.ndarray | None]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a report: some to fit on, some to judge by, no group in both."""
+
+    fit: Int[np.ndarray, " fit"]
+    held_out: Int[np.ndarray, " held_out"]
+
+
+def probe_report(
+    probe: Any,
+    X: Array,
+    labels: Mapping[str, Any],
+    *,
+    groups: Any = None,
+    types: Any = None,
+    random_X: Array | None = None,
+    rows: Rows | None = None,
+    code_length: bool = True,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Fit a probe of each label, and of each control, and judge all of them on rows held out by group.
+
+    Labels of two classes are solved together with their controls where the probe can do that (`LogisticProbe` and
+    its siblings), so that controls cost little more than the probe alone.
+
+    Args:
+        probe: a classifier; it is cloned. One without `predict_proba` has no description length.
+        X: rows [n, d].
+        labels: of each name the labels of the rows [n]: Booleans, whole numbers or strings.
+        groups: the document (session, subject) of each row [n]; every row its own where None.
+        types: the word (stimulus) of each row [n], for the control task and for what the word alone tells.
+        random_X: the same rows [n, d] of a randomly initialised subject.
+        rows: which to fit on, and which to hold out; a quarter of the groups where None.
+        code_length: whether to measure description lengths, on at most 20,000 of the fitting rows.
+        seed: of the split, the controls, the intervals and the order in which labels are sent.
+
+    Returns:
+        A line for each label and each of `probe`, `control task`, `shuffled labels`, `random subject`, `majority`
+        and `type alone`, with the columns `label`, `variant`; `accuracy`, `balanced_accuracy`, `f1` with `_low` and
+        `_high` (95% over groups), `auroc`; `p_value` (labels dealt out anew); `selectivity` (the accuracy less the
+        control task's, on the line of the probe); `bits` and `compression` (of probe, control task and random subject);
+        `classes`, `positives` (the share of held-out rows of the most frequent class but one), `fit_rows`,
+        `held_out_rows`; and `note`: why a line has no numbers, or what to mind.
+    """
+    n = len(X)
+    groups = np.arange(n) if groups is None else as_numpy(groups)
+    types = None if types is None else as_numpy(types)
+    columns = {name: as_numpy(values) for name, values in labels.items()}
+    _refuse_unfit(n, columns, groups, types, random_X)
+    rows = rows or Rows(*split_by_group(groups, seed=seed))
+    made = _Report(probe, rows, groups, types, code_length, seed)
+    return made.of(X, columns, random_X)
+
+
+class _Report:
+    def __init__(
+        self, probe: Any, rows: Rows, groups: np.ndarray, types: np.ndarray | None, code_length: bool, seed: int
+    ) -> None:
+        self.probe, self.rows, self.groups, self.types = probe, rows, groups, types
+        self.code_length, self.seed = code_length and hasattr(probe, "predict_proba"), seed
+        self.resampling = Resampling.of_groups(groups[rows.held_out], seed=seed)
+
+    def of(self, X: Array, columns: dict[str, np.ndarray], random_X: Array | None) -> pd.DataFrame:
+        classes = {name: np.unique(values) for name, values in columns.items()}
+        codes = {name: np.searchsorted(classes[name], values) for name, values in columns.items()}
+        notes = {name: self._note(values, len(classes[name])) for name, values in codes.items()}
+        able = {name: values for name, values in codes.items() if not notes[name].startswith("no probe")}
+        controls = self._controls(able)
+        found: dict[tuple[str, str], Predictions] = {}
+        found |= {(name, PROBE): p for name, p in self._predicted(X, able).items()}
+        for variant, tasks in controls.items():
+            found |= {(name, variant): p for name, p in self._predicted(X, tasks).items()}
+        if random_X is not None:
+            found |= {(name, RANDOM): p for name, p in self._predicted(random_X, able).items()}
+        for name, column in able.items():
+            found[name, MAJORITY] = np.full(len(self.rows.held_out), majority(column[self.rows.fit])), None
+            if self.types is not None:
+                fit, held_out = self.types[self.rows.fit], self.types[self.rows.held_out]
+                found[name, TYPE] = identity_predictions(fit, column[self.rows.fit], held_out), None
+        truths = {(name, variant): controls.get(variant, able)[name] for name, variant in found}
+        lengths = self._lengths(X, random_X, able, controls)
+        lines = []
+        for name in columns:
+            for variant in VARIANTS:
+                line = {"label": name, "variant": variant, "classes": len(classes[name]), "note": notes[name]}
+                if (name, variant) in found:
+                    line |= self._line(truths[name, variant], *found[name, variant], len(classes[name]))
+                    line |= lengths.get((name, variant), {})
+                elif not line["note"] or name in able:
+                    line["note"] = NO_SUBJECT if variant == RANDOM else NO_TYPES
+                lines.append(line)
+        table = pd.DataFrame(lines)
+        return self._with_selectivity(table)
+
+    def _note(self, codes: Int[np.ndarray, " n"], n_classes: int) -> str:
+        if len(np.unique(codes[self.rows.fit])) < 2 or n_classes < 2:
+            return "no probe: the rows to fit on have one class only"
+        if len(np.unique(codes[self.rows.held_out])) < 2:
+            return "no probe: the rows to judge by have one class only"
+        return BY_GROUP if follows_from_group(codes, self.groups) else ""
+
+    def _controls(self, codes: dict[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+        """The labels of the controls that can be computed."""
+        made = {SHUFFLED: {name: self._dealt_out(values) for name, values in codes.items()}}
+        if self.types is not None:
+            tasks = {}
+            for i, (name, values) in enumerate(codes.items()):
+                task = control_task(self.types, values, seed=self.seed + i)
+                if len(np.unique(task[self.rows.fit])) > 1:
+                    tasks[name] = task
+            made[CONTROL] = tasks
+        return made
+
+    def _dealt_out(self, codes: np.ndarray) -> np.ndarray:
+        """Shuffled among the rows to fit on, and among those to judge by, so that both keep their classes."""
+        dealt = codes.copy()
+        for part in (self.rows.fit, self.rows.held_out):
+            dealt[part] = shuffled(codes[part], seed=self.seed)
+        return dealt
+
+    def _predicted(self, X: Array, codes: dict[str, np.ndarray]) -> dict[str, Predictions]:
+        """Predictions on the held-out rows; those of two classes by one fit, where the probe can do that."""
+        fit, held_out = X[_index(X, self.rows.fit)], X[_index(X, self.rows.held_out)]
+        together = self._together(codes)
+        found: dict[str, Predictions] = {}
+        if len(together) > 1:
+            y = np.stack([codes[name][self.rows.fit] for name in together], axis=1)
+            fitted = clone(self.probe).fit(fit, y)
+            scores = as_numpy(fitted.decision_function(held_out))
+            found = {
+                name: ((column > 0).astype(np.int64), column) for name, column in zip(together, scores.T, strict=True)
+            }
+        for name, values in codes.items():
+            if name not in found:
+                fitted = clone(self.probe).fit(fit, values[self.rows.fit])
+                decision = _decision(fitted, held_out) if values.max() == 1 else None
+                found[name] = as_numpy(fitted.predict(held_out)).astype(np.int64), decision
+        return found
+
+    def _together(self, codes: dict[str, np.ndarray]) -> list[str]:
+        """The labels that one fit can solve: those of two classes, where the probe takes many targets."""
+        many = isinstance(self.probe, ClassifierProbe)
+        return [name for name, values in codes.items() if many and values.max() == 1]
+
+    def _line(
+        self, y: np.ndarray, predicted: np.ndarray, decision: np.ndarray | None, n_classes: int
+    ) -> dict[str, Any]:
+        truth = y[self.rows.held_out]
+        scores = Scores.of(truth, predicted, n_classes, self.resampling, decision, seed=self.seed)
+        line: dict[str, Any] = {"auroc": scores.auroc, "p_value": scores.p_value}
+        for name in METRICS:
+            line |= {name: getattr(scores, name), f"{name}_low": scores.low[name], f"{name}_high": scores.high[name]}
+        counts = np.bincount(truth, minlength=n_classes)
+        positives = counts[1] if n_classes == 2 else len(truth) - counts.max()
+        return line | {
+            "positives": positives / len(truth),
+            "fit_rows": len(self.rows.fit),
+            "held_out_rows": len(truth),
+        }
+
+    def _lengths(
+        self,
+        X: Array,
+        random_X: Array | None,
+        codes: dict[str, np.ndarray],
+        controls: dict[str, dict[str, np.ndarray]],
+    ) -> dict[tuple[str, str], dict[str, float]]:
+        """Description lengths on the rows to fit on; of two classes all by the same probes."""
+        if not self.code_length:
+            return {}
+        found: dict[tuple[str, str], dict[str, float]] = {}
+        sent = [(X, PROBE, codes), (X, CONTROL, controls.get(CONTROL, {}))]
+        sent += [(random_X, RANDOM, codes)] if random_X is not None else []
+        for rows, variant, labels in sent:
+            fit = rows[_index(rows, self.rows.fit)]
+            two = self._together(labels)
+            sets = [two] if len(two) > 1 else []
+            sets += [[name] for name in labels if not sets or name not in two]
+            for names in sets:
+                y = np.stack([labels[name][self.rows.fit] for name in names], axis=1)
+                length = description_length(self.probe, fit, y if len(names) > 1 else y[:, 0], seed=self.seed)
+                for name, bits, compression in zip(names, length.bits, length.compression, strict=True):
+                    found[name, variant] = {"bits": float(bits), "compression": float(compression)}
+        return found
+
+    def _with_selectivity(self, table: pd.DataFrame) -> pd.DataFrame:
+        """In the order of the columns, with the probe's accuracy less the control task's."""
+        order = ["label", "variant", *(f"{m}{end}" for m in METRICS for end in ("", "_low", "_high"))]
+        order += ["auroc", "p_value", "selectivity", "bits", "compression", "classes", "positives"]
+        order += ["fit_rows", "held_out_rows", "note"]
+        table = table.reindex(columns=order)
+        task = table[table["variant"] == CONTROL].set_index("label")["accuracy"]
+        is_probe = table["variant"] == PROBE
+        table.loc[is_probe, "selectivity"] = table["accuracy"] - table["label"].map(task)
+        return table
+
+
+def _decision(fitted: Any, X: Array) -> np.ndarray | None:
+    if hasattr(fitted, "decision_function"):
+        return as_numpy(fitted.decision_function(X))
+    return as_numpy(fitted.predict_proba(X))[:, 1] if hasattr(fitted, "predict_proba") else None
+
+
+def _index(X: Array, rows: Int[np.ndarray, " n"]) -> Any:
+    if isinstance(X, np.ndarray):
+        return rows
+    import torch
+
+    return torch.from_numpy(rows).to(X.device)
+
+
+def _refuse_unfit(
+    n: int,
+    columns: dict[str, np.ndarray],
+    groups: np.ndarray,
+    types: np.ndarray | None,
+    random_X: Array | None,
+) -> None:
+    if not columns:
+        raise ValueError("no labels were given: name at least one.")
+    given: dict[str, Array | None] = {**columns, "groups": groups, "types": types, "random_X": random_X}
+    for name, values in given.items():
+        if values is not None and len(values) != n:
+            raise ValueError(f"{name} has {len(values)} rows, but X has {n}: they must be the same rows.")
+    for name, values in columns.items():
+        if values.ndim != 1:
+            raise ValueError(f"the labels {name!r} have shape {values.shape}: one label a row is asked.")
+        if values.dtype.kind == "f" and not (values == np.trunc(values)).all():
+            raise ValueError(f"the labels {name!r} are no classes: they must be Booleans, whole numbers or strings.")
