@@ -24,6 +24,7 @@ BENCHMARKS = (
     "store",
     "sae",
     "sae_exchange",
+    "probes",
     "demo",
     "explorer",
 )
