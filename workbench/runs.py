@@ -18,6 +18,7 @@ NAMED = {
     "labels": "labels",
     "sae": "saes",
     "features": "features",
+    "probes": "probes",
     "analysis": "analyses",
 }
 VERB = {
@@ -27,6 +28,7 @@ VERB = {
     "labels": "harvest",
     "sae": "sae",
     "features": "index",
+    "probes": "probe",
     "analysis": "reproduce",
 }
 MAX_DEPTH = 4

@@ -16,6 +16,7 @@ VERBS = {
     "train": "train a subject on a corpus or a task",
     "harvest": "record a subject's hooks",
     "sae": "train a dictionary on a recording and measure it beside its controls",
+    "probe": "tell what can be read from every hook, each score beside its controls",
     "index": "make a dictionary's features browsable, with names that are measured",
     "explore": "open the explorer",
     "reproduce": "re-make published results: published | ours | bar",

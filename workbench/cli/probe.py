@@ -1,0 +1,160 @@
+"""`workbench probe`: what can be read from every hook of a recording, each score beside its controls."""
+
+import argparse
+import shutil
+from typing import TYPE_CHECKING, Any
+
+from workbench.cli.console import add_run, finish, number, run_path, say, table
+from workbench.cli.standing import standing
+from workbench.runs import Artifact, Run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from workbench.activations import ActivationStore
+
+RESULT = "result.parquet"
+PROBES = ("logistic", "mass_mean", "lda", "sparse", "mlp")
+# Lines of the table a person reads: the labels that are read best above what the word alone tells.
+SHOWN = 12
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb's options."""
+    add_run(parser)
+    parser.add_argument("--activations", metavar="NAME", help="the recording to read (default: the newest)")
+    parser.add_argument("--hooks", nargs="+", metavar="HOOK", help="hooks to probe (default: all of the recording's)")
+    parser.add_argument("--labels", nargs="+", metavar="LABEL", help="labels to probe for (default: all that can be)")
+    parser.add_argument(
+        "--probes",
+        nargs="+",
+        choices=PROBES,
+        default=["logistic"],
+        metavar="PROBE",
+        help=f"{', '.join(PROBES[:-1])} or {PROBES[-1]} (default: logistic)",
+    )
+    parser.add_argument("--where", metavar="QUERY", help="only rows for which this is true (such as 'depth > 0')")
+    parser.add_argument("--rows", type=number, default=200_000, metavar="N", help="rows to read (default: 200k)")
+    parser.add_argument(
+        "--no-code-length", action="store_true", help="leave out description lengths, which take longest"
+    )
+    parser.add_argument("--name", help="the result's name (default: the recording's)")
+    parser.add_argument("--seed", type=int, default=0, help="of drawn documents, controls and intervals")
+    parser.add_argument("--replace", action="store_true", help="probe anew over a result made with other settings")
+
+
+def run(args: argparse.Namespace) -> None:
+    """What `workbench probe` does and prints."""
+    import pandas as pd
+
+    made = make_probes(
+        Run.open(run_path(args.run)),
+        args.activations,
+        args.name,
+        hooks=args.hooks,
+        labels=args.labels,
+        probes=args.probes,
+        where=args.where,
+        n_rows=args.rows,
+        code_length=not args.no_code_length,
+        seed=args.seed,
+        replace=args.replace,
+    )
+    found = pd.read_parquet(made.path / RESULT)
+    say(args, f"{made.path}: {found['label'].nunique()} labels × {found['hook'].nunique()} hooks, {RESULT}")
+    say(args, best_table(found))
+    finish(args, {"path": str(made.path), "id": made.id, "lines": len(found)})
+
+
+def make_probes(
+    run: Run,
+    recording: str | None = None,
+    name: str | None = None,
+    *,
+    hooks: list[str] | None = None,
+    labels: list[str] | None = None,
+    probes: list[str] | None = None,
+    where: str | None = None,
+    n_rows: int = 200_000,
+    code_length: bool = True,
+    seed: int = 0,
+    replace: bool = False,
+) -> Artifact:
+    """The table of a recording's probes: the one that is there, or one made now."""
+    from models.artifacts import publishing
+    from models.checked_input import whole_number
+    from workbench.activations import ActivationStore
+    from workbench.probing import probe_sweep
+
+    whole_number(n_rows, "the number of rows", least=1)
+    whole_number(seed, "seed")
+    source = run.current("activations", recording)
+    store = ActivationStore.open(source.path)
+    hooks = list(dict.fromkeys(hooks or store.hooks))
+    for hook in hooks:
+        store.width(hook)
+    names = list(dict.fromkeys(probes or ["logistic"]))
+    inputs = run.inputs(source, run.current("model"), run.current("dataset"))
+    config: dict[str, Any] = {"hooks": hooks, "labels": labels, "probes": names, "where": where, "n_rows": n_rows}
+    config |= {"code_length": code_length, "seed": seed}
+    name = name or source.name
+    if standing(run, "probes", name, inputs, config, replace=replace) is None:
+        with publishing(run.path_of("probes", name), "probes", inputs=inputs, config=config, seed=seed) as draft:
+            found = probe_sweep(
+                store,
+                hooks,
+                labels,
+                {chosen: _estimator(chosen) for chosen in names},
+                untrained=_untrained(run, source, hooks, draft.path / "untrained/rows"),
+                where=where,
+                max_rows=n_rows,
+                code_length=code_length,
+                seed=seed,
+                parts=draft.path / "parts",
+            )
+            found.to_parquet(draft.path / RESULT, index=False)
+            for left in ("untrained", "parts"):
+                shutil.rmtree(draft.path / left, ignore_errors=True)
+        run = run.refresh()
+    return run.find("probes", name)
+
+
+def best_table(found: "pd.DataFrame") -> str:
+    """For the labels that are read best beyond the word alone: where, how well, and what stands beside it."""
+    wide = found.pivot_table(index=["label", "hook", "probe"], columns="variant", values="balanced_accuracy")
+    wide = wide.reindex(columns=["probe", "control task", "random subject", "type alone"])
+    wide["beyond"] = wide["probe"] - wide["type alone"].fillna(0.5)
+    best = wide.sort_values("beyond", ascending=False).groupby(level="label", sort=False).head(1).head(SHOWN)
+    headings = ["label", "hook", "probe", "balanced accuracy", "control task", "random subject", "word alone"]
+    return table(
+        headings, [[*index, *map(float, row[:4])] for index, row in zip(best.index, best.to_numpy(), strict=True)]
+    )
+
+
+def _estimator(name: str) -> Any:
+    from probes import LDAProbe, LogisticProbe, MassMeanProbe, MLPProbe, SparseProbe
+
+    made = {
+        "logistic": LogisticProbe,
+        "mass_mean": MassMeanProbe,
+        "lda": LDAProbe,
+        "sparse": SparseProbe,
+        "mlp": MLPProbe,
+    }
+    return made[name]()
+
+
+def _untrained(run: Run, source: Artifact, hooks: list[str], out: Any) -> "ActivationStore | None":
+    """The same rows of the subject before its training; None where none was kept, as of a model of the hub."""
+    from models.artifacts import ArtifactError
+    from workbench.activations import harvest
+
+    config = source.manifest.config
+    try:
+        model = run.model(step=0)
+    except (ArtifactError, ValueError):
+        return None
+    dataset = run.dataset(with_labels=False)
+    if sample := config.get("sample"):
+        dataset = dataset.sample(sample["n_tokens"], test_share=sample["test_share"], seed=sample["seed"])
+    return harvest(model, dataset, hooks, out, dtype=config["dtype"], positions=config["positions"])
