@@ -56,6 +56,13 @@ def test_documents_are_drawn_whole_and_held_out_whole(store):
     assert len(rows) <= 1000
     assert set(np.flatnonzero(np.isin(doc, doc[rows]))) == set(rows)
     assert not set(doc[rows[parts.fit]]) & set(doc[rows[parts.held_out]])
+    few, parts = room.choose_rows(store, None, 1, 0)
+    assert len(set(doc[few[parts.held_out]])) == 2
+    assert len(set(doc[few[parts.fit]])) == 1
+    split = np.asarray(store.columns("split")["split"].combine_chunks().cast("string"))
+    assert set(split[few[parts.held_out]]) == {"test"}
+    alone, parts = room.choose_rows(store, "split == 'train'", 500, 0)
+    assert len(set(doc[alone[parts.held_out]])) > 1
 
 
 def test_every_hook_is_probed_for_every_label_by_every_estimator(store, tmp_path):

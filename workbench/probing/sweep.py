@@ -12,7 +12,7 @@ from joblib import Parallel, delayed
 from models.progress import progress
 from probes import LogisticProbe
 from probes.report import Rows, probe_report
-from probes.validation import split_by_group
+from probes.validation import HELD_OUT_SHARE, split_by_group
 from workbench.activations import ActivationStore
 from workbench.probing.labels import probe_labels
 
@@ -45,7 +45,7 @@ def probe_sweep(
         probes: estimators by name; `{"logistic": LogisticProbe()}` where None.
         untrained: the same rows of the same hooks of the randomly initialised subject.
         where: only rows for which this query to the labels is true.
-        max_rows: of more, documents are drawn until they hold as many.
+        max_rows: of more, documents are drawn until they hold as many, a quarter of them to judge by.
         code_length: whether to measure description lengths.
         seed: of the drawn documents, and of the reports.
         parts: a folder for what is ready, hook by hook: a killed sweep goes on from there.
@@ -87,20 +87,26 @@ def choose_rows(
     able = np.arange(len(store)) if where is None else store.where(where)
     about = store.columns("doc", "split")
     doc = about["doc"].to_numpy()[able]
-    if len(able) == 0 or len(np.unique(doc)) < 2:
-        raise ValueError(f"{len(able):,} rows of fewer than two documents are left: there is nothing to hold out.")
-    drawn = able[np.isin(doc, _documents(doc, max_rows, seed))]
-    held_out = np.asarray(about["split"].combine_chunks().cast("string")).astype(str)[drawn] == "test"
-    if held_out.any() and not held_out.all():
-        return drawn, Rows(np.flatnonzero(~held_out), np.flatnonzero(held_out))
-    return drawn, Rows(*split_by_group(about["doc"].to_numpy()[drawn], seed=seed))
+    if len(np.unique(doc)) < 3:
+        raise ValueError(
+            f"{len(able):,} rows of fewer than three documents are left: some must be fitted on and two held out."
+        )
+    is_test = np.asarray(about["split"].combine_chunks().cast("string")).astype(str)[able] == "test"
+    if len(np.unique(doc[is_test])) < 2 or is_test.all():  # documents of one kind alone: some of them are held out
+        drawn = np.isin(doc, _documents(doc, max_rows, 8, seed))
+        return able[drawn], Rows(*split_by_group(doc[drawn], seed=seed))
+    of_test = round(HELD_OUT_SHARE * max_rows)
+    fit = ~is_test & np.isin(doc, _documents(doc[~is_test], max_rows - of_test, 1, seed))
+    held_out = is_test & np.isin(doc, _documents(doc[is_test], of_test, 2, seed))
+    is_held_out = held_out[fit | held_out]
+    return able[fit | held_out], Rows(np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out))
 
 
-def _documents(doc: Shaped[np.ndarray, " n"], max_rows: int, seed: int) -> Shaped[np.ndarray, " documents"]:
-    """Documents drawn at random, as many as stay within `max_rows`; two at least."""
+def _documents(doc: Shaped[np.ndarray, " n"], max_rows: int, least: int, seed: int) -> Shaped[np.ndarray, " documents"]:
+    """Documents drawn at random, as many as stay within `max_rows`, and so many at least."""
     known, sizes = np.unique(doc, return_counts=True)
     order = np.random.default_rng(seed).permutation(len(known))
-    n = max(2, int(np.searchsorted(np.cumsum(sizes[order]), max_rows, side="right")))
+    n = max(least, int(np.searchsorted(np.cumsum(sizes[order]), max_rows, side="right")))
     return known[order[:n]]
 
 
