@@ -47,7 +47,7 @@ class LogisticProbe(LogLinearProbe):
         fit_intercept: bool = True,
         class_weight: Any = None,
         tol: float = 1e-4,
-        max_iter: int = 1000,
+        max_iter: int = 300,
     ) -> None:
         self.C = C
         self.fit_intercept = fit_intercept
