@@ -89,6 +89,11 @@ def _numbered(y: np.ndarray) -> tuple[np.ndarray, Int[np.ndarray, " n"]]:
     return np.unique(y, return_inverse=True)
 
 
+def taken(X: Array, rows: Int[np.ndarray, " chosen"]) -> Array:
+    """Some rows by number, wherever they are."""
+    return X[torch.from_numpy(rows).to(X.device)] if isinstance(X, Tensor) else X[rows]
+
+
 class ClassifierProbe(ClassifierMixin, Probe):
     """A probe of classes: one target of two or more, or many of two classes each.
 

@@ -13,7 +13,7 @@ from probes.rows import Rows
 
 @dataclass(frozen=True)
 class ClassMoments:
-    """Sums that can be added to: of the rows, and of the rows of each indicator (a class, or a target's second class).
+    """Sums: of the rows, and of the rows of each indicator (a class, or a target's second class).
 
     Attributes:
         count: how many rows, by weight.
@@ -55,21 +55,6 @@ class ClassMoments:
             if squares:
                 found.products.add_(((x * share[:, None]).T @ x).double())
         return found
-
-    def __add__(self, other: "ClassMoments") -> "ClassMoments":
-        """Those of both, one after the other."""
-        shift = other.origin - self.origin
-        total = other.total + other.count * shift
-        cross = torch.outer(other.total, shift)
-        products = other.products + cross + cross.T + other.count * torch.outer(shift, shift)
-        return ClassMoments(
-            self.count + other.count,
-            self.origin,
-            self.total + total,
-            self.products + products,
-            self.counts + other.counts,
-            self.sums + other.sums + other.counts[:, None] * shift,
-        )
 
     @property
     def mean(self) -> Float[Tensor, " d"]:

@@ -1,7 +1,5 @@
 """Labels and predictors that a probe is held against."""
 
-from typing import Any
-
 import numpy as np
 from jaxtyping import Int, Shaped
 
@@ -53,8 +51,3 @@ def _counts(
 ) -> Int[np.ndarray, "types classes"]:
     flat = np.bincount(of * n_classes + codes, minlength=n_types * n_classes)
     return flat.reshape(n_types, n_classes)
-
-
-def selectivity(score: Any, control_score: Any) -> Any:
-    """The score on the labels less that on the control task."""
-    return score - control_score

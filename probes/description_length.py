@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 from sklearn.base import clone
 
-from probes.base import Array, as_numpy
+from probes.base import Array, as_numpy, taken
 
 # The parts of the rows that are known before each block is sent.
 FRACTIONS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.0625, 0.125, 0.25, 0.5, 1.0)
@@ -77,7 +77,7 @@ def _sent(
     together = np.flatnonzero(whole)
     if len(together) == 0:
         return bits
-    rows, next_rows = X[_index(X, order[:start])], X[_index(X, order[start:stop])]
+    rows, next_rows = taken(X, order[:start]), taken(X, order[start:stop])
     if codes.shape[1] == 1:
         found = as_numpy(clone(probe).fit(rows, before[:, 0]).predict_proba(next_rows))
         bits[0] = -_log2(found[np.arange(len(block)), block[:, 0]]).sum()
@@ -93,11 +93,3 @@ def _sent(
 def _log2(p: Shaped[np.ndarray, "*any"]) -> Shaped[np.ndarray, "*any"]:
     """Of probabilities, none below what single precision tells from zero: a sure and wrong probe costs 24 bits."""
     return np.log2(np.clip(p.astype(np.float64), 2.0**-24, 1.0))
-
-
-def _index(X: Array, rows: Int[np.ndarray, " n"]) -> Any:
-    if isinstance(X, np.ndarray):
-        return rows
-    import torch
-
-    return torch.from_numpy(rows).to(X.device)

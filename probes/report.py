@@ -9,7 +9,7 @@ import pandas as pd
 from jaxtyping import Int
 from sklearn.base import clone
 
-from probes.base import Array, ClassifierProbe, as_numpy
+from probes.base import Array, ClassifierProbe, as_numpy, taken
 from probes.controls import control_task, identity_predictions, shuffled
 from probes.description_length import description_length
 from probes.scores import METRICS, Resampling, Scores
@@ -32,7 +32,7 @@ Predictions = tuple[Int[np.ndarray, " n"], np.ndarray | None]
 
 
 @dataclass(frozen=True)
-class Rows:
+class Split:
     """The rows of a report: some to fit on, some to judge by, no group in both."""
 
     fit: Int[np.ndarray, " fit"]
@@ -47,7 +47,7 @@ def probe_report(
     groups: Any = None,
     types: Any = None,
     random_X: Array | None = None,
-    rows: Rows | None = None,
+    rows: Split | None = None,
     code_length: bool = True,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -80,14 +80,14 @@ def probe_report(
     types = None if types is None else as_numpy(types)
     columns = {name: as_numpy(values) for name, values in labels.items()}
     _refuse_unfit(n, columns, groups, types, random_X)
-    rows = rows or Rows(*split_by_group(groups, seed=seed))
+    rows = rows or Split(*split_by_group(groups, seed=seed))
     made = _Report(probe, rows, groups, types, code_length, seed)
     return made.of(X, columns, random_X)
 
 
 class _Report:
     def __init__(
-        self, probe: Any, rows: Rows, groups: np.ndarray, types: np.ndarray | None, code_length: bool, seed: int
+        self, probe: Any, rows: Split, groups: np.ndarray, types: np.ndarray | None, code_length: bool, seed: int
     ) -> None:
         self.probe, self.rows, self.groups, self.types = probe, rows, groups, types
         self.code_length, self.seed = code_length and hasattr(probe, "predict_proba"), seed
@@ -153,7 +153,7 @@ class _Report:
 
     def _predicted(self, X: Array, codes: dict[str, np.ndarray]) -> dict[str, Predictions]:
         """Predictions on the held-out rows; those of two classes by one fit, where the probe can do that."""
-        fit, held_out = X[_index(X, self.rows.fit)], X[_index(X, self.rows.held_out)]
+        fit, held_out = taken(X, self.rows.fit), taken(X, self.rows.held_out)
         together = self._together(codes)
         found: dict[str, Predictions] = {}
         if len(together) > 1:
@@ -205,7 +205,7 @@ class _Report:
         sent = [(X, PROBE, codes), (X, CONTROL, controls.get(CONTROL, {}))]
         sent += [(random_X, RANDOM, codes)] if random_X is not None else []
         for rows, variant, labels in sent:
-            fit = rows[_index(rows, self.rows.fit)]
+            fit = taken(rows, self.rows.fit)
             two = self._together(labels)
             sets = [two] if len(two) > 1 else []
             sets += [[name] for name in labels if not sets or name not in two]
@@ -232,14 +232,6 @@ def _decision(fitted: Any, X: Array) -> np.ndarray | None:
     if hasattr(fitted, "decision_function"):
         return as_numpy(fitted.decision_function(X))
     return as_numpy(fitted.predict_proba(X))[:, 1] if hasattr(fitted, "predict_proba") else None
-
-
-def _index(X: Array, rows: Int[np.ndarray, " n"]) -> Any:
-    if isinstance(X, np.ndarray):
-        return rows
-    import torch
-
-    return torch.from_numpy(rows).to(X.device)
 
 
 def _refuse_unfit(

@@ -20,7 +20,7 @@ def split_by_group(
         raise ValueError(f"held_out_share is {held_out_share}: it must be above 0 and below 1.")
     known = np.unique(groups)
     if len(known) < 2:
-        raise ValueError("rows are held out by group, which needs at least two groups.")
+        raise ValueError("rows are held out by group (a document, say), which needs at least two groups.")
     size = min(max(1, round(held_out_share * len(known))), len(known) - 1)
     chosen = np.random.default_rng(seed).choice(known, size, replace=False)
     held_out = np.isin(groups, chosen)

@@ -9,9 +9,10 @@ from sklearn.metrics import accuracy_score, f1_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from probes.validation import split_by_group
 from workbench.sae import SAEConfig, TopK, build_sae
 from workbench.sae.metrics import sparse_probing
-from workbench.sae.metrics.labelled_rows import LinearProbe, latent_matrix, split_by_document
+from workbench.sae.metrics.labelled_rows import LinearProbe, latent_matrix
 from workbench.sae.metrics.sparse_probing import by_mean_difference, mean_difference
 
 D, F, N = 8, 8, 1200
@@ -55,7 +56,7 @@ def test_the_numbers_are_scikit_learns_on_the_chosen_columns(mixed):
     sae, x, labels, documents = mixed
     label = labels[:, 0] ^ labels[:, 1]
     table = sparse_probing(sae, x, {"xor": label}, documents, seed=3).set_index(["columns", "k"])
-    fit, held_out = split_by_document(documents, seed=3)
+    fit, held_out = split_by_group(documents, held_out_share=0.3, seed=3)
     for kind, columns in (("latents", sae.encode(x).detach().numpy()), ("neurons", x.numpy())):
         difference = columns[fit][label[fit]].mean(0) - columns[fit][~label[fit]].mean(0)
         for k in (1, 2, 5):
@@ -95,12 +96,12 @@ def test_the_sparse_matrix_of_latents_is_the_encoding():
 
 def test_no_document_is_on_both_sides_and_the_seed_says_which():
     documents = np.random.default_rng(0).integers(0, 40, 1000)
-    fit, held_out = split_by_document(documents, held_out_share=0.25, seed=1)
+    fit, held_out = split_by_group(documents, held_out_share=0.25, seed=1)
     assert sorted([*fit, *held_out]) == list(range(1000))
     assert not set(documents[fit]) & set(documents[held_out])
     assert len(set(documents[held_out])) == 10
-    assert np.array_equal(split_by_document(documents, held_out_share=0.25, seed=1)[1], held_out)
-    assert not np.array_equal(split_by_document(documents, held_out_share=0.25, seed=2)[1], held_out)
+    assert np.array_equal(split_by_group(documents, held_out_share=0.25, seed=1)[1], held_out)
+    assert not np.array_equal(split_by_group(documents, held_out_share=0.25, seed=2)[1], held_out)
 
 
 def test_the_units_of_what_a_probe_reads_do_not_matter():
@@ -126,7 +127,7 @@ def test_what_cannot_be_probed(mixed):
         sparse_probing(sae, x, {"short": some[:5]}, documents)
     with pytest.raises(ValueError, match="the documents of 7"):
         sparse_probing(sae, x, {"some": some}, documents[:7])
-    with pytest.raises(ValueError, match="at least two documents"):
+    with pytest.raises(ValueError, match="at least two groups"):
         sparse_probing(sae, x, {"some": some}, np.zeros(N, int))
     with pytest.raises(ValueError, match="on all .* (held-out rows|rows that are fitted on)"):
         sparse_probing(sae, x, {"in one document": documents == 4}, documents)

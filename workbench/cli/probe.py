@@ -84,7 +84,8 @@ def make_probes(
     from models.artifacts import publishing
     from models.checked_input import whole_number
     from workbench.activations import ActivationStore
-    from workbench.probing import probe_sweep
+    from workbench.probing import probe_labels, probe_sweep
+    from workbench.probing.sweep import choose_rows
 
     whole_number(n_rows, "the number of rows", least=1)
     whole_number(seed, "seed")
@@ -99,6 +100,7 @@ def make_probes(
     config |= {"code_length": code_length, "seed": seed}
     name = name or source.name
     if standing(run, "probes", name, inputs, config, replace=replace) is None:
+        probe_labels(store, choose_rows(store.on(store.axis_of(hooks[0])), where, n_rows, seed)[0], labels)
         with publishing(run.path_of("probes", name), "probes", inputs=inputs, config=config, seed=seed) as draft:
             found = probe_sweep(
                 store,
@@ -146,14 +148,12 @@ def _estimator(name: str) -> Any:
 
 def _untrained(run: Run, source: Artifact, hooks: list[str], out: Any) -> "ActivationStore | None":
     """The same rows of the subject before its training; None where none was kept, as of a model of the hub."""
-    from models.artifacts import ArtifactError
+    from models.saving import checkpoint_steps
     from workbench.activations import harvest
 
-    config = source.manifest.config
-    try:
-        model = run.model(step=0)
-    except (ArtifactError, ValueError):
+    if 0 not in checkpoint_steps(run.path):
         return None
+    config, model = source.manifest.config, run.model(step=0)
     dataset = run.dataset(with_labels=False)
     if sample := config.get("sample"):
         dataset = dataset.sample(sample["n_tokens"], test_share=sample["test_share"], seed=sample["seed"])

@@ -11,7 +11,7 @@ from joblib import Parallel, delayed
 
 from models.progress import progress
 from probes import LogisticProbe
-from probes.report import Rows, probe_report
+from probes.report import Split, probe_report
 from probes.validation import HELD_OUT_SHARE, split_by_group
 from workbench.activations import ActivationStore
 from workbench.probing.labels import probe_labels
@@ -82,7 +82,7 @@ def probe_sweep(
 
 def choose_rows(
     store: ActivationStore, where: str | None, max_rows: int, seed: int
-) -> tuple[Int[np.ndarray, " n"], Rows]:
+) -> tuple[Int[np.ndarray, " n"], Split]:
     """The rows that are read, ascending, and which of these are fitted on and judged by."""
     able = np.arange(len(store)) if where is None else store.where(where)
     about = store.columns("doc", "split")
@@ -94,12 +94,12 @@ def choose_rows(
     is_test = np.asarray(about["split"].combine_chunks().cast("string")).astype(str)[able] == "test"
     if len(np.unique(doc[is_test])) < 2 or is_test.all():  # documents of one kind alone: some of them are held out
         drawn = np.isin(doc, _documents(doc, max_rows, 8, seed))
-        return able[drawn], Rows(*split_by_group(doc[drawn], seed=seed))
+        return able[drawn], Split(*split_by_group(doc[drawn], seed=seed))
     of_test = round(HELD_OUT_SHARE * max_rows)
     fit = ~is_test & np.isin(doc, _documents(doc[~is_test], max_rows - of_test, 1, seed))
     held_out = is_test & np.isin(doc, _documents(doc[is_test], of_test, 2, seed))
     is_held_out = held_out[fit | held_out]
-    return able[fit | held_out], Rows(np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out))
+    return able[fit | held_out], Split(np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out))
 
 
 def _documents(doc: Shaped[np.ndarray, " n"], max_rows: int, least: int, seed: int) -> Shaped[np.ndarray, " documents"]:

@@ -16,6 +16,7 @@ from models.dataset import Dataset
 from models.train_config import TrainConfig
 from models.training import train, training_settings
 from probes.detection import HeldOut, count_labels
+from probes.validation import split_by_group
 from workbench.activations import ActivationStore, harvest
 from workbench.activations.joined import JoinedBatches
 from workbench.reproductions.base import Bench, Row, spread
@@ -24,7 +25,7 @@ from workbench.reproductions.monosemanticity import sparse_columns
 from workbench.reproductions.python_source import PythonSource, python_source
 from workbench.runs import Run
 from workbench.sae import SAE, SAEConfig, SAETrainConfig
-from workbench.sae.metrics.labelled_rows import latent_matrix, split_by_document
+from workbench.sae.metrics.labelled_rows import latent_matrix
 from workbench.sae.metrics.model_diffing import relative_norm
 
 TITLE = "A crosscoder tells what fine-tuning has added"
@@ -203,7 +204,7 @@ def _measured(sae: SAE, pair: Pair, rule: Rule, text: Dataset) -> tuple[pd.DataF
             "code_next": (codes[labels[CODE_NEXT]] > 0).sum(0).A1 / np.maximum(firings, 1),
         }
     )
-    fit, scored = split_by_document(doc, held_out_share=0.5)
+    fit, scored = split_by_group(doc, held_out_share=0.5)
     matrix = np.stack(list(labels.values()), axis=1).astype(np.uint8)
     best = count_labels(sparse_columns(codes[fit]), matrix[fit]).best_column()
     _, groups = np.unique(doc[scored], return_inverse=True)

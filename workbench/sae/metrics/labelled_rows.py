@@ -25,25 +25,6 @@ def latent_matrix(sae: SAE, x: Float[Tensor, "n ..."]) -> sp.csr_matrix:
     return sp.vstack(chunks, format="csr")
 
 
-def split_by_document(
-    documents: Shaped[np.ndarray, " n"], *, held_out_share: float = HELD_OUT_SHARE, seed: int = 0
-) -> tuple[Int[np.ndarray, " fit"], Int[np.ndarray, " held_out"]]:
-    """Row numbers to fit on and to hold out; no document has rows in both.
-
-    Of the documents the given share, rounded, but at least one, is held out, and at least one is not. `ValueError`
-    for fewer than two documents, or a share that is not between 0 and 1.
-    """
-    if not 0 < held_out_share < 1:
-        raise ValueError(f"held_out_share is {held_out_share}: it must be above 0 and below 1.")
-    known = np.unique(documents)
-    if len(known) < 2:
-        raise ValueError("rows are held out by document, which needs at least two documents.")
-    size = min(max(1, round(held_out_share * len(known))), len(known) - 1)
-    chosen = np.random.default_rng(seed).choice(known, size, replace=False)
-    held_out = np.isin(documents, chosen)
-    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
-
-
 def check_labels(labels: Labels, documents: Shaped[np.ndarray, " _"], n: int) -> None:
     """`ValueError` where a label or the documents have another length than the rows, or a label is constant."""
     if len(documents) != n:

@@ -12,6 +12,7 @@ import scipy.sparse as sp
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
+from probes.validation import split_by_group
 from workbench.sae.base import SAE
 from workbench.sae.metrics.labelled_rows import (
     FITTED,
@@ -22,7 +23,6 @@ from workbench.sae.metrics.labelled_rows import (
     check_labels,
     check_varies,
     latent_matrix,
-    split_by_document,
 )
 
 KS = (1, 2, 5)
@@ -69,7 +69,7 @@ def sparse_probing(
             raise ValueError(
                 f"k is {k}: it must be at least 1 and at most {narrowest}, the width of x or of the codes."
             )
-    fit, held_out = split_by_document(documents, held_out_share=held_out_share, seed=seed)
+    fit, held_out = split_by_group(documents, held_out_share=held_out_share, seed=seed)
     for name, label in labels.items():
         check_varies(name, label[fit], FITTED)
         check_varies(name, label[held_out], HELD_OUT)

@@ -15,6 +15,7 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
+from probes.validation import split_by_group
 from workbench.sae.base import SAE
 from workbench.sae.metrics.labelled_rows import (
     FITTED,
@@ -25,7 +26,6 @@ from workbench.sae.metrics.labelled_rows import (
     balanced,
     check_labels,
     latent_matrix,
-    split_by_document,
 )
 from workbench.sae.metrics.sparse_probing import mean_difference
 
@@ -69,7 +69,7 @@ def spurious_correlation_removal(
             split, fewer than two documents, or a transcoder or crosscoder.
     """
     check_labels({"target": target, "spurious": spurious}, documents, len(x))
-    fit, held_out = split_by_document(documents, held_out_share=held_out_share, seed=seed)
+    fit, held_out = split_by_group(documents, held_out_share=held_out_share, seed=seed)
     rng = np.random.default_rng(seed)
     agree = [("both labels", target & spurious), ("neither label", ~target & ~spurious)]
     differ = [("the target label alone", target & ~spurious), ("the spurious label alone", ~target & spurious)]
@@ -135,7 +135,7 @@ def targeted_probe_perturbation(
     if len(labels) < 2:
         raise ValueError("targeted probe perturbation compares classes: give at least two labels.")
     check_labels(labels, documents, len(x))
-    fit, held_out = split_by_document(documents, held_out_share=held_out_share, seed=seed)
+    fit, held_out = split_by_group(documents, held_out_share=held_out_share, seed=seed)
     rng = np.random.default_rng(seed)
     fitted, judged = (
         {name: balanced(_both_ways(name, label), rows, kind, rng) for name, label in labels.items()}
