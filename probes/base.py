@@ -90,7 +90,9 @@ def _numbered(y: np.ndarray) -> tuple[np.ndarray, Int[np.ndarray, " n"]]:
 
 
 def taken(X: Array, rows: Int[np.ndarray, " chosen"]) -> Array:
-    """Some rows by number, wherever they are."""
+    """Some rows by number, wherever they are; those that follow one another as a view."""
+    if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all():
+        return X[int(rows[0]) : int(rows[-1]) + 1]
     return X[torch.from_numpy(rows).to(X.device)] if isinstance(X, Tensor) else X[rows]
 
 

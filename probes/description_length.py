@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
-from sklearn.base import clone
 
 from probes.base import Array, as_numpy, taken
+from probes.together import fit_labels
 
 # The parts of the rows that are known before each block is sent.
 FRACTIONS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.0625, 0.125, 0.25, 0.5, 1.0)
@@ -41,7 +41,7 @@ def description_length(probe: Any, X: Array, y: Any, *, max_rows: int = MAX_ROWS
     Args:
         probe: a classifier with `predict_proba`; it is cloned for every block.
         X: rows [n, d], in any order.
-        y: labels [n], or [n, t] of two classes each, which are then all sent with the same probes.
+        y: labels [n], or [n, t]; the probe's one fit serves all that it can solve together.
         max_rows: of more rows so many are drawn.
         seed: of their order.
     """
@@ -74,19 +74,12 @@ def _sent(
     for target in np.flatnonzero(~whole):  # a class that no row had yet: frequencies, one more counted for each class
         counts = np.bincount(before[:, target], minlength=n_classes[target]) + 1
         bits[target] = -np.log2(counts[block[:, target]] / counts.sum()).sum()
-    together = np.flatnonzero(whole)
-    if len(together) == 0:
+    if not whole.any():
         return bits
-    rows, next_rows = taken(X, order[:start]), taken(X, order[start:stop])
-    if codes.shape[1] == 1:
-        found = as_numpy(clone(probe).fit(rows, before[:, 0]).predict_proba(next_rows))
-        bits[0] = -_log2(found[np.arange(len(block)), block[:, 0]]).sum()
-        return bits
-    fitted = clone(probe).fit(rows, before[:, together] if len(together) > 1 else before[:, together[0]])
-    found = as_numpy(fitted.predict_proba(next_rows))
-    ones = found if len(together) > 1 else found[:, 1:]
-    sent = np.where(block[:, together] == 1, ones, 1 - ones)
-    bits[together] = -_log2(sent).sum(0)
+    told = {int(target): before[:, target] for target in np.flatnonzero(whole)}
+    fitted = fit_labels(probe, taken(X, order[:start]), told)
+    for target, p in fitted.probabilities(taken(X, order[start:stop])).items():
+        bits[target] = -_log2(p[np.arange(len(block)), block[:, target]]).sum()
     return bits
 
 

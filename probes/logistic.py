@@ -5,15 +5,17 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
 
-from probes.base import LogLinearProbe
+from probes.base import Array, LogLinearProbe
 from probes.logistic_loss import BinaryLosses, Moments, MultinomialLoss
 from probes.minimise import Minimum, minimise
-from probes.rows import Rows
+from probes.rows import Rows, returned
 
+MULTI_CLASS = ("multinomial", "one_vs_rest")
 # Targets that are solved together: their logits of a chunk of rows stay in the cache.
 TARGETS = 128
 
@@ -23,12 +25,14 @@ class LogisticProbe(LogLinearProbe):
 
     `min ½‖w‖² + C Σᵢ sᵢ log-loss(yᵢ, xᵢ·w + b)`, the intercept free. Targets `y` of shape [n, t], of two classes each,
     share every product with X: a thousand cost little more than reading X. One target of K > 2 classes is solved as
-    the multinomial, as scikit-learn does.
+    the multinomial, as scikit-learn does, or as K targets, each class against the rest.
 
     Args:
         C: the inverse of the penalty.
         fit_intercept: whether there is one.
         class_weight: None, `balanced` or a mapping from classes, as in scikit-learn.
+        multi_class: `multinomial`, or `one_vs_rest`, where each class is a target and its probability that target's
+            share; in a report all labels are then solved by one fit.
         tol: the search ends where the next step moves no coefficient by more than `tol` (times the largest, where that
             is above one).
         max_iter: steps at most; `ConvergenceWarning` where they do not suffice.
@@ -46,12 +50,14 @@ class LogisticProbe(LogLinearProbe):
         *,
         fit_intercept: bool = True,
         class_weight: Any = None,
+        multi_class: str = "multinomial",
         tol: float = 1e-4,
         max_iter: int = 300,
     ) -> None:
         self.C = C
         self.fit_intercept = fit_intercept
         self.class_weight = class_weight
+        self.multi_class = multi_class
         self.tol = tol
         self.max_iter = max_iter
 
@@ -63,19 +69,38 @@ class LogisticProbe(LogLinearProbe):
         """
         if not self.C > 0:
             raise ValueError(f"C is {self.C}: it must be above zero.")
+        if self.multi_class not in MULTI_CLASS:
+            raise ValueError(f"multi_class is {self.multi_class!r}: it must be {' or '.join(MULTI_CLASS)}.")
         rows = self._rows(X, reset=True)
         codes = self._codes(y, rows)
         weight = self._weight(sample_weight, rows)
         moments = Moments.of(rows, weight, self.fit_intercept)
-        if self.n_targets_ is None and len(self.classes_) > 2:
-            coef, intercept = self._fit_multinomial(rows, codes[:, 0], weight, moments)
+        if not self._several:
+            found = self._fit_binary(rows, codes, weight, self._class_weights(codes), moments)
         else:
-            coef, intercept = self._fit_binary(rows, codes, weight, moments)
-        self._keep(coef, intercept, rows)
+            of_rows = self._times_class_weight(weight, codes[:, 0])
+            if self.multi_class == "multinomial":
+                found = self._fit_multinomial(rows, codes[:, 0], of_rows, moments)
+            else:
+                codes = (codes == torch.arange(len(self.classes_), device=rows.device)).to(torch.uint8)
+                found = self._fit_binary(rows, codes, of_rows, None, moments)
+        self._keep(*found, rows)
         return self
 
-    def _fit_binary(self, rows: Rows, codes: Tensor, weight: Tensor | None, moments: Moments) -> tuple[Tensor, Tensor]:
-        by_class = self._class_weights(codes)
+    @property
+    def _several(self) -> bool:
+        """Whether there is one target, of more than two classes."""
+        return self.n_targets_ is None and not self.is_binary_
+
+    def _probabilities(self, scores: Tensor, like: Array) -> Array:
+        if not self._several or self.multi_class == "multinomial":
+            return super()._probabilities(scores, like)
+        # In logarithms, so that classes that are all unlikely still have their shares.
+        return returned(F.logsigmoid(scores).softmax(1), like)
+
+    def _fit_binary(
+        self, rows: Rows, codes: Tensor, weight: Tensor | None, by_class: Tensor | None, moments: Moments
+    ) -> tuple[Tensor, Tensor]:
         found, n_iter = [], []
         for part in torch.arange(codes.shape[1], device=rows.device).split(TARGETS):
             targets, of_part = codes[:, part].to(torch.uint8), None if by_class is None else by_class[:, part]
@@ -89,9 +114,6 @@ class LogisticProbe(LogLinearProbe):
     def _fit_multinomial(
         self, rows: Rows, classes: Tensor, weight: Tensor | None, moments: Moments
     ) -> tuple[Tensor, Tensor]:
-        if self.class_weight is not None:
-            of_class = torch.as_tensor(self._weights_of(classes)).to(rows.device)
-            weight = of_class[classes] if weight is None else weight * of_class[classes]
         loss = MultinomialLoss(rows, moments, classes, len(self.classes_), weight, self.C, self.fit_intercept)
         minimum = self._search(loss)
         self.n_iter_ = minimum.n_iter.cpu().numpy().astype(np.int32)
@@ -111,6 +133,12 @@ class LogisticProbe(LogLinearProbe):
                 stacklevel=3,
             )
         return minimum
+
+    def _times_class_weight(self, weight: Tensor | None, classes: Tensor) -> Tensor | None:
+        if self.class_weight is None:
+            return weight
+        of_rows = torch.as_tensor(self._weights_of(classes)).to(classes.device)[classes]
+        return of_rows if weight is None else weight * of_rows
 
     def _class_weights(self, codes: Tensor) -> Tensor | None:
         """Those of both classes, target by target."""

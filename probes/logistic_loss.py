@@ -164,23 +164,23 @@ class BinaryLosses:
 
     def __call__(self, theta: Float[Tensor, "d_and_one t"], which: Int[Tensor, " t"]) -> Evaluation:
         """Gradients of the targets `which`; and of σ′ the mean, that weighted by σ, and that of its square."""
-        W, b = theta[:-1].to(self.rows.dtype), theta[-1].to(self.rows.dtype)
-        slope = torch.zeros_like(theta)
+        W, b = _by_row(theta, self.rows.dtype)
+        slope = torch.zeros_like(theta.T)
         curvature = torch.zeros(3, len(which), dtype=torch.float64, device=theta.device)
         for where, x in self.rows.chunks():
-            p = torch.addmm(b, x, W).sigmoid_()
-            some = p[::SAMPLED]
+            p = torch.addmm(b, W, x.T).sigmoid_()
+            some = p[:, ::SAMPLED]
             flat = some * (1 - some)
             weights = self._weights(where, which)
             q = flat
             if weights is not None:
-                q = weights[::SAMPLED] * flat
-                p = weights * p
-            slope[:-1] += (x.T @ p).double()
-            slope[-1] += p.sum(0).double()
-            curvature += torch.stack([q.sum(0), (q * some).sum(0), (q * flat).sum(0)]).double()
+                q = weights.T[:, ::SAMPLED] * flat
+                p = weights.T * p
+            slope[:, :-1] += p @ x
+            slope[:, -1] += p.sum(1)
+            curvature += torch.stack([q.sum(1), (q * some).sum(1), (q * flat).sum(1)])
         totals = self.totals[which]
-        slope = slope / totals - self.positive[:, which]
+        slope = slope.T / totals - self.positive[:, which]
         slope[:-1] += self.ridge[which] * theta[:-1]
         if not self.fit_intercept:
             slope[-1] = 0
@@ -238,6 +238,16 @@ class BinaryLosses:
         return by_class if weight is None else weight * by_class
 
 
+def _by_row(
+    theta: Float[Tensor, "d_and_one t"], dtype: torch.dtype
+) -> tuple[Float[Tensor, "t d"], Float[Tensor, "t 1"]]:
+    """Coefficients and intercepts, one row a target.
+
+    Products in which the few targets come first, `W xᵀ` and `p x`, are up to five times as fast as `x Wᵀ` and `xᵀ pᵀ`.
+    """
+    return theta[:-1].T.to(dtype).contiguous(), theta[-1:].T.to(dtype)
+
+
 class MultinomialLoss:
     """One target of K classes: one problem, whose parameters are those of all classes.
 
@@ -273,30 +283,36 @@ class MultinomialLoss:
         return parameters.reshape(-1, self.n_classes)
 
     def __call__(self, parameters: Float[Tensor, "parameters 1"], _: Int[Tensor, " 1"]) -> Evaluation:
-        """The gradient, and each class's mean p(1 − p)."""
+        """The gradient, and the mean of diag(p) − p pᵀ."""
         theta = self.by_class(parameters)
-        W, b = theta[:-1].to(self.rows.dtype), theta[-1].to(self.rows.dtype)
-        slope, curvature = torch.zeros_like(theta), torch.zeros_like(theta[-1])
+        W, b = _by_row(theta, self.rows.dtype)
+        slope = torch.zeros_like(theta.T)
+        products = torch.zeros(self.n_classes, self.n_classes, dtype=torch.float64, device=theta.device)
+        expected = torch.zeros_like(products[0])
         for where, x in self.rows.chunks():
-            p = torch.addmm(b, x, W).softmax(1)
-            residual, q = p - F.one_hot(self.classes[where], self.n_classes).to(p), p * (1 - p)
+            p = torch.addmm(b, W, x.T).softmax(0)
+            residual, weighted = p - F.one_hot(self.classes[where], self.n_classes).T.to(p), p
             if self.weight is not None:
-                weight = self.weight[where, None].to(x)
-                residual, q = weight * residual, weight * q
-            slope[:-1] += (x.T @ residual).double()
-            slope[-1] += residual.sum(0).double()
-            curvature += q.sum(0).double()
-        slope /= self.total
+                weight = self.weight[where].to(x)
+                residual, weighted = weight * residual, weight * p
+            slope[:, :-1] += residual @ x
+            slope[:, -1] += residual.sum(1)
+            products += weighted @ p.T
+            expected += weighted.sum(1)
+        slope = slope.T / self.total
         slope[:-1] += self.ridge * theta[:-1]
         if not self.fit_intercept:
             slope[-1] = 0
-        return Evaluation(slope.reshape(-1, 1), (curvature / self.total)[:, None])
+        return Evaluation(slope.reshape(-1, 1), (expected.diag() - products).reshape(-1, 1) / self.total)
 
-    def precondition(self, g: Tensor, _: Tensor, parameters: Tensor, curvature: Float[Tensor, "K 1"]) -> Tensor:
-        """What hangs on one class alone, all rows taken to have its mean curvature."""
-        g, a = self.by_class(g), curvature[:, 0].clamp(min=1e-6)
+    def precondition(
+        self, g: Float[Tensor, "parameters 1"], _: Tensor, parameters: Tensor, curvature: Float[Tensor, "K_times_K 1"]
+    ) -> Float[Tensor, "parameters 1"]:
+        """The inverse Hessian if all rows had the mean curvature between classes, which its eigenvectors part."""
+        shares, mixtures = torch.linalg.eigh(curvature.reshape(self.n_classes, -1))
+        a, g = shares.clamp(min=1e-6), self.by_class(g) @ mixtures
         solved = self.moments.solve(g[:-1], a, torch.full_like(a, self.ridge))
-        return torch.cat([solved, g[-1:] / a]).reshape(-1, 1)
+        return (torch.cat([solved, g[-1:] / a]) @ mixtures.T).reshape(-1, 1)
 
     def uncentred(self, parameters: Float[Tensor, "parameters 1"]) -> tuple[Float[Tensor, "K d"], Float[Tensor, " K"]]:
         """Coefficients and intercepts of the rows as they are; what the classes have in common changes nothing."""

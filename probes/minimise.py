@@ -127,6 +127,10 @@ def _two_loops(gradient: Columns, memory: deque[Pair], inverse: Callable[[Column
         q -= share * y
         shares.append(share)
     r = inverse(q)
+    if memory:  # as long as the last step has shown (equation 7.20): else nearly every step would be cut
+        _, y, rho = memory[-1]
+        longer = rho * (y * inverse(y)).sum(0)
+        r = r / torch.where(longer > 0, longer, 1)
     for (s, y, rho), share in zip(memory, reversed(shares), strict=True):
         r = r + s * (share - rho * (y * r).sum(0))
     return r

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from jaxtyping import Int
-from sklearn.base import clone
 
-from probes.base import Array, ClassifierProbe, as_numpy, taken
+from probes.base import Array, as_numpy, taken
 from probes.controls import control_task, identity_predictions, shuffled
 from probes.description_length import description_length
 from probes.scores import METRICS, Resampling, Scores
+from probes.together import Told, fit_labels
 from probes.validation import follows_from_group, majority, split_by_group
 
 PROBE, CONTROL, SHUFFLED, RANDOM, MAJORITY, TYPE = (
@@ -28,7 +28,8 @@ NO_TYPES = "no types were given: which rows show the same word must be known"
 NO_SUBJECT = "no rows of a randomly initialised subject were given"
 BY_GROUP = "the label is the same on all rows of each group: rows of one group are no further examples"
 
-Predictions = tuple[Int[np.ndarray, " n"], np.ndarray | None]
+# A label and what it is told by.
+Key = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -98,26 +99,28 @@ class _Report:
         codes = {name: np.searchsorted(classes[name], values) for name, values in columns.items()}
         notes = {name: self._note(values, len(classes[name])) for name, values in codes.items()}
         able = {name: values for name, values in codes.items() if not notes[name].startswith("no probe")}
-        controls = self._controls(able)
-        found: dict[tuple[str, str], Predictions] = {}
-        found |= {(name, PROBE): p for name, p in self._predicted(X, able).items()}
-        for variant, tasks in controls.items():
-            found |= {(name, variant): p for name, p in self._predicted(X, tasks).items()}
+        asked = {(name, PROBE): values for name, values in able.items()}
+        tasks = {(name, CONTROL): task for name, task in self._control_tasks(able).items()}
+        dealt = {(name, SHUFFLED): self._dealt_out(values) for name, values in able.items()}
+        of_random = {(name, RANDOM): values for name, values in able.items()} if random_X is not None else {}
+        truths = asked | tasks | dealt | of_random
+        found = self._told(X, asked | tasks | dealt)
+        lengths = self._lengths(X, asked | tasks)
         if random_X is not None:
-            found |= {(name, RANDOM): p for name, p in self._predicted(random_X, able).items()}
+            found |= self._told(random_X, of_random)
+            lengths |= self._lengths(random_X, of_random)
         for name, column in able.items():
-            found[name, MAJORITY] = np.full(len(self.rows.held_out), majority(column[self.rows.fit])), None
+            truths[name, MAJORITY] = truths[name, TYPE] = column
+            found[name, MAJORITY] = Told(np.full(len(self.rows.held_out), majority(column[self.rows.fit])), None)
             if self.types is not None:
                 fit, held_out = self.types[self.rows.fit], self.types[self.rows.held_out]
-                found[name, TYPE] = identity_predictions(fit, column[self.rows.fit], held_out), None
-        truths = {(name, variant): controls.get(variant, able)[name] for name, variant in found}
-        lengths = self._lengths(X, random_X, able, controls)
+                found[name, TYPE] = Told(identity_predictions(fit, column[self.rows.fit], held_out), None)
         lines = []
         for name in columns:
             for variant in VARIANTS:
                 line = {"label": name, "variant": variant, "classes": len(classes[name]), "note": notes[name]}
                 if (name, variant) in found:
-                    line |= self._line(truths[name, variant], *found[name, variant], len(classes[name]))
+                    line |= self._line(truths[name, variant], found[name, variant], len(classes[name]))
                     line |= lengths.get((name, variant), {})
                 elif not line["note"] or name in able:
                     line["note"] = NO_SUBJECT if variant == RANDOM else NO_TYPES
@@ -132,17 +135,14 @@ class _Report:
             return "no probe: the rows to judge by have one class only"
         return BY_GROUP if follows_from_group(codes, self.groups) else ""
 
-    def _controls(self, codes: dict[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
-        """The labels of the controls that can be computed."""
-        made = {SHUFFLED: {name: self._dealt_out(values) for name, values in codes.items()}}
-        if self.types is not None:
-            tasks = {}
-            for i, (name, values) in enumerate(codes.items()):
-                task = control_task(self.types, values, seed=self.seed + i)
-                if len(np.unique(task[self.rows.fit])) > 1:
-                    tasks[name] = task
-            made[CONTROL] = tasks
-        return made
+    def _control_tasks(self, codes: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Those that can be computed."""
+        if self.types is None:
+            return {}
+        tasks = {
+            name: control_task(self.types, values, seed=self.seed + i) for i, (name, values) in enumerate(codes.items())
+        }
+        return {name: task for name, task in tasks.items() if len(np.unique(task[self.rows.fit])) > 1}
 
     def _dealt_out(self, codes: np.ndarray) -> np.ndarray:
         """Shuffled among the rows to fit on, and among those to judge by, so that both keep their classes."""
@@ -151,35 +151,14 @@ class _Report:
             dealt[part] = shuffled(codes[part], seed=self.seed)
         return dealt
 
-    def _predicted(self, X: Array, codes: dict[str, np.ndarray]) -> dict[str, Predictions]:
-        """Predictions on the held-out rows; those of two classes by one fit, where the probe can do that."""
-        fit, held_out = taken(X, self.rows.fit), taken(X, self.rows.held_out)
-        together = self._together(codes)
-        found: dict[str, Predictions] = {}
-        if len(together) > 1:
-            y = np.stack([codes[name][self.rows.fit] for name in together], axis=1)
-            fitted = clone(self.probe).fit(fit, y)
-            scores = as_numpy(fitted.decision_function(held_out))
-            found = {
-                name: ((column > 0).astype(np.int64), column) for name, column in zip(together, scores.T, strict=True)
-            }
-        for name, values in codes.items():
-            if name not in found:
-                fitted = clone(self.probe).fit(fit, values[self.rows.fit])
-                decision = _decision(fitted, held_out) if values.max() == 1 else None
-                found[name] = as_numpy(fitted.predict(held_out)).astype(np.int64), decision
-        return found
+    def _told(self, X: Array, codes: dict[Key, np.ndarray]) -> dict[Key, Told]:
+        """What probes of these labels say of the held-out rows."""
+        of_fit = {key: values[self.rows.fit] for key, values in codes.items()}
+        return fit_labels(self.probe, taken(X, self.rows.fit), of_fit).tell(taken(X, self.rows.held_out))
 
-    def _together(self, codes: dict[str, np.ndarray]) -> list[str]:
-        """The labels that one fit can solve: those of two classes, where the probe takes many targets."""
-        many = isinstance(self.probe, ClassifierProbe)
-        return [name for name, values in codes.items() if many and values.max() == 1]
-
-    def _line(
-        self, y: np.ndarray, predicted: np.ndarray, decision: np.ndarray | None, n_classes: int
-    ) -> dict[str, Any]:
+    def _line(self, y: np.ndarray, told: Told, n_classes: int) -> dict[str, Any]:
         truth = y[self.rows.held_out]
-        scores = Scores.of(truth, predicted, n_classes, self.resampling, decision, seed=self.seed)
+        scores = Scores.of(truth, told.classes, n_classes, self.resampling, told.decision, seed=self.seed)
         line: dict[str, Any] = {"auroc": scores.auroc, "p_value": scores.p_value}
         for name in METRICS:
             line |= {name: getattr(scores, name), f"{name}_low": scores.low[name], f"{name}_high": scores.high[name]}
@@ -191,30 +170,14 @@ class _Report:
             "held_out_rows": len(truth),
         }
 
-    def _lengths(
-        self,
-        X: Array,
-        random_X: Array | None,
-        codes: dict[str, np.ndarray],
-        controls: dict[str, dict[str, np.ndarray]],
-    ) -> dict[tuple[str, str], dict[str, float]]:
-        """Description lengths on the rows to fit on; of two classes all by the same probes."""
-        if not self.code_length:
+    def _lengths(self, X: Array, codes: dict[Key, np.ndarray]) -> dict[Key, dict[str, float]]:
+        """Description lengths on the rows to fit on."""
+        if not self.code_length or not codes:
             return {}
-        found: dict[tuple[str, str], dict[str, float]] = {}
-        sent = [(X, PROBE, codes), (X, CONTROL, controls.get(CONTROL, {}))]
-        sent += [(random_X, RANDOM, codes)] if random_X is not None else []
-        for rows, variant, labels in sent:
-            fit = taken(rows, self.rows.fit)
-            two = self._together(labels)
-            sets = [two] if len(two) > 1 else []
-            sets += [[name] for name in labels if not sets or name not in two]
-            for names in sets:
-                y = np.stack([labels[name][self.rows.fit] for name in names], axis=1)
-                length = description_length(self.probe, fit, y if len(names) > 1 else y[:, 0], seed=self.seed)
-                for name, bits, compression in zip(names, length.bits, length.compression, strict=True):
-                    found[name, variant] = {"bits": float(bits), "compression": float(compression)}
-        return found
+        y = np.stack([values[self.rows.fit] for values in codes.values()], axis=1)
+        length = description_length(self.probe, taken(X, self.rows.fit), y, seed=self.seed)
+        found = zip(codes, length.bits, length.compression, strict=True)
+        return {key: {"bits": float(bits), "compression": float(compression)} for key, bits, compression in found}
 
     def _with_selectivity(self, table: pd.DataFrame) -> pd.DataFrame:
         """In the order of the columns, with the probe's accuracy less the control task's."""
@@ -226,12 +189,6 @@ class _Report:
         is_probe = table["variant"] == PROBE
         table.loc[is_probe, "selectivity"] = table["accuracy"] - table["label"].map(task)
         return table
-
-
-def _decision(fitted: Any, X: Array) -> np.ndarray | None:
-    if hasattr(fitted, "decision_function"):
-        return as_numpy(fitted.decision_function(X))
-    return as_numpy(fitted.predict_proba(X))[:, 1] if hasattr(fitted, "predict_proba") else None
 
 
 def _refuse_unfit(

@@ -83,7 +83,10 @@ def probe_sweep(
 def choose_rows(
     store: ActivationStore, where: str | None, max_rows: int, seed: int
 ) -> tuple[Int[np.ndarray, " n"], Split]:
-    """The rows that are read, ascending, and which of these are fitted on and judged by."""
+    """The rows that are read, and which of these are fitted on, the first, and judged by, the rest.
+
+    Either part is then a view of what was read, and no second copy.
+    """
     able = np.arange(len(store)) if where is None else store.where(where)
     about = store.columns("doc", "split")
     doc = about["doc"].to_numpy()[able]
@@ -93,13 +96,14 @@ def choose_rows(
         )
     is_test = np.asarray(about["split"].combine_chunks().cast("string")).astype(str)[able] == "test"
     if len(np.unique(doc[is_test])) < 2 or is_test.all():  # documents of one kind alone: some of them are held out
-        drawn = np.isin(doc, _documents(doc, max_rows, 8, seed))
-        return able[drawn], Split(*split_by_group(doc[drawn], seed=seed))
-    of_test = round(HELD_OUT_SHARE * max_rows)
-    fit = ~is_test & np.isin(doc, _documents(doc[~is_test], max_rows - of_test, 1, seed))
-    held_out = is_test & np.isin(doc, _documents(doc[is_test], of_test, 2, seed))
-    is_held_out = held_out[fit | held_out]
-    return able[fit | held_out], Split(np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out))
+        drawn = np.flatnonzero(np.isin(doc, _documents(doc, max_rows, 8, seed)))
+        fit, held_out = (drawn[part] for part in split_by_group(doc[drawn], seed=seed))
+    else:
+        of_test = round(HELD_OUT_SHARE * max_rows)
+        fit = np.flatnonzero(~is_test & np.isin(doc, _documents(doc[~is_test], max_rows - of_test, 1, seed)))
+        held_out = np.flatnonzero(is_test & np.isin(doc, _documents(doc[is_test], of_test, 2, seed)))
+    n_fit, n = len(fit), len(fit) + len(held_out)
+    return able[np.concatenate([fit, held_out])], Split(np.arange(n_fit), np.arange(n_fit, n))
 
 
 def _documents(doc: Shaped[np.ndarray, " n"], max_rows: int, least: int, seed: int) -> Shaped[np.ndarray, " documents"]:
