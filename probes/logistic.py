@@ -33,8 +33,8 @@ class LogisticProbe(LogLinearProbe):
         class_weight: None, `balanced` or a mapping from classes, as in scikit-learn.
         multi_class: `multinomial`, or `one_vs_rest`, where each class is a target and its probability that target's
             share; in a report all labels are then solved by one fit.
-        tol: the search ends where the next step moves no coefficient by more than `tol` (times the largest, where that
-            is above one).
+        tol: the search ends where the next step moves no coefficient along the principal axes of X by more than `tol`
+            (times the largest, where that is above one).
         max_iter: steps at most; `ConvergenceWarning` where they do not suffice.
 
     Attributes:

@@ -1,10 +1,13 @@
 """The losses of logistic regression over rows that are read chunk by chunk, and what is known of their curvature.
 
 The objective is scikit-learn's over C times the sum of the weights: the weighted mean of the log losses plus
-`ridge/2 · ‖w‖²`. Rows are centred, so that the intercept, the last parameter, hangs little on the others.
+`ridge/2 · ‖w‖²`. Rows are centred, so that the intercept, the last parameter, hangs little on the others, and the other
+parameters are coefficients along the principal axes of the rows, where there are not too many columns: what is known
+of the curvature is then diagonal.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -58,21 +61,48 @@ class Moments:
         scales, basis = torch.linalg.eigh(products)
         return cls(mean, scales.clamp(min=0), basis)
 
-    def times(self, v: Float[Tensor, "d t"]) -> Float[Tensor, "d t"]:
-        """The covariance applied to columns."""
-        return (
-            self.scales[:, None] * v if self.basis is None else self.basis @ (self.scales[:, None] * (self.basis.T @ v))
-        )
+    def along_axes(self, v: Float[Tensor, "d t"]) -> Float[Tensor, "d t"]:
+        """From columns to principal axes."""
+        return v if self.basis is None else self.basis.T.to(v) @ v
 
-    def solve(
-        self, g: Float[Tensor, "d t"], factor: Float[Tensor, " t"], plus: Float[Tensor, " t"]
-    ) -> Float[Tensor, "d t"]:
-        """`(factor · covariance + plus)⁻¹ g`, column by column."""
-        spread = factor * self.scales[:, None] + plus
-        return g / spread if self.basis is None else self.basis @ ((self.basis.T @ g) / spread)
+    def of_columns(self, v: Float[Tensor, "d t"]) -> Float[Tensor, "d t"]:
+        """From principal axes to columns."""
+        return v if self.basis is None else self.basis.to(v) @ v
 
 
-class BinaryLosses:
+class _OfPlanes:
+    """What losses of linear scores share.
+
+    Args:
+        rows: what is read.
+        moments: of these rows.
+    """
+
+    def __init__(self, rows: Rows, moments: Moments) -> None:
+        self.rows, self.moments = rows.less(moments.mean), moments
+
+    def _planes(self, theta: Float[Tensor, "d_and_one t"]) -> tuple[Float[Tensor, "t d"], Float[Tensor, "t 1"]]:
+        """Coefficients and intercepts, one row a target.
+
+        Products in which the few targets come first, `W xᵀ` and `p x`, are up to five times as fast as `x Wᵀ` and
+        `xᵀ pᵀ`.
+        """
+        W, b = theta[:-1].to(self.rows.dtype), theta[-1:].T.to(self.rows.dtype)
+        return self.moments.of_columns(W).T.contiguous(), b
+
+    def _slope(
+        self, of_columns: Float[Tensor, "d_and_one t"], theta: Float[Tensor, "d_and_one t"], ridge: Any
+    ) -> Float[Tensor, "d_and_one t"]:
+        """The gradient of a loss, and of its penalty, along the principal axes."""
+        along = self.moments.along_axes(of_columns[:-1].to(self.rows.dtype))
+        return torch.cat([along.double() + ridge * theta[:-1], of_columns[-1:]])
+
+    def _uncentred(self, theta: Float[Tensor, "d_and_one t"]) -> tuple[Float[Tensor, "t d"], Float[Tensor, " t"]]:
+        coef = self.moments.of_columns(theta[:-1])
+        return coef.T, theta[-1] - self.moments.mean @ coef
+
+
+class BinaryLosses(_OfPlanes):
     """Many binary targets of the same rows, each a problem of its own.
 
     The gradient is `Xᵀ(p − y)`, of which Xᵀy is known beforehand: a pass needs no labels.
@@ -97,8 +127,8 @@ class BinaryLosses:
         C: float,
         fit_intercept: bool,
     ) -> None:
-        self.rows, self.moments, self.targets = rows.less(moments.mean), moments, targets
-        self.fit_intercept = fit_intercept
+        super().__init__(rows, moments)
+        self.targets, self.fit_intercept = targets, fit_intercept
         self.weight, self.class_weight = weight, class_weight
         self._every = torch.arange(targets.shape[1], device=rows.device)
         positive = torch.zeros(rows.d + 1, targets.shape[1], dtype=torch.float64, device=rows.device)
@@ -115,10 +145,11 @@ class BinaryLosses:
     def start(self) -> Float[Tensor, "d_and_one t"]:
         """The direction of least squares, which Gaussian rows would keep, as long as some of the rows ask for."""
         share = self.positive[-1]
-        covariance = self.positive[:-1]  # of rows with labels, for the rows are centred
-        directions = self.moments.solve(covariance, torch.ones_like(share), self.ridge / (share * (1 - share)))
+        covariance = self.moments.along_axes(self.positive[:-1])  # of rows with labels, for the rows are centred
+        directions = covariance / (self.moments.scales[:, None] + self.ridge / (share * (1 - share)))
+        W = self.moments.of_columns(directions).to(self.rows.dtype)
         step = max(1, self.rows.n // START_ROWS)
-        parts = [(x @ directions.to(x), where) for where, x in self.rows.chunks(step)]
+        parts = [(x @ W, where) for where, x in self.rows.chunks(step)]
         along = torch.cat([z for z, _ in parts]).double()
         y = torch.cat([self.targets[where] for _, where in parts]).double()
         weights = [self._weights(where, self._every) for _, where in parts]
@@ -164,7 +195,7 @@ class BinaryLosses:
 
     def __call__(self, theta: Float[Tensor, "d_and_one t"], which: Int[Tensor, " t"]) -> Evaluation:
         """Gradients of the targets `which`; and of σ′ the mean, that weighted by σ, and that of its square."""
-        W, b = _by_row(theta, self.rows.dtype)
+        W, b = self._planes(theta)
         slope = torch.zeros_like(theta.T)
         curvature = torch.zeros(3, len(which), dtype=torch.float64, device=theta.device)
         for where, x in self.rows.chunks():
@@ -180,8 +211,7 @@ class BinaryLosses:
             slope[:, -1] += p.sum(1)
             curvature += torch.stack([q.sum(1), (q * some).sum(1), (q * flat).sum(1)])
         totals = self.totals[which]
-        slope = slope.T / totals - self.positive[:, which]
-        slope[:-1] += self.ridge[which] * theta[:-1]
+        slope = self._slope(slope.T / totals - self.positive[:, which], theta, self.ridge[which])
         if not self.fit_intercept:
             slope[-1] = 0
         return Evaluation(slope, SAMPLED * curvature / totals)
@@ -203,12 +233,10 @@ class BinaryLosses:
         a = first.clamp(min=1e-6)
         second, third = first - 2 * with_p, first - 6 * square
 
-        def base(v: Tensor) -> Tensor:
-            return torch.cat([self.moments.solve(v[:-1], a, self.ridge[which]), v[-1:] / a])
-
-        found = base(g)
-        u = self.moments.times(theta[:-1])
-        solved = self.moments.solve(u, a, self.ridge[which])
+        spread = a * self.moments.scales[:, None] + self.ridge[which]
+        found = torch.cat([g[:-1] / spread, g[-1:] / a])
+        u = self.moments.scales[:, None] * theta[:-1]
+        solved = u / spread
         along = (u * solved).sum(0)
         # I + M G of Woodbury's identity, M = [[third, second], [second, 0]], G = diag(along, 1 / a).
         determinant = 1 + third * along - second.square() * along / a
@@ -226,7 +254,7 @@ class BinaryLosses:
 
     def uncentred(self, theta: Float[Tensor, "d_and_one t"]) -> tuple[Float[Tensor, "t d"], Float[Tensor, " t"]]:
         """Coefficients and intercepts of the rows as they are."""
-        return theta[:-1].T, theta[-1] - self.moments.mean @ theta[:-1]
+        return self._uncentred(theta)
 
     def _weights(self, where: slice, which: Int[Tensor, " t"]) -> Float[Tensor, "chunk _"] | None:
         """Of some rows, target by target where classes have weights; None where nothing has."""
@@ -238,17 +266,7 @@ class BinaryLosses:
         return by_class if weight is None else weight * by_class
 
 
-def _by_row(
-    theta: Float[Tensor, "d_and_one t"], dtype: torch.dtype
-) -> tuple[Float[Tensor, "t d"], Float[Tensor, "t 1"]]:
-    """Coefficients and intercepts, one row a target.
-
-    Products in which the few targets come first, `W xᵀ` and `p x`, are up to five times as fast as `x Wᵀ` and `xᵀ pᵀ`.
-    """
-    return theta[:-1].T.to(dtype).contiguous(), theta[-1:].T.to(dtype)
-
-
-class MultinomialLoss:
+class MultinomialLoss(_OfPlanes):
     """One target of K classes: one problem, whose parameters are those of all classes.
 
     Args: as for `BinaryLosses`; `classes` says which class each row has, 0 to K − 1, and `weight` has those of the
@@ -265,7 +283,8 @@ class MultinomialLoss:
         C: float,
         fit_intercept: bool,
     ) -> None:
-        self.rows, self.moments, self.classes, self.weight = rows.less(moments.mean), moments, classes, weight
+        super().__init__(rows, moments)
+        self.classes, self.weight = classes, weight
         self.n_classes, self.fit_intercept = n_classes, fit_intercept
         self.total = float(rows.n if weight is None else weight.sum())
         self.ridge = 1 / (C * self.total)
@@ -285,7 +304,7 @@ class MultinomialLoss:
     def __call__(self, parameters: Float[Tensor, "parameters 1"], _: Int[Tensor, " 1"]) -> Evaluation:
         """The gradient, and the mean of diag(p) − p pᵀ."""
         theta = self.by_class(parameters)
-        W, b = _by_row(theta, self.rows.dtype)
+        W, b = self._planes(theta)
         slope = torch.zeros_like(theta.T)
         products = torch.zeros(self.n_classes, self.n_classes, dtype=torch.float64, device=theta.device)
         expected = torch.zeros_like(products[0])
@@ -299,8 +318,7 @@ class MultinomialLoss:
             slope[:, -1] += residual.sum(1)
             products += weighted @ p.T
             expected += weighted.sum(1)
-        slope = slope.T / self.total
-        slope[:-1] += self.ridge * theta[:-1]
+        slope = self._slope(slope.T / self.total, theta, self.ridge)
         if not self.fit_intercept:
             slope[-1] = 0
         return Evaluation(slope.reshape(-1, 1), (expected.diag() - products).reshape(-1, 1) / self.total)
@@ -311,11 +329,10 @@ class MultinomialLoss:
         """The inverse Hessian if all rows had the mean curvature between classes, which its eigenvectors part."""
         shares, mixtures = torch.linalg.eigh(curvature.reshape(self.n_classes, -1))
         a, g = shares.clamp(min=1e-6), self.by_class(g) @ mixtures
-        solved = self.moments.solve(g[:-1], a, torch.full_like(a, self.ridge))
+        solved = g[:-1] / (a * self.moments.scales[:, None] + self.ridge)
         return (torch.cat([solved, g[-1:] / a]) @ mixtures.T).reshape(-1, 1)
 
     def uncentred(self, parameters: Float[Tensor, "parameters 1"]) -> tuple[Float[Tensor, "K d"], Float[Tensor, " K"]]:
         """Coefficients and intercepts of the rows as they are; what the classes have in common changes nothing."""
-        theta = self.by_class(parameters)
-        coef, intercept = theta[:-1].T, theta[-1] - self.moments.mean @ theta[:-1]
+        coef, intercept = self._uncentred(self.by_class(parameters))
         return coef - coef.mean(0), intercept - intercept.mean()

@@ -120,11 +120,13 @@ def _agreement(confusion: Int[np.ndarray, "true predicted"], n_permutations: int
     rng = np.random.default_rng(seed)
     left = np.tile(confusion.sum(0), (n_permutations, 1))  # predictions that have no row yet
     right = np.zeros(n_permutations, np.int64)
-    for k, n in enumerate(confusion.sum(1)):
-        dealt = np.stack([rng.multivariate_hypergeometric(row, n) for row in left]) if len(confusion) > 2 else None
-        if dealt is None:
-            ones = rng.hypergeometric(left[:, 1], left[:, 0], n)
-            dealt = np.stack([n - ones, ones], axis=1)
-        right += dealt[:, k]
-        left = left - dealt
+    for k, n_rows in enumerate(confusion.sum(1)):
+        rows, rest = np.full(n_permutations, n_rows), left.sum(1)
+        for j in range(len(confusion)):  # of the rows of class k, how many get a prediction of class j
+            rest = rest - left[:, j]
+            dealt = rng.hypergeometric(left[:, j], rest, rows)
+            left[:, j] -= dealt
+            rows = rows - dealt
+            if j == k:
+                right += dealt
     return float((np.sum(right >= np.trace(confusion)) + 1) / (n_permutations + 1))
