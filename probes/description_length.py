@@ -78,8 +78,8 @@ def _sent(
         return bits
     told = {int(target): before[:, target] for target in np.flatnonzero(whole)}
     fitted = fit_labels(probe, taken(X, order[:start]), told)
-    for target, p in fitted.probabilities(taken(X, order[start:stop])).items():
-        bits[target] = -_log2(p[np.arange(len(block)), block[:, target]]).sum()
+    for known, p in fitted.probabilities(taken(X, order[start:stop])).items():
+        bits[known] = -_log2(p[np.arange(len(block)), block[:, known]]).sum()
     return bits
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -10,9 +10,8 @@ from sklearn.base import clone
 
 from probes.base import Array, ClassifierProbe, as_numpy
 
-# The class of each row by number, of each label.
-Codes = Mapping[Any, Int[np.ndarray, " n"]]
-Name = Hashable
+# What labels are called.
+Name = TypeVar("Name", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Told:
 
 
 @dataclass(frozen=True)
-class FittedLabels:
+class FittedLabels(Generic[Name]):
     """Fitted probes of several labels.
 
     Attributes:
@@ -71,8 +70,8 @@ class FittedLabels:
         return found
 
 
-def fit_labels(probe: Any, X: Array, codes: Codes) -> FittedLabels:
-    """Fit clones of a probe to rows X [n, d] and labels, of at least two classes each.
+def fit_labels(probe: Any, X: Array, codes: Mapping[Name, Int[np.ndarray, " n"]]) -> FittedLabels[Name]:
+    """Fit clones of a probe to rows X [n, d] and the class of each row by number, of at least two for each label.
 
     Labels of two classes share one fit where the probe takes many targets, and labels of more where it solves their
     classes one against the rest (`LogisticProbe(multi_class="one_vs_rest")`).
