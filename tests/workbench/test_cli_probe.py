@@ -1,5 +1,6 @@
 """`workbench probe` and the sweep behind it: every hook, label and estimator beside its controls."""
 
+import argparse
 import json
 import shutil
 
@@ -7,14 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from models import Recurrent, RecurrentConfig, TrainConfig, train
+from models import Recurrent, RecurrentConfig, SuperpositionModel, TrainConfig, Transformer, TransformerConfig, train
 from models.tasks import Dyck
+from models.toy import SuperpositionModelConfig
 from probes import LogisticProbe, MassMeanProbe
 from workbench.activations import ActivationStore
 from workbench.cli import main as cli
 from workbench.cli import probe as verb
 from workbench.cli.harvest import make_recording
-from workbench.probing import probe_labels, probe_sweep
+from workbench.probing import layer_hooks, probe_labels, probe_sweep
 from workbench.probing import sweep as room
 from workbench.runs import Run
 
@@ -80,6 +82,31 @@ def test_every_hook_is_probed_for_every_label_by_every_estimator(store, tmp_path
     assert {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == written
 
 
+def test_ranges_of_positions_are_probed_apart(store):
+    """A label that later positions alone can hold is not to be had at the first."""
+    options = {"max_rows": 3000, "code_length": False}
+    found = probe_sweep(store, HOOKS[:1], positions=[(1, 6), (6, 7)], **options)
+    assert list(found["positions"].unique()) == ["1–5", "6"]
+    pos = store.columns("pos")["pos"].to_numpy()
+    chosen, parts = room.choose_rows(store, None, 3000, 0)
+    judged = found.dropna(subset="held_out_rows").groupby("positions")["held_out_rows"].unique()
+    assert judged["6"].tolist() == [np.sum(pos[chosen[parts.held_out]] == 6)]
+    assert judged["1–5"].tolist() == [np.isin(pos[chosen[parts.held_out]], range(1, 6)).sum()]
+    with pytest.raises(ValueError, match="no rows are left at positions 900 to 901"):
+        probe_sweep(store, HOOKS[:1], positions=[(900, 902)], **options)
+
+
+def test_the_layers_of_a_subject_in_the_order_they_come_in():
+    blocks = Transformer(TransformerConfig(n_layers=2, d_model=8, n_heads=1, d_mlp=8, n_ctx=4, d_vocab=8))
+    ends = ["hook_resid_mid", "mlp.hook_post", "hook_mlp_out", "hook_resid_post"]
+    expected = ["blocks.0.hook_resid_pre", *(f"blocks.{layer}.{end}" for layer in (0, 1) for end in ends)]
+    assert layer_hooks(blocks) == expected
+    layers = Recurrent(RecurrentConfig(cell="lstm", d_model=8, n_layers=2, d_vocab=8))
+    assert layer_hooks(layers) == [f"blocks.{layer}.rnn.hook_{state}" for layer in (0, 1) for state in "ch"]
+    with pytest.raises(ValueError, match="has no residual stream, MLP or recurrent state"):
+        layer_hooks(SuperpositionModel(SuperpositionModelConfig(d_in=4, d_model=2)))
+
+
 def type_in(*words, capsys):
     code = cli.main(["probe", *map(str, words)])
     out, err = capsys.readouterr()
@@ -138,6 +165,14 @@ def test_bad_input_is_one_sentence(recorded, case, capsys):
     assert message in err
     assert err.count("\n") == 1
     assert not (recorded / "probes/bad").exists()
+
+
+@pytest.mark.parametrize("text", ["9-3", "a", "1-", "-3"])
+def test_positions_that_are_no_range_are_refused(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="is no range of positions: 1-15 is one"):
+        verb._positions(text)
+    assert verb._positions("5") == (5, 6)
+    assert verb._positions("1-15") == (1, 16)
 
 
 def test_the_help_names_every_estimator():

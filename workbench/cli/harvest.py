@@ -17,6 +17,8 @@ DEFAULT_HOOKS = (
     "blocks.0.hook_attn_out",
     "hook_hidden",
 )
+# What a recording of all layers is called.
+LAYERS = "layers"
 DEFAULT_TOKENS = 600_000
 TEST_SHARE = 0.25
 
@@ -37,6 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--hooks", nargs="+", metavar="HOOK", help=f"default: {DEFAULT_HOOK}, or what the subject has in its place"
+    )
+    parser.add_argument(
+        "--layers",
+        action="store_true",
+        help="every residual stream and MLP, or recurrent state: what `workbench probe` compares",
     )
     parser.add_argument("--name", help="the recording's name (default: the hooks' names joined)")
     parser.add_argument(
@@ -64,8 +71,8 @@ def run(args: argparse.Namespace) -> None:
     source = _source(args)
     made = make_recording(
         source,
-        args.hooks or [default_hook(source)],
-        args.name,
+        _hooks(args, source),
+        args.name or (LAYERS if args.layers else None),
         n_tokens=args.tokens,
         dtype=args.dtype,
         positions=args.positions,
@@ -87,6 +94,16 @@ def run(args: argparse.Namespace) -> None:
             "hooks": {hook: list(store.shape(hook)) for hook in store.hooks},
         },
     )
+
+
+def _hooks(args: argparse.Namespace, source: Run) -> list[str]:
+    if not args.layers:
+        return args.hooks or [default_hook(source)]
+    if args.hooks:
+        raise ValueError("--layers chooses the hooks: leave --hooks out.")
+    from workbench.probing import layer_hooks
+
+    return layer_hooks(source.model())
 
 
 def _source(args: argparse.Namespace) -> Run:

@@ -2,6 +2,8 @@
 
 import argparse
 import shutil
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.cli.console import add_run, finish, number, run_path, say, table
@@ -33,6 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PROBE",
         help=f"{', '.join(PROBES[:-1])} or {PROBES[-1]} (default: logistic)",
     )
+    parser.add_argument(
+        "--positions",
+        nargs="+",
+        type=_positions,
+        metavar="A-B",
+        help="probe ranges of positions apart (such as 1-15 16-127, or 5 alone; default: all together)",
+    )
     parser.add_argument("--where", metavar="QUERY", help="only rows for which this is true (such as 'depth > 0')")
     parser.add_argument("--rows", type=number, default=200_000, metavar="N", help="rows to read (default: 200k)")
     parser.add_argument(
@@ -54,6 +63,7 @@ def run(args: argparse.Namespace) -> None:
         hooks=args.hooks,
         labels=args.labels,
         probes=args.probes,
+        positions=args.positions,
         where=args.where,
         n_rows=args.rows,
         code_length=not args.no_code_length,
@@ -74,6 +84,7 @@ def make_probes(
     hooks: list[str] | None = None,
     labels: list[str] | None = None,
     probes: list[str] | None = None,
+    positions: list[tuple[int, int]] | None = None,
     where: str | None = None,
     n_rows: int = 200_000,
     code_length: bool = True,
@@ -97,7 +108,7 @@ def make_probes(
     names = list(dict.fromkeys(probes or ["logistic"]))
     inputs = run.inputs(source, run.current("model"), run.current("dataset"))
     config: dict[str, Any] = {"hooks": hooks, "labels": labels, "probes": names, "where": where, "n_rows": n_rows}
-    config |= {"code_length": code_length, "seed": seed}
+    config |= {"positions": positions, "code_length": code_length, "seed": seed}
     name = name or source.name
     if standing(run, "probes", name, inputs, config, replace=replace) is None:
         probe_labels(store, choose_rows(store.on(store.axis_of(hooks[0])), where, n_rows, seed)[0], labels)
@@ -108,6 +119,7 @@ def make_probes(
                 labels,
                 {chosen: _estimator(chosen) for chosen in names},
                 untrained=_untrained(run, source, hooks, draft.path / "untrained/rows"),
+                positions=positions,
                 where=where,
                 max_rows=n_rows,
                 code_length=code_length,
@@ -123,6 +135,9 @@ def make_probes(
 
 def best_table(found: "pd.DataFrame") -> str:
     """For the labels that are read best beyond the word alone: where, how well, and what stands beside it."""
+    import numpy as np
+
+    found = found.assign(hook=np.where(found["positions"] == "all", "", found["positions"] + " of ") + found["hook"])
     wide = found.pivot_table(index=["label", "hook", "probe"], columns="variant", values="balanced_accuracy")
     wide = wide.reindex(columns=["probe", "control task", "random subject", "type alone"])
     wide["beyond"] = wide["probe"] - wide["type alone"].fillna(0.5)
@@ -136,8 +151,8 @@ def best_table(found: "pd.DataFrame") -> str:
 def _estimator(name: str) -> Any:
     from probes import LDAProbe, LogisticProbe, MassMeanProbe, MLPProbe, SparseProbe
 
-    made = {
-        "logistic": LogisticProbe,
+    made: dict[str, Any] = {
+        "logistic": partial(LogisticProbe, multi_class="one_vs_rest"),  # all labels of a hook by one fit
         "mass_mean": MassMeanProbe,
         "lda": LDAProbe,
         "sparse": SparseProbe,
@@ -146,13 +161,23 @@ def _estimator(name: str) -> Any:
     return made[name]()
 
 
-def _untrained(run: Run, source: Artifact, hooks: list[str], out: Any) -> "ActivationStore | None":
+def _positions(text: str) -> tuple[int, int]:
+    """`1-15` as the first position and the one after the last."""
+    first, dash, last = text.partition("-")
+    if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no range of positions: 1-15 is one, and 5 the position 5 alone")
+    return int(first), int(last or first) + 1
+
+
+def _untrained(run: Run, source: Artifact, hooks: list[str], out: Path) -> "ActivationStore | None":
     """The same rows of the subject before its training; None where none was kept, as of a model of the hub."""
     from models.saving import checkpoint_steps
-    from workbench.activations import harvest
+    from workbench.activations import ActivationStore, harvest
 
     if 0 not in checkpoint_steps(run.path):
         return None
+    if (out / "manifest.json").exists():  # a killed sweep goes on
+        return ActivationStore.open(out)
     config, model = source.manifest.config, run.model(step=0)
     dataset = run.dataset(with_labels=False)
     if sample := config.get("sample"):

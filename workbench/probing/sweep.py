@@ -1,6 +1,7 @@
 """`probe_sweep`: hooks × labels × estimators over a recording, each hook read once, each number beside its controls."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ def probe_sweep(
     probes: Mapping[str, Any] | None = None,
     *,
     untrained: ActivationStore | None = None,
+    positions: Sequence[tuple[int, int]] | None = None,
     where: str | None = None,
     max_rows: int = MAX_ROWS,
     code_length: bool = True,
@@ -42,8 +44,11 @@ def probe_sweep(
         store: a recording with labels.
         hooks: which; all of them where None.
         labels: which; all that can be probed where None.
-        probes: estimators by name; `{"logistic": LogisticProbe()}` where None.
+        probes: estimators by name; `{"logistic": LogisticProbe(multi_class="one_vs_rest")}` where None: all labels of
+            a hook are then solved together.
         untrained: the same rows of the same hooks of the randomly initialised subject.
+        positions: ranges of positions (the first, and the one after the last), each probed by itself; all together
+            where None.
         where: only rows for which this query to the labels is true.
         max_rows: of more, documents are drawn until they hold as many, a quarter of them to judge by.
         code_length: whether to measure description lengths.
@@ -51,7 +56,7 @@ def probe_sweep(
         parts: a folder for what is ready, hook by hook: a killed sweep goes on from there.
 
     Returns:
-        The lines of `probes.report.probe_report` under `hook` and `probe`.
+        The lines of `probes.report.probe_report` under `hook`, `probe` and `positions` ("all", or such as "1–15").
 
     Raises:
         ValueError: hooks or labels that are not there, too few documents, or recordings of other rows.
@@ -61,22 +66,29 @@ def probe_sweep(
         store.width(hook)
     store = store.on(store.axis_of(hooks[0]))
     untrained = None if untrained is None else untrained.on(store.axis)
+    if untrained is not None and len(untrained) != len(store):
+        raise ValueError(f"{untrained.path} has {len(untrained):,} rows and {store.path} {len(store):,}: not the same.")
     chosen, rows = choose_rows(store, where, max_rows, seed)
     classes = probe_labels(store, chosen, labels)
     if not classes:
         raise ValueError(f"no label of {store.path} has two classes that are frequent enough to be probed for.")
-    about = store.columns("doc", *(["token"] if store.has_tokens else []))
-    groups = about["doc"].to_numpy()[chosen]
-    types = about["token"].to_numpy()[chosen] if store.has_tokens else None
-    if untrained is not None and len(untrained) != len(store):
-        raise ValueError(f"{untrained.path} has {len(untrained):,} rows and {store.path} {len(store):,}: not the same.")
-    probes = dict(probes or {"logistic": LogisticProbe()})
-    how = {"groups": groups, "types": types, "rows": rows, "code_length": code_length, "seed": seed}
-    folder = None if parts is None else Path(parts)
-    jobs = [(hook, name) for hook in hooks for name in probes]
-    found = Parallel(return_as="generator")(
-        delayed(_one)(store, untrained, hook, name, probes[name], chosen, classes, how, folder) for hook, name in jobs
+    about = store.columns("doc", "pos", *(["token"] if store.has_tokens else []))
+    sets = _row_sets(about["pos"].to_numpy()[chosen], rows, positions)
+    sweep = _Sweep(
+        store=store,
+        untrained=untrained,
+        chosen=chosen,
+        sets=sets,
+        labels=classes,
+        groups=about["doc"].to_numpy()[chosen],
+        types=about["token"].to_numpy()[chosen] if store.has_tokens else None,
+        code_length=code_length,
+        seed=seed,
+        parts=None if parts is None else Path(parts),
     )
+    probes = dict(probes or {"logistic": LogisticProbe(multi_class="one_vs_rest")})
+    jobs = [(hook, name, probe) for hook in hooks for name, probe in probes.items()]
+    found = Parallel(return_as="generator")(delayed(sweep.one)(*job) for job in jobs)
     return pd.concat(list(progress(found, desc="probing", unit="hook", total=len(jobs))), ignore_index=True)
 
 
@@ -114,30 +126,66 @@ def _documents(doc: Shaped[np.ndarray, " n"], max_rows: int, least: int, seed: i
     return known[order[:n]]
 
 
-def _one(
-    store: ActivationStore,
-    untrained: ActivationStore | None,
-    hook: str,
-    name: str,
-    probe: Any,
-    chosen: Int[np.ndarray, " n"],
-    classes: dict[str, Shaped[np.ndarray, " n"]],
-    how: dict[str, Any],
-    folder: Path | None,
-) -> pd.DataFrame:
-    """The lines of one hook and one estimator; those that are ready are read."""
-    ready = None if folder is None else folder / f"{hook}-{name}.parquet"
-    if ready is not None and ready.exists():
-        return pd.read_parquet(ready)
-    random = None
-    if untrained is not None and hook in untrained.hooks:
-        random = untrained.read(hook, chosen)
-    found = probe_report(probe, store.read(hook, chosen), classes, random_X=random, **how)
-    found.insert(0, "hook", hook)
-    found.insert(1, "probe", name)
-    if ready is not None:
-        ready.parent.mkdir(parents=True, exist_ok=True)
-        part = ready.with_suffix(".part")
-        found.to_parquet(part, index=False)
-        part.replace(ready)
+def _row_sets(pos: Int[np.ndarray, " n"], rows: Split, positions: Sequence[tuple[int, int]] | None) -> dict[str, Split]:
+    """The rows that are fitted on and judged by, range by range."""
+    if positions is None:
+        return {"all": rows}
+    found = {}
+    for start, stop in positions:
+        here = [part[(pos[part] >= start) & (pos[part] < stop)] for part in (rows.fit, rows.held_out)]
+        if not all(map(len, here)):
+            raise ValueError(
+                f"no rows are left at positions {start} to {stop - 1}: of those read, positions are {pos.min()} to "
+                f"{pos.max()}."
+            )
+        found[f"{start}–{stop - 1}" if stop - start > 1 else str(start)] = Split(*here)
     return found
+
+
+@dataclass(frozen=True)
+class _Sweep:
+    """What the probes of all hooks have in common."""
+
+    store: ActivationStore
+    untrained: ActivationStore | None
+    chosen: Int[np.ndarray, " n"]
+    sets: dict[str, Split]
+    labels: dict[str, Shaped[np.ndarray, " n"]]
+    groups: Shaped[np.ndarray, " n"]
+    types: Shaped[np.ndarray, " n"] | None
+    code_length: bool
+    seed: int
+    parts: Path | None
+
+    def one(self, hook: str, name: str, probe: Any) -> pd.DataFrame:
+        """The lines of one hook and one estimator; those that are ready are read."""
+        ready = None if self.parts is None else self.parts / f"{hook}-{name}.parquet"
+        if ready is not None and ready.exists():
+            return pd.read_parquet(ready)
+        X = self.store.read(hook, self.chosen)
+        random = None
+        if self.untrained is not None and hook in self.untrained.hooks:
+            random = self.untrained.read(hook, self.chosen)
+        made = []
+        for positions, rows in self.sets.items():
+            lines = probe_report(
+                probe,
+                X,
+                self.labels,
+                groups=self.groups,
+                types=self.types,
+                random_X=random,
+                rows=rows,
+                code_length=self.code_length,
+                seed=self.seed,
+            )
+            for place, (column, value) in enumerate((("hook", hook), ("probe", name), ("positions", positions))):
+                lines.insert(place, column, value)
+            made.append(lines)
+        found = pd.concat(made, ignore_index=True)
+        if ready is not None:
+            ready.parent.mkdir(parents=True, exist_ok=True)
+            part = ready.with_suffix(".part")
+            found.to_parquet(part, index=False)
+            part.replace(ready)
+        return found
