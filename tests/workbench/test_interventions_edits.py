@@ -185,7 +185,7 @@ def test_a_random_direction_moves_every_row_as_far_but_elsewhere(x, plane, label
 
 
 def test_an_orthogonal_one_is_not_read(x, plane):
-    control = along_random(add(plane, 2.0), 0, orthogonal=True)
+    control = along_random(add(plane, 2.0), 0, orthogonal_to=plane)
     torch.testing.assert_close(plane.coordinates(control(x)), plane.coordinates(x))
     assert (control(x) - x).norm() > 1
 
@@ -236,4 +236,4 @@ def test_what_cannot_be_done_is_said_in_one_sentence(x, labels):
     with pytest.raises(ValueError, match="takes out no direction"):
         erase(Eraser(torch.zeros(D, 0), torch.zeros(0, D), torch.zeros(D)))
     with pytest.raises(ValueError, match="not 1 further directions among 1"):
-        along_random(add(Subspace.along(torch.ones(1)), 1.0), 0, orthogonal=True)
+        along_random(add(Subspace.along(torch.ones(1)), 1.0), 0, orthogonal_to=Subspace.along(torch.ones(1)))

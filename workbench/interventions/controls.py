@@ -10,19 +10,20 @@ from workbench.interventions.edits import Edit, project_out
 from workbench.interventions.subspace import Subspace
 
 
-def along_random(edit: Edit, seed: int, orthogonal: bool = False) -> Edit:
+def along_random(edit: Edit, seed: int, orthogonal_to: Subspace | None = None) -> Edit:
     """The same edit along random directions: every row is moved as far as it was, but elsewhere.
 
     Args:
         edit: along any directions.
         seed: of the draw.
-        orthogonal: whether the directions are orthogonal to those that read: a probe then sees nothing of it.
+        orthogonal_to: draw from what is orthogonal to these directions alone: a probe that reads them sees nothing of
+            the edit.
 
     Raises:
         ValueError: there are not enough other directions.
     """
     subspace = edit.subspace
-    avoided = subspace.read if orthogonal else subspace.read[:0]
+    avoided = subspace.read[:0] if orthogonal_to is None else orthogonal_to.read
     drawn = _frame(subspace.k, subspace.d, seed, avoided)
     # write = lower · frame with orthonormal rows: other rows of the same lengths and angles are lower · another frame.
     lower = torch.linalg.qr(subspace.write.T).R.T

@@ -114,15 +114,13 @@ def cause_report(
         model, data, hook_name, jobs, _Measure(metric, readers, real), read=list(readers), batch_size=batch_size
     )
     measures = [(METRIC, "")] + [(kind, hook) for hook in readers for kind in (READ, READ_LATER)]
-    tables = []
+    rows = []
     for i, position in enumerate(places):
-        table = _summary(measured, i * (len(lines) + 1), lines, measures, data.docs.numpy(), seed)
-        table.insert(0, "position", position)
-        tables.append(_judged(table, hook_name, raises))
-    found = pd.concat(tables, ignore_index=True)
-    found.insert(0, "hook", hook_name)
+        of_place = _summary(measured, i * (len(lines) + 1), lines, measures, data.docs.numpy(), seed)
+        _judge(of_place, hook_name, raises)
+        rows += [{"hook": hook_name, "position": position} | row for row in of_place]
     kinds = {"position": "Int64", "seed": "Int64", "predicted": "Int64", "as_predicted": "boolean"}
-    return found[list(COLUMNS)].astype(kinds)
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(kinds | {"beyond_controls": "float64"})
 
 
 def _refuse_unfit(model: Any, hook_name: str, readers: Mapping[str, Subspace], raises: bool | None) -> None:
@@ -194,7 +192,7 @@ def _summary(
     measures: Sequence[tuple[str, str]],
     docs: np.ndarray,
     seed: int,
-) -> pd.DataFrame:
+) -> list[dict[str, Any]]:
     """The lines of one place, whose first job is the unedited one."""
     jobs = range(first, first + len(lines) + 1)
     seq = measured.seq[measured.job == first].numpy()
@@ -215,7 +213,7 @@ def _summary(
             about |= {"value": mean[i], "low": low[i], "high": high[i], "unedited": mean[0], "effect": effect[i]}
             about |= {"effect_low": effect_low[i], "effect_high": effect_high[i], "sequences": int(known.sum())}
             rows.append(about | {"documents": n_docs, "note": ONE_DOCUMENT if n_docs == 1 else ""})
-    return pd.DataFrame(rows)
+    return rows
 
 
 def _intervals(
@@ -233,28 +231,25 @@ def _intervals(
     return mean, low, high
 
 
-def _judged(table: pd.DataFrame, hook_name: str, raises: bool | None) -> pd.DataFrame:
-    """With the sign that each edit's effect should have, whether it has, and how it stands among its controls."""
-    table = table.assign(predicted=None, as_predicted=None, beyond_controls=np.nan)
-    is_metric, is_edit = table["measure"] == METRIC, table["variant"] == EDIT
-    is_read = (table["measure"] == READ) & (table["read_hook"] == hook_name)
-    for i, line in table[is_metric & is_edit].iterrows():
-        same = table["edit"] == line["edit"]
-        sign = 0
-        if raises is not None:
-            (_, read), *_ = table[same & is_read & is_edit].iterrows()
-            sign = _sign(read) * (1 if raises else -1)
-        effects = table.loc[same & is_metric & ~is_edit, "effect"]
-        if len(effects):
-            beyond = effects * sign < line["effect"] * sign if sign else effects.abs() < abs(line["effect"])
-            table.loc[i, "beyond_controls"] = beyond.mean()
+def _judge(rows: list[dict[str, Any]], hook_name: str, raises: bool | None) -> None:
+    """Add the sign that each edit's effect should have, whether it has, and how it stands among its controls."""
+    metric = [row for row in rows if row["measure"] == METRIC]
+    read = {r["edit"]: r for r in rows if (r["measure"], r["read_hook"], r["variant"]) == (READ, hook_name, EDIT)}
+    for row in metric:
+        if row["variant"] != EDIT:
+            continue
+        sign = 0 if raises is None else _sign(read[row["edit"]]) * (1 if raises else -1)
+        controls = [other["effect"] for other in metric if other["edit"] == row["edit"] and other is not row]
+        if controls and sign:
+            row["beyond_controls"] = np.mean([effect * sign < row["effect"] * sign for effect in controls])
+        elif controls:
+            row["beyond_controls"] = np.mean([abs(effect) < abs(row["effect"]) for effect in controls])
         if sign:
-            table.loc[i, ["predicted", "as_predicted"]] = sign, _sign(line) == sign
-    return table
+            row["predicted"], row["as_predicted"] = sign, _sign(row) == sign
 
 
-def _sign(line: pd.Series) -> int:
+def _sign(row: dict[str, Any]) -> int:
     """Of an effect whose whole interval has one; 0 otherwise. Without an interval, the effect's own."""
-    ends = line[["effect_low", "effect_high"]].astype(float)
-    signs = set(np.sign(ends.fillna(line["effect"])))
-    return int(signs.pop()) if len(signs) == 1 else 0
+    ends = (row["effect"],) if np.isnan(row["effect_low"]) else (row["effect_low"], row["effect_high"])
+    signs = {int(np.sign(end)) for end in ends}
+    return signs.pop() if len(signs) == 1 else 0

@@ -11,6 +11,7 @@ NAMES = (
     "induction_heads",
     "flip_flop",
     "dyck_depth",
+    "bracket_depth",
     "gradient_flow",
     "source_reversal",
     "alignment",
