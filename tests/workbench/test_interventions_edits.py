@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
-from probes import LDAProbe, LogisticProbe, MassMeanProbe, RidgeProbe
+from probes import CCSProbe, LDAProbe, LogisticProbe, MassMeanProbe, MLPProbe, RidgeProbe, SparseProbe
 from probes.erasure import INLP, LEACE, Eraser, MeanProjection
 from workbench.interventions import (
     Subspace,
@@ -56,7 +56,7 @@ def test_a_vector_s_coordinate_is_a_multiple_of_itself():
     torch.testing.assert_close(project_out(line)(rows)[3], rows[3])
 
 
-@pytest.mark.parametrize("probe", [LogisticProbe(), MassMeanProbe(), LDAProbe(), LogisticRegression()])
+@pytest.mark.parametrize("probe", [LogisticProbe(), MassMeanProbe(), LDAProbe(), SparseProbe(2), LogisticRegression()])
 def test_a_probe_s_coordinate_is_what_it_says_before_an_edit_and_after(probe, x, labels):
     probe.fit(x.numpy(), labels.numpy())
     line = Subspace.of_probe(probe)
@@ -223,6 +223,9 @@ def test_what_cannot_be_done_is_said_in_one_sentence(x, labels):
         Subspace.of_probe(LogisticProbe().fit(x, torch.arange(40) % 3))
     with pytest.raises(ValueError, match="no target 3"):
         Subspace.of_probe(LogisticProbe().fit(x, torch.arange(40) % 3), target=3)
+    for probe in (MLPProbe(max_epochs=1).fit(x, labels), CCSProbe(n_starts=1).fit((x, -x))):
+        with pytest.raises(ValueError, match="Probe does not read rows linearly"):
+            Subspace.of_probe(probe)
     with pytest.raises(ValueError, match="the directions are of 6 numbers, but a position here has 5"):
         add(line, 1.0)(x[:, :5])
     with pytest.raises(ValueError, match="amount is inf: it must be finite"):

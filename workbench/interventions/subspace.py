@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
+from sklearn.base import is_regressor
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
@@ -64,8 +65,8 @@ class Subspace:
             ValueError: it has several targets or classes and none is named, or its coefficients are zero.
         """
         check_is_fitted(probe)
-        if not hasattr(probe, "coef_"):
-            raise ValueError(f"{type(probe).__name__} has no coef_: only a linear probe has a direction.")
+        if not hasattr(probe, "coef_") or not (hasattr(probe, "decision_function") or is_regressor(probe)):
+            raise ValueError(f"{type(probe).__name__} does not read rows linearly, so that no direction is its own.")
         read = _rows(probe.coef_)
         intercept = torch.as_tensor(probe.intercept_).double().cpu().expand(len(read))
         if len(read) > 1 and target is None:

@@ -232,7 +232,8 @@ def _row_of(cell: str, causes: pd.DataFrame, edit: str, how: str, *, has_bar: bo
         f"{cell}: one bracket more, one less, {how}: answers that should change and do",
         "",
         f"{spread(found[0])}, {spread(found[1])}; random directions {spread(random)}; random and unread "
-        f"{spread(unread)}; strings with every answer right {spread(every)}; of one bracket the probe reads {moved:.2f} later on",
+        f"{spread(unread)}; strings with every answer right {spread(every)}; of one bracket the probe later reads "
+        f"{moved:.2f}",
         f"≥ {LEAST:.2f}, random ≤ {MOST_RANDOM:.2f}" if has_bar else "",
         met if has_bar else None,
     )
