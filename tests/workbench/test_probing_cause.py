@@ -156,7 +156,7 @@ def test_only_real_positions_are_edited_and_those_chosen(model, dataset):
         return output[:, 0, 0]
 
     cause_report(model, dataset, OUT, {"up": add(FIRST, 1.0)}, metric, n_controls=0)
-    assert torch.equal(seen[0], torch.cat([dataset.counted] * 2))
+    assert torch.equal(seen[-1], torch.cat([dataset.counted] * 2))
     at = torch.arange(8) < 3
     found = cause_report(model, dataset, OUT, {"up": add(FIRST, 1.0)}, metric, n_controls=0, at=at, positions=[1, 2])
     assert found["position"].tolist() == [1, 2]
@@ -206,11 +206,20 @@ def test_bad_input_is_refused_and_nothing_is_left_behind(model, dataset):
         cause_report(model, dataset, OUT, {"up": add(wide, 1.0)}, last_logit)
     with pytest.raises(ValueError, match="of 7 numbers, but a position here has 6"):
         cause_report(model, dataset, OUT, up, last_logit, readers={OUT: wide})
-    with pytest.raises(ValueError, match=r"the metric gave shape \(36, 8\) for 36 sequences"):
+    with pytest.raises(ValueError, match=r"the metric gave shape \(1, 8\) for a batch of 1"):
         cause_report(model, dataset, OUT, up, lambda output: output[..., 0], n_controls=4)
     with pytest.raises(ValueError, match="the metric gave float"):
         cause_report(model, dataset, OUT, up, lambda output: output.mean().item())
     with pytest.raises(ValueError, match="the metric is NaN or infinite"):
         cause_report(model, dataset, OUT, up, lambda output: output[:, 0, 0] / 0)
+    with pytest.raises(ValueError, match="there is nothing to edit"):
+        cause_report(model, dataset.tokens[:, :1], OUT, up, last_logit)
+    n_passes = []
+    with (
+        model.hooks(fwd_hooks=[("hook_embed", lambda value, hook: n_passes.append(1))]),
+        pytest.raises(ValueError, match="of 7 numbers"),
+    ):
+        cause_report(model, dataset, OUT, up | {"wide": add(wide, 1.0)}, last_logit, batch_size=1)
+    assert len(n_passes) <= 2  # not after all that came before it
     assert model.training
     assert not any(point.fwd_hooks for point in model.hook_dict.values())

@@ -72,14 +72,18 @@ def run_edited(
         desc: what the progress bar says.
 
     Raises:
-        ValueError: rows are of another width than an edit's directions.
+        ValueError: rows are of another width than an edit's directions, or there is nothing to edit.
     """
     whole_number(batch_size, "batch_size", least=1)
     pairs = torch.cat([_pairs(number, job) for number, job in enumerate(jobs)], dim=1)
+    if not pairs.numel():
+        raise ValueError("there is nothing to edit: no job has a position of any sequence.")
     was_training = model.training
     model.eval()
     try:
         with torch.inference_mode():
+            for pair in _one_of_each_width(jobs):  # before any long work
+                measure(_passed(model, dataset, hook_name, jobs, *pair, read))
             found = [
                 measure(_passed(model, dataset, hook_name, jobs, job, seq, read)).cpu()
                 for job, seq in progress(pairs.split(batch_size, dim=1), desc=desc, unit="pass")
@@ -93,6 +97,12 @@ def _pairs(number: int, job: Job) -> Int[Tensor, "2 n"]:
     """A job's number, with each of the sequences that it edits."""
     seq = job.where.any(1).nonzero()[:, 0]
     return torch.stack([torch.full_like(seq, number), seq])
+
+
+def _one_of_each_width(jobs: Sequence[Job]) -> list[Int[Tensor, "2 1"]]:
+    """A sequence under one of the edits of each width: whatever does not fit fails on these already."""
+    numbers = {job.edit.subspace.d: number for number, job in enumerate(jobs) if job.edit and job.where.any()}
+    return [_pairs(number, jobs[number])[:, :1] for number in numbers.values()]
 
 
 def _passed(

@@ -162,7 +162,7 @@ class _Measure:
         value = self.metric(run.output, run.batch) if self.takes_batch else self.metric(run.output)
         if not isinstance(value, Tensor) or value.shape != edited.shape[:1]:
             shape = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-            raise ValueError(f"the metric gave {shape} for {len(edited)} sequences: it must give a tensor [batch].")
+            raise ValueError(f"the metric gave {shape} for a batch of {len(edited)}: it must give a tensor [batch].")
         if not torch.isfinite(value).all():
             raise ValueError("the metric is NaN or infinite for some sequences: it must give a number for each.")
         columns = [value.double().cpu()]
