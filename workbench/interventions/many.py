@@ -82,8 +82,8 @@ def run_edited(
     model.eval()
     try:
         with torch.inference_mode():
-            for pair in _one_of_each_width(jobs):  # before any long work
-                measure(_passed(model, dataset, hook_name, jobs, *pair, read))
+            for job, seq in _one_of_each_width(jobs):  # before any long work
+                measure(_passed(model, dataset, hook_name, jobs, job, seq, read))
             found = [
                 measure(_passed(model, dataset, hook_name, jobs, job, seq, read)).cpu()
                 for job, seq in progress(pairs.split(batch_size, dim=1), desc=desc, unit="pass")
