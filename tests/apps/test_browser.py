@@ -256,11 +256,11 @@ def test_a_label_is_chosen_and_its_link_reopens_it(page: Page, address: str) -> 
     expect(page.get_by_role("heading", level=1)).to_have_text("is_return")
     assert "label=is_return" in settled(page).url
     expect(drawn).to_have_count(2)
-    before = page.locator("[data-testid=stMainBlockContainer]").inner_text()
-    visit(page, page.url)
-    assert page.locator("[data-testid=stMainBlockContainer]").inner_text() == before
+    before, label = page.locator("[data-testid=stMainBlockContainer]").inner_text(), page.url
     page.go_back()
-    expect(page.get_by_role("heading", level=1)).to_have_text("Probes")
+    expect(page.get_by_role("heading", name="Probes")).to_be_visible()
+    visit(settled(page), label)
+    assert page.locator("[data-testid=stMainBlockContainer]").inner_text() == before
 
 
 def test_a_wicked_label_is_inert(page: Page, address: str) -> None:
