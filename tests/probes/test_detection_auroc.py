@@ -1,5 +1,7 @@
 """The area under the ROC curve of many columns for many labels: scikit-learn's, whatever the columns are."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -70,6 +72,21 @@ def test_mapped_files_and_tensors(labels, tmp_path):
     np.testing.assert_array_equal(auroc(torch.from_numpy(x), torch.from_numpy(labels)), found)
     half = torch.from_numpy(x).bfloat16()
     np.testing.assert_allclose(auroc(half, labels), theirs(half.float().numpy(), labels), rtol=1e-12)
+
+
+def test_memory_does_not_grow_with_the_columns(tmp_path, monkeypatch):
+    monkeypatch.setattr("probes.detection.ranks.BLOCK_BYTES", 1 << 20)
+    x = np.lib.format.open_memmap(tmp_path / "x.npy", "w+", np.float32, (8000, 800))
+    x[:] = np.random.default_rng(0).standard_normal(x.shape)
+    y = np.asarray(x[:, :2]) > 0
+    tracemalloc.start()
+    try:
+        found = auroc(x, y)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < x.nbytes / 3
+    assert (found.diagonal() == 1).all()
 
 
 def test_of_both_signs_the_better_one(labels):

@@ -24,7 +24,7 @@ def table(**changes):
         for seed in (0, 1):
             for task in result.TASKS:
                 numbers = {"accuracy": 0.95, "bits": 5000.0 if task == "label" else 12_000.0, "compression": 3.0}
-                numbers |= {"bits_of_frequencies": 30_000.0, "probe": result.LINEAR}
+                numbers |= {"bits_of_frequencies": 30_000.0, "rows_sent": 9000, "probe": result.LINEAR}
                 numbers |= changes if seed and task == "label" else {}
                 lines.append({"rows": rows, "seed": seed, "task": task} | numbers)
     return pd.DataFrame(lines)

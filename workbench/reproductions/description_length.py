@@ -58,9 +58,13 @@ def measured(rows: Labelled, probe: str, seed: int, tasks: tuple[str, ...] = TAS
         y = labels[task]
         length = description_length(estimator, rows.x[fit], y[fit], seed=seed)
         share = np.bincount(y[fit]) / rows.n_fit
-        entropy = -(share[share > 0] * np.log2(share[share > 0])).sum() * rows.n_fit
+        entropy = -(share[share > 0] * np.log2(share[share > 0])).sum() * length.n_rows
         accuracy = estimator.fit(rows.x[fit], y[fit]).score(rows.x[held_out], y[held_out])
-        numbers = {"bits": float(length.bits[0]), "compression": float(length.compression[0])}
+        numbers = {
+            "bits": float(length.bits[0]),
+            "compression": float(length.compression[0]),
+            "rows_sent": length.n_rows,
+        }
         lines.append({"task": task, "probe": probe, "accuracy": accuracy, "bits_of_frequencies": entropy} | numbers)
     return lines
 
@@ -75,9 +79,10 @@ def rows_of(found: pd.DataFrame) -> list[Row]:
             return part.loc[part["task"] == task, column].tolist()
 
         probe, n = part["probe"].iloc[0], part["seed"].nunique()
+        sent = f"{int(part['rows_sent'].iloc[0]):,} labels"
         rows += [
             Row(
-                f"{what}, {probe}, {task}: accuracy, thousand bits, compression; {n} seed(s)",
+                f"{what}, {probe}, {task}: accuracy, thousand bits of {sent}, compression; {n} seed(s)",
                 "",
                 f"{spread(of(task, 'accuracy'))}, {_thousands(of(task, 'bits'))}, "
                 f"{spread(of(task, 'compression'), 2)}; from frequencies {_thousands(of(task, 'bits_of_frequencies'))}",
