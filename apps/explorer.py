@@ -17,6 +17,7 @@ ICON = str(HERE / "icon.svg")  # an icon by name would be fetched from the netwo
 PAGES = [
     (place.RUNS, "Runs", ":material/inventory_2:", "What was trained, how well, and what was made from it."),
     (place.FEATURES, "Features", ":material/grid_view:", "Every feature of a dictionary, and each one's own page."),
+    (place.PROBES, "Probes", ":material/network_node:", "What each hook tells of each label, beside its controls."),
     (place.LAB, "Prompt lab", ":material/experiment:", "Type text: losses, features, attention, token by token."),
     (
         place.STATES,

@@ -35,6 +35,19 @@ def no_index(run: Run) -> None:
     st.code("\n".join(f"workbench {verb} --run {run.path}" for verb in missing), language="shell")
 
 
+def no_probes(run: Run) -> None:
+    """The run has no table of probes: say which command is next."""
+    for draft in run.drafts():
+        if run.key(draft.home).startswith("probes/"):
+            st.info(escape_markdown(draft.about(run.key(draft.home))), icon=":material/hourglass:")
+    kinds = {artifact.kind for artifact in run.artifacts()}
+    missing = [verb for kind, verb in (("activations", "harvest"), ("probes", "probe")) if kind not in kinds]
+    st.title("No probes to show yet", anchor=False)
+    one = "One command asks" if len(missing) == 1 else "These commands ask, in order,"
+    st.markdown(f"{one} every hook of a recording what it tells of every label:")
+    st.code("\n".join(f"workbench {verb} --run {run.path}" for verb in missing), language="shell")
+
+
 def no_subject(run: Run) -> bool:
     """Say so where a run has no subject of its own; whether that is so."""
     kinds = {artifact.kind for artifact in run.artifacts()}
@@ -56,6 +69,11 @@ def no_feature(asked: str, index: FeatureIndex) -> None:
     plain(
         ValueError(f"there is no feature {asked!r} in this dictionary: they are numbered 0 to {index.n_features - 1}.")
     )
+
+
+def no_label(asked: str) -> None:
+    """The URL names a label that was not probed."""
+    plain(ValueError(f"no label {asked!r} was probed here: these are the ones that were."))
 
 
 def trouble(error: Exception) -> None:

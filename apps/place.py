@@ -1,8 +1,8 @@
 """Where the reader is, and how a link or a click leads elsewhere.
 
-All of the view's state stands in the URL. Widgets bind their own parameters; `feature`, `token` and `f`, which
-components set, are read and written here. Links are true `href`s, relative to the page, so that they can be copied and
-opened in a new tab; a plain click on one stays inside the session.
+All of the view's state stands in the URL. Widgets bind their own parameters; `feature`, `label`, `token` and `f`,
+which components set, are read and written here. Links are true `href`s, relative to the page, so that they can be
+copied and opened in a new tab; a plain click on one stays inside the session.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ import streamlit as st
 from workbench.runs import Artifact, Run
 
 # Each is a file of views/ and a path of the URL.
-RUNS, FEATURES, LAB, STATES = "runs", "features", "prompt_lab", "states"
+RUNS, FEATURES, PROBES, LAB, STATES = "runs", "features", "probes", "prompt_lab", "states"
 _PENDING = "_pending_jump"
 
 
@@ -58,8 +58,8 @@ def integer(name: str) -> int | None:
     return int(text) if text.isascii() and text.removeprefix("-").isdigit() and len(text) < 12 else None
 
 
-def put(name: str, value: int | None) -> None:
-    """Write a number into the URL, or take it away."""
+def put(name: str, value: int | str | None) -> None:
+    """Write a parameter into the URL, or take it away."""
     if value is None:
         st.query_params.pop(name, None)
     else:

@@ -18,6 +18,7 @@ from workbench.dynamics import StatesReading, read_states
 from workbench.features.index import Example, FeatureIndex, FeatureRecord
 from workbench.features.prompt import PromptReading, read_prompt
 from workbench.features.text_reading import predicts_next_token
+from workbench.probing import read_results
 from workbench.runs import Artifact, Run, list_runs
 from workbench.sae import SAE, load_sae
 
@@ -106,6 +107,11 @@ def table(artifact_id: str, path: Path) -> pd.DataFrame:
     return _table(artifact_id, path / "result.parquet")
 
 
+def probes(artifact: Artifact) -> pd.DataFrame:
+    """A table of probes, its hooks in the order of the subject."""
+    return _probes(artifact.id, artifact.path)
+
+
 def losses(artifact_id: str, path: Path) -> pd.DataFrame | None:
     """The lines of a training's log; None where none was kept."""
     return _log(artifact_id, path / "metrics.jsonl")
@@ -124,6 +130,11 @@ def _log(artifact_id: str, _path: Path) -> pd.DataFrame | None:
 @st.cache_data(max_entries=32, show_spinner=False)
 def _table(artifact_id: str, _path: Path) -> pd.DataFrame:
     return pd.read_parquet(_path)
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _probes(artifact_id: str, _path: Path) -> pd.DataFrame:
+    return read_results(_path)
 
 
 @st.cache_data(max_entries=32, show_spinner=False)

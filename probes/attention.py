@@ -1,6 +1,7 @@
 """`AttentionProbe`: labels of whole sequences, read from the positions that tell most."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,13 +11,14 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from probes.base import Array, ClassifierProbe
-from probes.gradient_training import train
+from probes.gradient_training import GradientTrained
 from probes.rows import Rows, returned
 
 AT_ONCE = 256
 
 
-class AttentionProbe(ClassifierProbe):
+@dataclass(eq=False, repr=False)
+class AttentionProbe(GradientTrained, ClassifierProbe):
     """`z = b + Σ_h Σ_pos softmax_pos(q_h · x_pos) V_h x_pos`: linear in each position, and in where to look.
 
     The probe for labels of a sequence, where no single position is known to hold the answer; with one head and a
@@ -25,9 +27,8 @@ class AttentionProbe(ClassifierProbe):
 
     Args:
         n_heads: how many queries.
-        lr, weight_decay, batch_size, max_epochs, patience: of the training by AdamW, until the loss on a tenth of the
-            sequences has not fallen for `patience` epochs.
-        random_state: of the weights, and of the order of sequences.
+        lr, weight_decay, batch_size, max_epochs, patience, random_state: of the training, see `GradientTrained`; the
+            examples are sequences.
 
     Attributes:
         query_: [head, d], of standardised positions.
@@ -37,24 +38,7 @@ class AttentionProbe(ClassifierProbe):
         losses_: on the held-out sequences, after each epoch.
     """
 
-    def __init__(
-        self,
-        n_heads: int = 1,
-        *,
-        lr: float = 1e-2,
-        weight_decay: float = 1e-3,
-        batch_size: int = 64,
-        max_epochs: int = 60,
-        patience: int = 5,
-        random_state: int = 0,
-    ) -> None:
-        self.n_heads = n_heads
-        self.lr = lr
-        self.weight_decay = weight_decay
-        self.batch_size = batch_size
-        self.max_epochs = max_epochs
-        self.patience = patience
-        self.random_state = random_state
+    n_heads: int = 1
 
     def fit(self, X: Sequence[Array] | Array, y: Any) -> "AttentionProbe":
         """Fit to sequences `X`, [positions, d] each (or an array [n, positions, d]), and labels y [n] or [n, t]."""
@@ -75,19 +59,7 @@ class AttentionProbe(ClassifierProbe):
                 return F.cross_entropy(z, codes[chosen, 0])
             return F.binary_cross_entropy_with_logits(z, codes[chosen].to(z.dtype))
 
-        self.module_, self.losses_ = train(
-            module,
-            loss,
-            len(x),
-            lr=self.lr,
-            batch_size=self.batch_size,
-            max_epochs=self.max_epochs,
-            patience=self.patience,
-            validation_share=0.1,
-            seed=self.random_state,
-            weight_decay=self.weight_decay,
-        )
-        self.n_iter_ = len(self.losses_)
+        self.module_ = self._train(module, loss, len(x))
         for name, part in (("query_", module.query), ("value_", module.value), ("intercept_", module.bias)):
             setattr(self, name, returned(part.detach(), X[0]))
         return self

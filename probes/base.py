@@ -114,23 +114,28 @@ class ClassifierProbe(ClassifierMixin, Probe):
         tags.classifier_tags.multi_label = True
         return tags
 
-    def _codes(self, y: Any, rows: Rows) -> Int[Tensor, "n t"]:
-        """The number of each row's class, target by target; what the classes are is kept."""
+    @staticmethod
+    def _columns(y: Any, rows: Rows) -> tuple[np.ndarray, int | None]:
+        """Labels as columns, a target each, and how many targets there are."""
         y = as_numpy(y)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         _refuse_no_labels(y, rows)
-        columns = y[:, None] if y.ndim == 1 else y
-        self.n_targets_ = None if y.ndim == 1 else y.shape[1]
+        return (y[:, None], None) if y.ndim == 1 else (y, y.shape[1])
+
+    def _codes(self, y: Any, rows: Rows) -> Int[Tensor, "n t"]:
+        """The number of each row's class, target by target; what the classes are is kept."""
+        columns, self.n_targets_ = self._columns(y, rows)
+        many = self.n_targets_ is not None
         found, codes = np.empty(0), np.empty(columns.shape, np.int64)
         for target in range(columns.shape[1]):
             classes, codes[:, target] = _numbered(columns[:, target])
-            which = "y" if y.ndim == 1 else f"column {target} of y"
+            which = f"column {target} of y" if many else "y"
             if len(classes) < 2:
                 raise ValueError(
                     f"{which} has one class only, {classes[0].item()!r}: a probe needs rows of at least two."
                 )
-            if y.ndim == 2 and len(classes) > 2:
+            if many and len(classes) > 2:
                 raise ValueError(
                     f"{which} has {len(classes)} classes: of many targets at once each must have two; fit this one by "
                     "itself."
@@ -142,6 +147,26 @@ class ClassifierProbe(ClassifierMixin, Probe):
                 )
             found = classes
         self.classes_ = found
+        return torch.from_numpy(codes).to(rows.device)
+
+    def _codes_among(self, classes: Any, y: Any, rows: Rows, *, known: bool = False) -> Int[Tensor, "n t"]:
+        """The same of some of the rows, which need not have all the classes; known ones are those of earlier rows."""
+        found = np.unique(as_numpy(classes))
+        columns, n_targets = self._columns(y, rows)
+        if known and not np.array_equal(found, self.classes_):
+            raise ValueError(f"classes are {found.tolist()}, and were {self.classes_.tolist()} in the first call.")
+        if known and n_targets != self.n_targets_:
+            raise ValueError(f"y has {n_targets or 1} targets, and the first rows had {self.n_targets_ or 1}.")
+        if len(found) < 2 or (n_targets is not None and len(found) > 2):
+            wanted = "two or more" if n_targets is None else "two, the same for all targets"
+            raise ValueError(f"classes are {found.tolist()}: there must be {wanted}.")
+        codes = np.searchsorted(found, columns).clip(max=len(found) - 1)
+        if (unseen := found[codes] != columns).any():
+            raise ValueError(
+                f"y has {columns[unseen][0].item()!r}, which is none of the classes {found.tolist()}: name all that "
+                "may come in the first call, partial_fit(X, y, classes=[…])."
+            )
+        self.classes_, self.n_targets_ = found, n_targets
         return torch.from_numpy(codes).to(rows.device)
 
     def _labels(self, codes: Int[Tensor, " row *target"], like: Array) -> Array:

@@ -1,6 +1,6 @@
 """Means and covariance of rows by class, for many targets in one pass: what mass-mean and LDA probes are made of."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -9,6 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from probes.rows import Rows
+
+SUMS = ("count", "total", "products", "counts", "sums")
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class ClassMoments:
         count: how many rows, by weight.
         origin: what was subtracted from the rows before they were summed, so that a mean far from zero costs no digits.
         total: the sum of the rows.
-        products: the sum of their outer products.
+        products: the sum of their outer products; nothing where squares were not asked for.
         counts: rows of each indicator.
         sums: the sum of the rows of each.
     """
@@ -27,7 +29,7 @@ class ClassMoments:
     count: Float[Tensor, ""]
     origin: Float[Tensor, " d"]
     total: Float[Tensor, " d"]
-    products: Float[Tensor, "d d"]
+    products: Float[Tensor, "square square"]
     counts: Float[Tensor, " k"]
     sums: Float[Tensor, "k d"]
 
@@ -35,12 +37,20 @@ class ClassMoments:
     def of(
         cls, rows: Rows, indicators: Int[Tensor, "n k"], weight: Float[Tensor, " n"] | None, squares: bool = True
     ) -> "ClassMoments":
-        """One pass over the rows; without `squares` the products stay zero."""
+        """One pass over the rows."""
         d, k = rows.d, indicators.shape[1]
         zeros = partial(torch.zeros, dtype=torch.float64, device=rows.device)
         origin = rows[slice(0, rows.chunk)].mean(0).double()
-        found = cls(zeros(()), origin, zeros(d), zeros(d, d), zeros(k), zeros(k, d))
-        shift = origin.to(rows.dtype)
+        square = d if squares else 0
+        empty = cls(zeros(()), origin, zeros(d), zeros(square, square), zeros(k), zeros(k, d))
+        return empty.with_rows(rows, indicators, weight)
+
+    def with_rows(
+        self, rows: Rows, indicators: Int[Tensor, "n k"], weight: Float[Tensor, " n"] | None
+    ) -> "ClassMoments":
+        """Those of more rows too."""
+        found = replace(self, **{name: getattr(self, name).clone() for name in SUMS})
+        shift = self.origin.to(rows.dtype)
         for where, x in rows.chunks():
             x = x - shift
             ones = indicators[where].to(rows.dtype)
@@ -52,9 +62,14 @@ class ClassMoments:
             found.total.add_((share @ x).double())
             found.counts.add_(ones.double().sum(0))
             found.sums.add_((ones.T @ x).double())
-            if squares:
+            if found.products.numel():
                 found.products.add_(((x * share[:, None]).T @ x).double())
         return found
+
+    @property
+    def is_told(self) -> bool:
+        """Whether there are rows of every indicator, and others."""
+        return bool(((self.counts > 0) & (self.counts < self.count)).all())
 
     @property
     def mean(self) -> Float[Tensor, " d"]:

@@ -1,69 +1,75 @@
-"""The one loop by which probes without a closed form are trained: Adam, held-out rows, the best weights kept."""
+"""The one loop by which probes without a closed form are trained: AdamW, held-out examples, the best weights kept."""
 
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-# Groups of these are read at once.
+# The mean over the examples with these numbers.
 Loss = Callable[[nn.Module, Tensor], Tensor]
 
+VALIDATION_SHARE = 0.1
+# With fewer examples none are held out.
+MIN_EXAMPLES = 10
+# An epoch of fewer steps learns too little to be judged by, unless its batches would be small.
+STEPS_PER_EPOCH, MIN_BATCH = 20, 32
 
-def train(
-    module: nn.Module,
-    loss: Loss,
-    n: int,
-    *,
-    lr: float,
-    batch_size: int,
-    max_epochs: int,
-    patience: int,
-    validation_share: float,
-    seed: int,
-    weight_decay: float = 0.0,
-    groups: np.ndarray | None = None,
-) -> tuple[nn.Module, list[float]]:
-    """Train until the loss on held-out examples has not fallen for `patience` epochs.
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class GradientTrained:
+    """An estimator that is trained, and how.
+
+    Its subclasses are dataclasses too, so that scikit-learn finds these settings among those of their own.
 
     Args:
-        module: what is trained; it is changed in place and returned with its best weights.
-        loss: of the module on the examples with these numbers, their mean.
-        n: how many examples there are.
-        lr, weight_decay: AdamW's.
-        batch_size: examples a step.
+        lr: the learning rate.
+        weight_decay: AdamW's.
+        batch_size: examples a step; of few examples fewer, so that an epoch has twenty steps, but at least 32.
         max_epochs: at most.
-        patience: see above.
-        validation_share: of the examples (or groups), held out for that; with fewer than ten examples none are, and
-            the loss is that of training.
-        seed: of the order, and of who is held out.
-        groups: examples of one group are held out together.
+        patience: training ends when the loss on a tenth of the examples, held out, has not fallen for so many epochs;
+            with fewer than ten examples it is the loss of training.
+        random_state: of the weights, of the order of examples, and of which are held out.
 
-    Returns:
-        The module in evaluation mode, and the held-out loss after each epoch.
+    Attributes:
+        losses_: on the held-out examples, after each epoch.
+        n_iter_: how many epochs.
     """
-    rng = np.random.default_rng(seed)
-    fit, held_out = _split(n, groups, validation_share, rng)
-    optimiser = torch.optim.AdamW(module.parameters(), lr=lr, weight_decay=weight_decay)
-    device = next(module.parameters()).device
-    losses: list[float] = []
-    best, state = float("inf"), copy.deepcopy(module.state_dict())
-    for epoch in range(max_epochs):
-        module.train()
-        for batch in torch.from_numpy(rng.permutation(fit)).to(device).split(batch_size):
-            optimiser.zero_grad()
-            loss(module, batch).backward()
-            optimiser.step()
-        losses.append(_mean(module, loss, torch.from_numpy(held_out).to(device), batch_size))
-        if losses[-1] < best:
-            best, state, at = losses[-1], copy.deepcopy(module.state_dict()), epoch
-        elif not losses[-1] < float("inf"):
-            raise ValueError("the loss is not a number any more: scale the rows, or lower lr.")
-        elif epoch - at >= patience:
-            break
-    module.load_state_dict(state)
-    return module.eval(), losses
+
+    lr: float = 1e-2
+    weight_decay: float = 1e-3
+    batch_size: int = 64
+    max_epochs: int = 100
+    patience: int = 5
+    random_state: int = 0
+
+    def _train(self, module: nn.Module, loss: Loss, n: int) -> nn.Module:
+        """Train on n examples: the module, changed in place, with its best weights and in evaluation mode."""
+        rng = np.random.default_rng(self.random_state)
+        fit, held_out = _split(n, rng)
+        batch_size = min(self.batch_size, max(MIN_BATCH, len(fit) // STEPS_PER_EPOCH))
+        optimiser = torch.optim.AdamW(module.parameters(), lr=self.lr, weight_decay=self.weight_decay)
+        device = next(module.parameters()).device
+        self.losses_: list[float] = []
+        best, state = float("inf"), copy.deepcopy(module.state_dict())
+        for epoch in range(self.max_epochs):
+            module.train()
+            for batch in torch.from_numpy(rng.permutation(fit)).to(device).split(batch_size):
+                optimiser.zero_grad()
+                loss(module, batch).backward()
+                optimiser.step()
+            self.losses_.append(_mean(module, loss, torch.from_numpy(held_out).to(device), self.batch_size))
+            if self.losses_[-1] < best:
+                best, state, at = self.losses_[-1], copy.deepcopy(module.state_dict()), epoch
+            elif not self.losses_[-1] < float("inf"):
+                raise ValueError("the loss is not a number any more: scale the rows, or lower lr.")
+            elif epoch - at >= self.patience:
+                break
+        self.n_iter_ = len(self.losses_)
+        module.load_state_dict(state)
+        return module.eval()
 
 
 @torch.no_grad()
@@ -72,11 +78,9 @@ def _mean(module: nn.Module, loss: Loss, chosen: Tensor, batch_size: int) -> flo
     return sum(loss(module, part).item() * len(part) for part in chosen.split(batch_size)) / len(chosen)
 
 
-def _split(n: int, groups: np.ndarray | None, share: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    of = np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
-    known = np.unique(of)
-    if len(known) < 10:
+def _split(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    if n < MIN_EXAMPLES:
         return np.arange(n), np.arange(n)
-    chosen = rng.permutation(known)[: max(1, round(share * len(known)))]
-    held_out = np.isin(of, chosen)
+    held_out = np.zeros(n, bool)
+    held_out[rng.permutation(n)[: round(VALIDATION_SHARE * n)]] = True
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)

@@ -3,19 +3,22 @@
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from probes.base import LogLinearProbe
-from probes.class_moments import ClassMoments, indicators
+from probes.class_moments import ClassMoments
+from probes.rows import Rows
+from probes.summed import SummedClassifierProbe
 
 
-class LDAProbe(LogLinearProbe):
+class LDAProbe(SummedClassifierProbe, LogLinearProbe):
     """Gaussian classes of one covariance: `w = Σ⁻¹ (μ₁ − μ₀)`, or of K classes `w_k = Σ⁻¹ μ_k`.
 
     Σ is the pooled covariance within classes, drawn towards a multiple of the identity by `shrinkage` (Hastie et al.,
     The Elements of Statistical Learning, 4.3). Of many targets each has its own Σ: the covariance of all rows less
-    what lies between its two means, which costs one solution for all (Sherman and Morrison).
+    what lies between its two means, which costs one solution for all (Sherman and Morrison). Rows that do not fit in
+    memory may come in parts (`partial_fit`).
 
     Args:
         shrinkage: 0 for the covariance as it is, 1 for a multiple of the identity.
@@ -24,22 +27,20 @@ class LDAProbe(LogLinearProbe):
         coef_: [1, d], [K, d] or [t, d].
         intercept_: as many.
         classes_: [K], or the two of all targets.
+        moments_: what the rows have added up to.
     """
 
     def __init__(self, shrinkage: float = 1e-3) -> None:
         self.shrinkage = shrinkage
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "LDAProbe":
-        """Fit to rows X [n, d] and labels y [n], or [n, t] of two classes each."""
+    def _add(self, before: ClassMoments | None, rows: Rows, codes: Int[Tensor, "n t"], sample_weight: Any) -> None:
         if not 0 <= self.shrinkage <= 1:
             raise ValueError(f"shrinkage is {self.shrinkage}: it must lie between 0 and 1.")
-        rows = self._rows(X, reset=True)
-        codes = self._codes(y, rows)
-        n_classes = 2 if self.n_targets_ is not None else len(self.classes_)
-        moments = ClassMoments.of(rows, indicators(codes, n_classes), self._weight(sample_weight, rows))
-        coef, intercept = self._binary(moments) if n_classes == 2 else self._of_classes(moments)
-        self._keep(coef, intercept, rows)
-        return self
+        super()._add(before, rows, codes, sample_weight)
+
+    def _solved(self, moments: ClassMoments) -> tuple[Float[Tensor, "t d"], Float[Tensor, " t"]]:
+        several = self.n_targets_ is None and len(self.classes_) > 2
+        return self._of_classes(moments) if several else self._binary(moments)
 
     def _binary(self, moments: ClassMoments) -> tuple[Float[Tensor, "t d"], Float[Tensor, " t"]]:
         """Each target's second class against its first."""

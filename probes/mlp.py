@@ -1,5 +1,6 @@
 """`MLPProbe`: one hidden layer, the contrast that says what a linear probe misses."""
 
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import torch
@@ -9,11 +10,12 @@ from torch import Tensor, nn
 
 from probes.base import Array, ClassifierProbe
 from probes.class_moments import ClassMoments
-from probes.gradient_training import train
+from probes.gradient_training import GradientTrained
 from probes.rows import returned
 
 
-class MLPProbe(ClassifierProbe):
+@dataclass(eq=False, repr=False)
+class MLPProbe(GradientTrained, ClassifierProbe):
     """A perceptron of one hidden layer on standardised rows. Many targets share the hidden layer.
 
     What it finds is there, and not that anything uses it: a network that is large enough learns the labels of a control
@@ -21,34 +23,19 @@ class MLPProbe(ClassifierProbe):
 
     Args:
         hidden: hidden units.
-        lr, weight_decay, batch_size, max_epochs, patience: of the training, by AdamW, until the loss on a tenth of the
-            rows has not fallen for `patience` epochs.
-        random_state: of the weights, and of the order of rows.
+        lr, weight_decay, batch_size, max_epochs, patience, random_state: of the training, see `GradientTrained`.
 
     Attributes:
         module_: what was trained.
-        losses_: on the held-out tenth, after each epoch.
+        losses_: on held-out rows, after each epoch.
         classes_: [K], or the two of all targets.
     """
 
-    def __init__(
-        self,
-        hidden: int = 128,
-        *,
-        lr: float = 1e-3,
-        weight_decay: float = 1e-3,
-        batch_size: int = 512,
-        max_epochs: int = 60,
-        patience: int = 5,
-        random_state: int = 0,
-    ) -> None:
-        self.hidden = hidden
-        self.lr = lr
-        self.weight_decay = weight_decay
-        self.batch_size = batch_size
-        self.max_epochs = max_epochs
-        self.patience = patience
-        self.random_state = random_state
+    hidden: int = 128
+    _: KW_ONLY
+    lr: float = 3e-3
+    batch_size: int = 512
+    patience: int = 10
 
     def fit(self, X: Any, y: Any) -> "MLPProbe":
         """Fit to rows X [n, d] and labels y [n], or [n, t] of two classes each."""
@@ -71,19 +58,7 @@ class MLPProbe(ClassifierProbe):
                 return F.cross_entropy(z, codes[chosen, 0])
             return F.binary_cross_entropy_with_logits(z, codes[chosen].to(z.dtype))
 
-        self.module_, self.losses_ = train(
-            module,
-            loss,
-            rows.n,
-            lr=self.lr,
-            batch_size=self.batch_size,
-            max_epochs=self.max_epochs,
-            patience=self.patience,
-            validation_share=0.1,
-            seed=self.random_state,
-            weight_decay=self.weight_decay,
-        )
-        self.n_iter_ = len(self.losses_)
+        self.module_ = self._train(module, loss, rows.n)
         return self
 
     @torch.no_grad()

@@ -1,5 +1,6 @@
 """`RidgeProbe`: linear regression whose penalty is chosen by leaving each row out once, in closed form."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,25 +9,38 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from sklearn.base import RegressorMixin
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from probes.base import Array, Probe, as_numpy
+from probes.base import Array, as_numpy
+from probes.joint_moments import JointMoments
 from probes.rows import Rows, returned
+from probes.summed import SummedProbe
 
 ALPHAS = tuple(float(alpha) for alpha in np.logspace(-2, 6, 17))
 # More targets than this are predicted in parts, so that predictions of a chunk of rows stay in the cache.
 TARGETS = 256
 
 
-class RidgeProbe(RegressorMixin, Probe):
+def _has_one_penalty(probe: "RidgeProbe") -> bool:
+    """Whether a probe can be fitted in parts. Raises `ValueError` that says why not."""
+    if len(probe._penalties()) > 1:
+        raise ValueError(
+            "partial_fit cannot choose among several alphas, for it never has all rows to leave each out: give one, "
+            "RidgeProbe([1.0])."
+        )
+    return True
+
+
+class RidgeProbe(RegressorMixin, SummedProbe):
     """Ridge regression along a path of penalties: `min Σᵢ sᵢ ‖yᵢ − W xᵢ − b‖² + α ‖W‖²`, the intercept free.
 
     For every penalty the error of each row, predicted by the fit to all others, is known without fitting again:
     `(yᵢ − ŷᵢ) / (1 − hᵢ)` with the leverage hᵢ (Allen's PRESS; Hastie et al., The Elements of Statistical Learning,
     equation 7.64). The penalty with the least mean square of it is taken. One eigendecomposition serves all penalties
     and targets, and rows are read in chunks: memory is of the order of d² and d·t, or n² where there are fewer rows
-    than columns.
+    than columns. Rows that do not fit in memory may come in parts (`partial_fit`) where the penalty is given.
 
     Args:
         alphas: the path.
@@ -37,7 +51,8 @@ class RidgeProbe(RegressorMixin, Probe):
         coef_: [d] for targets [n], [t, d] for [n, t].
         intercept_: a number, or [t].
         alpha_: chosen: a number, or [t].
-        loo_error_: [alphas] or [alphas, t], the mean squared error of left-out rows.
+        loo_error_: [alphas] or [alphas, t], the mean squared error of left-out rows; not there after `partial_fit`.
+        moments_: after `partial_fit`, what the rows have added up to.
     """
 
     def __init__(
@@ -62,11 +77,10 @@ class RidgeProbe(RegressorMixin, Probe):
 
         Raises `ValueError` for what is not finite (and says in which rows), or a penalty that is not above zero.
         """
-        alphas = np.atleast_1d(np.asarray(self.alphas, np.float64))
-        if not len(alphas) or not (alphas > 0).all():
-            raise ValueError(f"alphas are {list(self.alphas)}: at least one is needed, and all must be above zero.")
+        alphas = self._penalties()
         rows = self._rows(X, reset=True)
         targets = _targets(y, rows)
+        self.__dict__.pop("moments_", None)
         weight = self._weight(sample_weight, rows)
         path = _Path.of(rows, targets.flatten(1) if targets.ndim > 1 else targets[:, None], weight, self.fit_intercept)
         errors = path.leave_one_out(torch.from_numpy(alphas).to(rows.device))
@@ -80,12 +94,61 @@ class RidgeProbe(RegressorMixin, Probe):
         self.loo_error_ = returned(errors[:, 0] if one else errors, rows.source)
         return self
 
+    @available_if(_has_one_penalty)
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> "RidgeProbe":
+        """Fit to more rows, beside those of earlier parts; only where `alphas` is a single penalty.
+
+        To choose one by leaving rows out, all rows are needed twice. The order of parts and their sizes change the
+        result by rounding alone. `fit` keeps no sums: after it the first part begins anew, with a warning.
+
+        Raises:
+            ValueError: another number of targets than before.
+        """
+        (alpha,) = self._penalties()
+        if hasattr(self, "loo_error_"):
+            warnings.warn("fit keeps no sums to add to: these rows are the first.", UserWarning, stacklevel=2)
+            del self.loo_error_
+        before = vars(self).get("moments_")
+        rows = self._rows(X, reset=before is None)
+        targets = _targets(y, rows)
+        columns = targets[:, None] if targets.ndim == 1 else targets
+        n_targets = targets.shape[1] if targets.ndim > 1 else None
+        if before is None:
+            self.n_targets_ = n_targets
+            before = JointMoments.empty(rows.d, columns.shape[1], rows.device)
+        elif n_targets != self.n_targets_:
+            raise ValueError(f"y has {n_targets or 1} targets, and the first rows had {self.n_targets_ or 1}.")
+        weight = self._weight(sample_weight, rows)
+        for where, x in rows.chunks():
+            before = before.with_rows(x.double(), columns[where].double(), None if weight is None else weight[where])
+        self._keep_sums(before, rows)
+        chosen = torch.full((columns.shape[1],), alpha, dtype=torch.float64, device=rows.device)
+        self.alpha_ = returned(chosen[0] if n_targets is None else chosen, rows.source)
+        return self
+
+    def _solution(self) -> tuple[Tensor, Tensor]:
+        moments, (alpha,) = self.moments_, self._penalties()
+        gram, products = moments.products_xx, moments.products_xz
+        if not self.fit_intercept:
+            gram = gram + moments.n * torch.outer(moments.mean_x, moments.mean_x)
+            products = products + moments.n * torch.outer(moments.mean_x, moments.mean_z)
+        ridge = torch.eye(len(gram), dtype=gram.dtype, device=gram.device) * alpha
+        coef = torch.linalg.solve(gram + ridge, products).T
+        intercept = moments.mean_z - coef @ moments.mean_x if self.fit_intercept else torch.zeros_like(moments.mean_z)
+        return (coef, intercept) if self.n_targets_ is not None else (coef[0], intercept[0])
+
+    def _penalties(self) -> Float[np.ndarray, " alpha"]:
+        alphas = np.atleast_1d(np.asarray(self.alphas, np.float64))
+        if not len(alphas) or not (alphas > 0).all():
+            raise ValueError(f"alphas are {list(self.alphas)}: at least one is needed, and all must be above zero.")
+        return alphas
+
     def predict(self, X: Any) -> Array:
         """The targets of each row."""
         check_is_fitted(self)
         rows = self._rows(X, reset=False)
         W, b = (torch.as_tensor(part).to(rows.device, rows.dtype) for part in (self.coef_, self.intercept_))
-        return returned(torch.cat([x @ W.T + b for _, x in rows.chunks()]), rows.source)
+        return returned(torch.cat([x @ (W.T if W.ndim > 1 else W) + b for _, x in rows.chunks()]), rows.source)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
+from probes import detection
+
 N_RESAMPLES = 200
 LEVEL = 0.95
 METRICS = ("accuracy", "balanced_accuracy", "f1")
@@ -87,14 +89,7 @@ class Scores:
 
 def auroc(y: Int[np.ndarray, " n"], decision: Float[np.ndarray, " n"]) -> float:
     """The area under the ROC curve: Mann and Whitney's U over its largest value; NaN where there is one class only."""
-    positives = int(y.sum())
-    negatives = len(y) - positives
-    if not positives or not negatives:
-        return float("nan")
-    from scipy.stats import rankdata  # slow to import
-
-    above = rankdata(decision)[y == 1].sum() - positives * (positives + 1) / 2
-    return float(above / (positives * negatives))
+    return float(detection.auroc(decision[:, None], y[:, None])[0, 0])
 
 
 def _metrics(confusion: Shaped[np.ndarray, "draws true predicted"]) -> dict[str, Float[np.ndarray, " draws"]]:

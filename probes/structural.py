@@ -1,6 +1,7 @@
 """`StructuralProbe`: a linear map under which distances between words are those of a tree, or lengths their depths."""
 
 from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from probes.base import Array, Probe, as_numpy
-from probes.gradient_training import train
+from probes.gradient_training import GradientTrained
 from probes.rows import returned
 
 KINDS = ("distance", "depth")
@@ -18,7 +19,8 @@ KINDS = ("distance", "depth")
 LENGTHS = range(5, 51)
 
 
-class StructuralProbe(Probe):
+@dataclass(eq=False, repr=False)
+class StructuralProbe(GradientTrained, Probe):
     """`‖B (hᵢ − hⱼ)‖²` for the number of edges between two words, or `‖B hᵢ‖²` for the depth of one.
 
     Hewitt and Manning, "A structural probe for finding syntax in word representations" (2019). The loss is theirs:
@@ -28,33 +30,19 @@ class StructuralProbe(Probe):
     Args:
         rank: rows of B; as many as the words have dimensions for None.
         kind: `distance` or `depth`.
-        lr, batch_size, max_epochs, patience: of the training by AdamW, until the loss on a tenth of the sentences has
-            not fallen for `patience` epochs.
-        random_state: of B, and of the order of sentences.
+        lr, weight_decay, batch_size, max_epochs, patience, random_state: of the training, see `GradientTrained`; the
+            examples are sentences.
 
     Attributes:
         B_: [rank, d].
         losses_: on the held-out sentences, after each epoch.
     """
 
-    def __init__(
-        self,
-        rank: int | None = None,
-        *,
-        kind: str = "distance",
-        lr: float = 1e-2,
-        batch_size: int = 32,
-        max_epochs: int = 100,
-        patience: int = 5,
-        random_state: int = 0,
-    ) -> None:
-        self.rank = rank
-        self.kind = kind
-        self.lr = lr
-        self.batch_size = batch_size
-        self.max_epochs = max_epochs
-        self.patience = patience
-        self.random_state = random_state
+    rank: int | None = None
+    _: KW_ONLY
+    kind: str = "distance"
+    weight_decay: float = 0.0
+    batch_size: int = 32
 
     def fit(self, X: Sequence[Array], y: Sequence[Array]) -> "StructuralProbe":
         """Fit to sentences: `X` a sequence of [words, d], `y` of [words, words] distances or [words] depths.
@@ -86,19 +74,8 @@ class StructuralProbe(Probe):
             n = real.sum(1)
             return (error / (n if depth else n.square())).mean()
 
-        _, self.losses_ = train(
-            linear.to(words.device),
-            loss,
-            len(sentences),
-            lr=self.lr,
-            batch_size=self.batch_size,
-            max_epochs=self.max_epochs,
-            patience=self.patience,
-            validation_share=0.1,
-            seed=self.random_state,
-        )
+        self._train(linear.to(words.device), loss, len(sentences))
         self.B_ = returned(linear.weight.detach(), X[0])
-        self.n_iter_ = len(self.losses_)
         return self
 
     @torch.no_grad()

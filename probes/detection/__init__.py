@@ -4,6 +4,7 @@ from probes.detection.columns import Columns, DenseColumns, Ladder, SparseColumn
 from probes.detection.detect import Detection, HeldOut, conjunctions, detect, with_pairs
 from probes.detection.identity import f1_of_values
 from probes.detection.labels import Choice, LabelCounts, PairChoice, best_pairs, count_labels, count_together
+from probes.detection.ranks import auroc
 from probes.detection.scores import MIN_LIFT, Confusion, bootstrap_f1_gain, confusion, f1_from_counts
 from probes.detection.sets import SetChoice, best_column_for_sets, best_sets
 
@@ -20,6 +21,7 @@ __all__ = [
     "PairChoice",
     "SetChoice",
     "SparseColumns",
+    "auroc",
     "best_column_for_sets",
     "best_pairs",
     "best_sets",

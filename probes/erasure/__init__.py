@@ -2,7 +2,7 @@
 
 from probes.erasure.eraser import Eraser
 from probes.erasure.inlp import INLP
-from probes.erasure.leace import LEACE, JointMoments
+from probes.erasure.leace import LEACE
 from probes.erasure.mean_projection import MeanProjection
 
-__all__ = ["INLP", "LEACE", "Eraser", "JointMoments", "MeanProjection"]
+__all__ = ["INLP", "LEACE", "Eraser", "MeanProjection"]

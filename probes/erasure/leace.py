@@ -6,7 +6,6 @@ x becomes `x − W⁺ u uᵀ W (x − E x)` (theorem 4.3). Whatever is linear in
 which is as much as to say that the loss of every linear probe is at least the constant's (theorem 3.1).
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from probes.base import Array, as_numpy
 from probes.erasure.eraser import Eraser, ErasureProbe
+from probes.joint_moments import JointMoments
 from probes.rows import Rows, returned
 
 # Directions in which rows, or rows with labels, vary less than this share of the most are rounding, not directions.
@@ -60,7 +60,7 @@ class LEACE(ErasureProbe):
             self.moments_ = JointMoments.empty(rows.d, z.shape[1], rows.device)
         for where, x in rows.chunks():
             self.moments_ = self.moments_.with_rows(x.double(), z[where])
-        self.eraser_ = self.moments_.eraser()
+        self.eraser_ = _eraser(self.moments_)
         return self
 
     def transform_known(self, X: Any, y: Any) -> Array:
@@ -93,45 +93,13 @@ class LEACE(ErasureProbe):
         return F.one_hot(torch.from_numpy(codes), len(self.classes_)).double().to(rows.device)
 
 
-@dataclass(frozen=True)
-class JointMoments:
-    """Means and centred sums of products of rows and labels, batch added to batch as Welford does."""
-
-    n: int
-    mean_x: Float[Tensor, " d"]
-    mean_z: Float[Tensor, " k"]
-    products_xx: Float[Tensor, "d d"]
-    products_xz: Float[Tensor, "d k"]
-    products_zz: Float[Tensor, "k k"]
-
-    @classmethod
-    def empty(cls, d: int, k: int, device: torch.device) -> "JointMoments":
-        """Of no rows."""
-        shapes = ((d,), (k,), (d, d), (d, k), (k, k))
-        return cls(0, *(torch.zeros(shape, dtype=torch.float64, device=device) for shape in shapes))
-
-    def with_rows(self, x: Float[Tensor, "n d"], z: Float[Tensor, "n k"]) -> "JointMoments":
-        """Those of some rows more."""
-        n = self.n + len(x)
-        shift_x, shift_z = x.mean(0) - self.mean_x, z.mean(0) - self.mean_z
-        x, z = x - x.mean(0), z - z.mean(0)
-        share = self.n * (n - self.n) / n
-        return JointMoments(
-            n,
-            self.mean_x + shift_x * (n - self.n) / n,
-            self.mean_z + shift_z * (n - self.n) / n,
-            self.products_xx + x.T @ x + share * torch.outer(shift_x, shift_x),
-            self.products_xz + x.T @ z + share * torch.outer(shift_x, shift_z),
-            self.products_zz + z.T @ z + share * torch.outer(shift_z, shift_z),
-        )
-
-    def eraser(self) -> Eraser:
-        """For rows whose labels are not known."""
-        scales, vectors = torch.linalg.eigh(self.products_xx / self.n)
-        kept = scales > scales.max() * LEAST_VARIANCE
-        root, vectors = scales[kept].sqrt(), vectors[:, kept]
-        whitened = (vectors.T @ self.products_xz / self.n) / root[:, None]  # in the basis of the eigenvectors
-        u, sizes, _ = torch.linalg.svd(whitened, full_matrices=False)
-        # Relative, not absolute: whatever of the concept is left can be read.
-        u = u[:, sizes > LEAST_VARIANCE * sizes.max()] if len(sizes) else u[:, :0]
-        return Eraser(vectors @ (root[:, None] * u), (u / root[:, None]).T @ vectors.T, self.mean_x)
+def _eraser(moments: JointMoments) -> Eraser:
+    """For rows whose labels are not known."""
+    scales, vectors = torch.linalg.eigh(moments.products_xx / moments.n)
+    kept = scales > scales.max() * LEAST_VARIANCE
+    root, vectors = scales[kept].sqrt(), vectors[:, kept]
+    whitened = (vectors.T @ moments.products_xz / moments.n) / root[:, None]  # in the basis of the eigenvectors
+    u, sizes, _ = torch.linalg.svd(whitened, full_matrices=False)
+    # Relative, not absolute: whatever of the concept is left can be read.
+    u = u[:, sizes > LEAST_VARIANCE * sizes.max()] if len(sizes) else u[:, :0]
+    return Eraser(vectors @ (root[:, None] * u), (u / root[:, None]).T @ vectors.T, moments.mean_x)

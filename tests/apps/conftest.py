@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_run import make_recurrent_run, make_result_run, make_run, make_task_run
+from tiny_run import make_probed_run, make_recurrent_run, make_result_run, make_run, make_task_run
 
 
 @pytest.fixture(scope="session")
@@ -13,7 +13,8 @@ def runs_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of runs.
 
     `tiny` is whole; `unindexed` has a subject and nothing more. `gru` reads the same text, and `both-ways` in both
-    directions; `flip-flop` and `sums` have learned tasks without text; `result` has tables and no subject.
+    directions; `flip-flop` and `sums` have learned tasks without text; `result` has tables and no subject;
+    `probed` is `tiny` with probes and no dictionary.
     """
     root = tmp_path_factory.mktemp("runs")
     threads = torch.get_num_threads()
@@ -24,6 +25,8 @@ def runs_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_task_run(root / "flip-flop", vectors=True)
     make_task_run(root / "sums", vectors=False)
     make_result_run(root / "result")
+    make_probed_run(root / "probed", root / "tiny")
+    shutil.rmtree(root / "untrained-rows")
     torch.set_num_threads(threads)
     for part in ("data", "model"):
         shutil.copytree(root / "tiny" / part, root / "unindexed" / part)

@@ -245,8 +245,47 @@ def test_units_are_chosen_and_their_states_read(page: Page, address: str) -> Non
     expect(strip.nth(2)).to_have_attribute("aria-pressed", "true")
 
 
+def test_a_label_is_chosen_and_its_link_reopens_it(page: Page, address: str) -> None:
+    visit(page, f"{address}/probes?run=probed")
+    drawn = page.locator("[data-testid=stVegaLiteChart] canvas, [data-testid=stVegaLiteChart] svg")
+    expect(drawn).to_have_count(1)
+    page.get_by_text("control task", exact=True).first.click()
+    page.wait_for_url(re.compile("beside=control"))
+    expect(settled(page).get_by_role("link", name="is_return")).to_be_visible()
+    page.get_by_role("link", name="is_return").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("is_return")
+    assert "label=is_return" in settled(page).url
+    expect(drawn).to_have_count(2)
+    before, label = page.locator("[data-testid=stMainBlockContainer]").inner_text(), page.url
+    page.go_back()
+    expect(page.get_by_role("heading", name="Probes")).to_be_visible()
+    visit(settled(page), label)
+    assert page.locator("[data-testid=stMainBlockContainer]").inner_text() == before
+
+
+def test_a_wicked_label_is_inert(page: Page, address: str) -> None:
+    visit(page, f"{address}/probes?run=probed")
+    page.get_by_role("link", name=WICKED).click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(WICKED)
+    chart = settled(page).locator("[data-testid=stVegaLiteChart]").first.bounding_box()
+    for share in (0.2, 0.5, 0.8):  # whatever a tooltip says is text
+        page.mouse.move(chart["x"] + share * chart["width"], chart["y"] + 0.5 * chart["height"])
+    assert page.evaluate("window.wicked") is None
+
+
 @pytest.mark.parametrize("page", ["light", "dark"], indirect=True)
-@pytest.mark.parametrize("path", ["", "features", "features?feature=3", "prompt_lab", "states?run=gru"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "features",
+        "features?feature=3",
+        "probes?run=probed",
+        "probes?run=probed&label=is_return",
+        "prompt_lab",
+        "states?run=gru",
+    ],
+)
 @pytest.mark.parametrize("width", [768, 1440])
 def test_every_page_in_both_themes_and_widths(page: Page, address: str, path: str, width: int, request) -> None:
     page.set_viewport_size({"width": width, "height": 1000})

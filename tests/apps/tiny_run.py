@@ -1,5 +1,6 @@
 """A tiny but real run, made by the same functions that make a large one."""
 
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -14,8 +15,10 @@ from models.artifacts import publishing, write_json
 from models.hooks import HookedModel
 from models.saving import save_model
 from models.tasks import FlipFlop, ModularAddition, Task
+from probes import LogisticProbe, MassMeanProbe
 from workbench.activations import ActivationStore, harvest
 from workbench.features import build_index
+from workbench.probing import probe_sweep
 from workbench.reproductions.base import publish_table
 from workbench.runs import Run
 from workbench.sae import SAEConfig, SAETrainConfig, compare_dictionaries, control_dictionaries, train_sae
@@ -92,6 +95,32 @@ def make_result_run(path: Path) -> None:
     run = Run.create(path)
     publish_table(run, "result", pd.DataFrame(rows), {"title": "A memory", "paper": f"{WICKED} 2013", "full": False})
     publish_table(run, "spectrum", pd.DataFrame({"component": [1, 2], "explained": [0.9, 0.1]}), {})
+
+
+def make_probed_run(path: Path, tiny: Path) -> None:
+    """The tiny run's subject and two hooks of it, probed by two estimators beside the untrained subject."""
+    for part in ("data", "model"):
+        shutil.copytree(tiny / part, path / part)
+    run = Run.open(path)
+    dataset, hooks = run.dataset(), ["blocks.1.hook_resid_post", "hook_embed"]
+    untrained = harvest(run.model(step=0), dataset, hooks, path.parent / "untrained-rows")
+    inputs = run.inputs(run.find("dataset"), run.find("model"))
+    store = harvest(run.model(), dataset, hooks, run.path_of("activations", "two"), inputs=inputs)
+    found = probe_sweep(
+        store,
+        hooks,
+        ["is_return", "in_comment"],
+        {"logistic": LogisticProbe(), "means": MassMeanProbe()},
+        untrained=untrained,
+        max_rows=2000,
+        where="line >= 0",
+    )
+    found = found.replace({"label": {"in_comment": WICKED}})
+    run = run.refresh()
+    inputs = run.inputs(run.find("activations"), run.find("model"), run.find("dataset"))
+    config = {"where": "line >= 0"}
+    with publishing(run.path_of("probes", "two"), "probes", inputs=inputs, config=config) as draft:
+        found.to_parquet(draft.path / "result.parquet", index=False)
 
 
 def _metrics(sae, store: ActivationStore, model, dataset: Dataset) -> list[dict]:

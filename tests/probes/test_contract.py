@@ -21,7 +21,15 @@ EXPECTED = {
     "SparseProbe": {"check_classifiers_train": ONE_COLUMN},
 }
 ROW_WISE = [
-    *(LogisticProbe(), RidgeProbe(), MassMeanProbe(), LDAProbe(), SparseProbe(), MLPProbe(max_epochs=20)),
+    *(
+        LogisticProbe(),
+        RidgeProbe(),
+        RidgeProbe([1.0]),
+        MassMeanProbe(),
+        LDAProbe(),
+        SparseProbe(),
+        MLPProbe(max_epochs=20),
+    ),
     *(LEACE(), INLP(), MeanProjection()),
 ]
 

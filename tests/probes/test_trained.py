@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.neural_network import MLPClassifier
 
-from probes import AttentionProbe, CCSProbe, LogisticProbe, MLPProbe
+from probes import AttentionProbe, CCSProbe, LogisticProbe, MLPProbe, StructuralProbe
 
 
 def test_a_perceptron_finds_what_no_plane_tells():
@@ -12,14 +15,50 @@ def test_a_perceptron_finds_what_no_plane_tells():
     x = rng.standard_normal((1200, 6)) * [1, 1, 9, 0.1, 1, 1] + 3
     y = ((x[:, 0] > 3) ^ (x[:, 2] > 3)).astype(int)
     assert LogisticProbe().fit(x[:800], y[:800]).score(x[800:], y[800:]) < 0.6
-    assert MLPProbe(32, lr=1e-2).fit(x[:800], y[:800]).score(x[800:], y[800:]) > 0.9
+    assert MLPProbe().fit(x[:800], y[:800]).score(x[800:], y[800:]) > 0.9
+
+
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+def test_of_few_rows_it_learns_about_what_scikit_learns_perceptron_does():
+    x, y = load_digits(return_X_y=True)
+    x = x / 16
+    order = np.random.default_rng(0).permutation(len(x))
+    fit, held_out = order[:500], order[500:]
+    theirs = MLPClassifier(random_state=0).fit(x[fit], y[fit]).score(x[held_out], y[held_out])
+    assert MLPProbe().fit(x[fit], y[fit]).score(x[held_out], y[held_out]) > theirs - 0.02 > 0.9
+
+
+@pytest.mark.parametrize("probe", [MLPProbe(8, lr=0.5), AttentionProbe(2, lr=0.5), StructuralProbe(3, lr=0.5)])
+def test_settings_of_training_are_settings_like_any_other(probe):
+    shared = {"lr", "weight_decay", "batch_size", "max_epochs", "patience", "random_state"}
+    assert shared < set(probe.get_params())
+    again = clone(probe).set_params(patience=3)
+    assert again.get_params() == probe.get_params() | {"patience": 3}
+    assert "lr=0.5" in repr(again)
+    assert again != probe  # estimators are told apart, though their settings be the same
+    assert {probe, again} == {again, probe}
+
+
+def test_an_epoch_of_few_rows_has_many_steps():
+    steps = []
+
+    def loss(module, chosen):
+        if module.training:
+            steps.append(len(chosen))
+        return module.weight.sum() * 0
+
+    for n, batch_size, wanted in ((20_000, 512, 512), (1200, 512, 54), (100, 512, 32), (100, 8, 8), (5, 512, 5)):
+        steps.clear()
+        MLPProbe(batch_size=batch_size, max_epochs=1)._train(torch.nn.Linear(1, 1), loss, n)
+        assert max(steps) == wanted
+        assert sum(steps) == (n - n // 10 if n > 9 else n)
 
 
 def test_targets_share_a_hidden_layer_and_seeds_decide():
     rng = np.random.default_rng(0)
     x = rng.standard_normal((500, 5)).astype(np.float32)
     y = np.stack([x[:, 0] > 0, np.abs(x[:, 1]) > 0.7], axis=1).astype(int)
-    first, second = (MLPProbe(32, lr=1e-2).fit(x, y) for _ in range(2))
+    first, second = (MLPProbe(32).fit(x, y) for _ in range(2))
     assert first.predict_proba(x).shape == (500, 2)
     np.testing.assert_array_equal(first.predict_proba(x), second.predict_proba(x))
     assert (first.predict(x) == y).mean(0).min() > 0.85

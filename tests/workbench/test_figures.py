@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from probes import report
 from workbench.figures import (
     activation_histogram,
     concept_gain,
@@ -13,10 +14,12 @@ from workbench.figures import (
     gate_saturation,
     naming_fractions,
     pareto,
+    probe_by_hook,
+    probe_heatmap,
     state_heatmap,
     training_curve,
 )
-from workbench.figures.palette import DICTIONARIES
+from workbench.figures.palette import DICTIONARIES, PROBE_VARIANTS
 from workbench.figures.pareto import ARCHITECTURES
 from workbench.figures.training_curve import losses_and_baselines
 from workbench.sae.registry import ARCHITECTURES as SAES
@@ -121,6 +124,8 @@ def test_naming_and_comparison_colour_a_dictionary_alike() -> None:
         lambda t: concept_gain(t),
         lambda t: naming_fractions(t),
         lambda t: dictionary_comparison(t),
+        lambda t: probe_heatmap(t),
+        lambda t: probe_by_hook(t),
     ],
 )
 def test_a_table_of_something_else_is_refused_in_one_sentence(draw) -> None:
@@ -252,3 +257,138 @@ def test_pareto_has_a_row_of_panels_for_each_hook() -> None:
     results = results_of_a_sweep()
     rows = pareto(pd.concat([results, results.assign(reads="other")])).to_dict()["vconcat"]
     assert [row["title"] for row in rows] == ["hook", "other"]
+
+
+VARIANTS = ("probe", "control task", "shuffled labels", "random subject", "majority", "type alone")
+
+
+def probed(labels=("inside", "outside"), hooks=("hook_embed", "blocks.0.hook_resid_post"), probes=("logistic",)):
+    """A table as a sweep makes it; `outside` could not be probed, and no rows of an untrained subject were given."""
+    rng = np.random.default_rng(0)
+    lines = []
+    for hook in hooks:
+        for probe in probes:
+            for label in labels:
+                for variant in VARIANTS:
+                    value = 0.5 + rng.random() / 2
+                    line = {"hook": hook, "probe": probe, "label": label, "variant": variant, "note": "", "classes": 2}
+                    score = {"balanced_accuracy": value, "auroc": value if variant == "probe" else np.nan}
+                    line |= score | {"balanced_accuracy_low": value - 0.1, "balanced_accuracy_high": value + 0.05}
+                    missing = "no rows were given" if variant == "random subject" else ""
+                    missing = "no probe: one class only" if label == "outside" else missing
+                    lines.append(line | (dict.fromkeys(score, np.nan) | {"note": missing} if missing else {}))
+    return pd.DataFrame(lines)
+
+
+class TestProbeHeatmap:
+    def cells(self, *args, **how) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Those with a number, and those with a cross."""
+        chart = probe_heatmap(*args, **how)
+        spec = chart.to_dict()
+        return tuple(pd.DataFrame(spec["datasets"][layer["data"]["name"]]) for layer in spec["layer"][:2])
+
+    def test_the_control_stands_beside_the_probe_on_the_same_scale(self) -> None:
+        table = probed()
+        full, empty = self.cells(table, control="type alone")
+        shown = full.set_index(["panel", "row", "hook"])["value"]
+        assert len(full) == len(empty) == 4
+        for line in table[table["label"] == "inside"].to_dict("records"):
+            if line["variant"] in ("probe", "type alone"):
+                assert shown[line["variant"], "inside", line["hook"]] == line["balanced_accuracy"]
+        spec = probe_heatmap(table, control="type alone").to_dict()["layer"][0]["encoding"]
+        columns = spec["x"]["scale"]["domain"]
+        assert columns == ["0 embed", "0 blocks.0.resid_post", "0 ", "1 embed", "1 blocks.0.resid_post"]
+        low, high = spec["color"]["scale"]["domain"]
+        assert low <= full["value"].min()
+        assert high == 1
+
+    def test_what_is_missing_has_a_cross_and_its_reason(self) -> None:
+        table = probed()
+        full, empty = self.cells(table[(table["label"] != "inside") | (table["hook"] != "hook_embed")], control=None)
+        assert full["row"].tolist() == ["inside"]
+        why = empty.set_index(["row", "hook"])["why"]
+        assert why["outside", "hook_embed"] == "no probe: one class only"
+        assert why["inside", "hook_embed"] == "not probed here"
+        _, empty = self.cells(table, control="random subject")
+        untrained = empty[(empty["panel"] == "random subject") & (empty["row"] == "inside")]
+        assert untrained["why"].tolist() == ["no rows were given"] * 2
+        _, empty = self.cells(table, "auroc", control="type alone")
+        assert empty.loc[empty["row"] == "inside", "why"].str.startswith("AUROC is of two classes").all()
+
+    def test_a_difference_is_the_probe_s_score_less_the_control_s_about_zero(self) -> None:
+        table = probed()
+        full, empty = self.cells(table, control="majority", difference=True)
+        of = table[table["label"] == "inside"].set_index(["variant", "hook"])["balanced_accuracy"]
+        np.testing.assert_allclose(full["value"], (of["probe"] - of["majority"])[full["hook"]])
+        chart = probe_heatmap(table, control="majority", difference=True).to_dict()
+        low, middle, high = chart["layer"][0]["encoding"]["color"]["scale"]["domain"]
+        assert (low, middle) == (-high, 0)
+        assert high == pytest.approx(full["value"].abs().max())
+        _, empty = self.cells(table, control="random subject", difference=True)
+        assert set(empty["why"]) == {"no rows were given", "no probe: one class only"}
+        with pytest.raises(ValueError, match="a difference needs a control"):
+            probe_heatmap(table, control=None, difference=True)
+
+    def test_the_estimators_of_one_label_are_rows_too(self) -> None:
+        table = probed(labels=["inside"], probes=["logistic", "mlp"])
+        full, _ = self.cells(table, rows="probe", chosen="mlp")
+        assert set(full["row"]) == {"logistic", "mlp"}
+        with pytest.raises(ValueError, match="one line of every label, hook and variant"):
+            probe_heatmap(table)
+
+    def test_many_labels_and_hooks_fit_and_have_no_numbers(self) -> None:
+        labels = [f"label {i}" for i in range(80)]
+        hooks = [f"blocks.{i}.hook_resid_post" for i in range(12)]
+        spec = probe_heatmap(probed(labels, hooks)).to_dict()
+        assert spec["height"]["step"] * 80 < 1500
+        assert spec["layer"][0]["encoding"]["y"]["scale"]["domain"] == labels
+        few = probe_heatmap(probed(labels, hooks[:4])).to_dict()
+        assert len(few["layer"]) == len(spec["layer"]) + 1
+
+    def test_hooks_whose_names_would_fall_together_keep_them_whole(self) -> None:
+        spec = probe_heatmap(probed(hooks=["hook_h", "h"]), control=None).to_dict()
+        assert spec["layer"][0]["encoding"]["x"]["scale"]["domain"] == ["0 hook_h", "0 h"]
+
+
+class TestProbeByHook:
+    def test_a_line_for_each_control_that_has_the_score_within_its_interval(self) -> None:
+        table = probed(labels=["inside"])
+        chart = probe_by_hook(table).to_dict()
+        *_, points = chart["layer"]
+        drawn = pd.DataFrame(chart["datasets"][points["data"]["name"]])
+        present = points["encoding"]["color"]["scale"]["domain"]
+        assert set(present) == set(VARIANTS) - {"random subject"}
+        assert len(drawn) == 2 * len(present)
+        assert points["encoding"]["x"]["scale"]["domain"] == ["hook_embed", "blocks.0.hook_resid_post"]
+        wanted = table.dropna(subset="balanced_accuracy")
+        np.testing.assert_allclose(drawn["value"], wanted["balanced_accuracy"])
+        np.testing.assert_allclose(drawn["low"], wanted["balanced_accuracy_low"])
+        assert [layer["mark"]["type"] for layer in chart["layer"]] == ["area", "area", "line", "point"]
+
+    def test_one_hook_alone_has_upright_strokes(self) -> None:
+        chart = probe_by_hook(probed(labels=["inside"], hooks=["hook_embed"])).to_dict()
+        assert [layer["mark"]["type"] for layer in chart["layer"]] == ["rule", "rule", "line", "point"]
+
+    def test_a_score_without_intervals_has_lines_alone(self) -> None:
+        chart = probe_by_hook(probed(labels=["inside"]), "auroc").to_dict()
+        assert [layer["mark"]["type"] for layer in chart["layer"]] == ["line", "point"]
+        assert chart["layer"][1]["encoding"]["color"]["scale"]["domain"] == ["probe"]
+
+    def test_several_labels_at_once_are_refused(self) -> None:
+        with pytest.raises(ValueError, match="choose a label and an estimator"):
+            probe_by_hook(probed())
+
+
+def test_every_variant_of_a_report_has_a_colour_and_a_sign_of_its_own() -> None:
+    assert set(PROBE_VARIANTS) == set(report.VARIANTS)
+    chart = probe_by_hook(probed(labels=["inside"]).fillna({"balanced_accuracy": 0.5})).to_dict()
+    points, line = chart["layer"][-1]["encoding"], chart["layer"][-2]["encoding"]
+    signs = list(
+        zip(
+            points["color"]["scale"]["range"],
+            points["shape"]["scale"]["range"],
+            map(tuple, line["strokeDash"]["scale"]["range"]),
+            strict=True,
+        )
+    )
+    assert len(set(signs)) == len({shape for _, shape, _ in signs}) == len(VARIANTS)

@@ -7,6 +7,8 @@ from workbench.figures.dictionary_comparison import dictionary_comparison
 from workbench.figures.gate_saturation import gate_saturation
 from workbench.figures.naming_fractions import naming_fractions
 from workbench.figures.pareto import pareto
+from workbench.figures.probe_by_hook import probe_by_hook
+from workbench.figures.probe_heatmap import probe_heatmap
 from workbench.figures.state_heatmap import state_heatmap
 from workbench.figures.training_curve import training_curve
 
@@ -18,6 +20,8 @@ __all__ = [
     "gate_saturation",
     "naming_fractions",
     "pareto",
+    "probe_by_hook",
+    "probe_heatmap",
     "state_heatmap",
     "training_curve",
 ]

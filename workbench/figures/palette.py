@@ -15,6 +15,15 @@ RANDOM = "#8b929c"  # grey: what chance gives
 RULE = "#8b929c"
 
 DICTIONARIES = {"trained": TRAINED, "neurons": NEURONS, "PCA": PCA, "random": RANDOM}
+# A probe and what stands beside it.
+PROBE_VARIANTS = {
+    "probe": TRAINED,
+    "type alone": "#b0569b",
+    "control task": "#d99a00",
+    "random subject": RANDOM,
+    "shuffled labels": "#a9713a",
+    "majority": RULE,
+}
 # A second sign beside the colour, for print and for those who see none.
 SHAPES = {"trained": "circle", "neurons": "diamond", "PCA": "triangle-up", "random": "cross"}
 

@@ -11,6 +11,7 @@ NAMES = (
     "induction_heads",
     "flip_flop",
     "dyck_depth",
+    "bracket_depth",
     "gradient_flow",
     "source_reversal",
     "alignment",
@@ -21,6 +22,11 @@ NAMES = (
     "dark_matter",
     "feature_splitting",
     "crosscoder_diffing",
+    "control_tasks",
+    "description_length",
+    "syntax_by_layer",
+    "structural_probe",
+    "concept_erasure",
 )
 
 __all__ = ["NAMES", "Bench", "Row", "reproduce"]

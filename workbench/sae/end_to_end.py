@@ -19,11 +19,12 @@ from models import ranks
 from models.dataset import Dataset
 from models.saving import fingerprint
 from models.step_hooks import StepHookPoint, pos_dim_of
+from workbench.interventions.positions import Place
+from workbench.interventions.replacing import replacing
 from workbench.sae.base import SAE, TrainingLoss, TrainingStep
 from workbench.sae.checkpoint import TrainingState
 from workbench.sae.config import SAEConfig, SAETrainConfig
 from workbench.sae.loss_recovered import kl_divergence
-from workbench.sae.splice import Place, replacing
 from workbench.sae.stream import Named, Position, joined
 from workbench.sae.subject_batch import SubjectBatch, hooks_of
 from workbench.sae.trainer import Trainer, settings_of

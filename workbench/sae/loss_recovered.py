@@ -12,8 +12,10 @@ from torch import Tensor
 from models.dataset import Dataset
 from models.progress import progress
 from models.step_hooks import HookFunction
+from workbench.interventions.positions import Place
+from workbench.interventions.replacing import replacing
 from workbench.sae.base import SAE
-from workbench.sae.splice import Place, Splice, clean_rows, replacing
+from workbench.sae.splice import Splice, clean_rows
 from workbench.sae.subject_batch import SubjectBatch, hooks_of
 
 # Logits of a batch are compared some rows at a time: probabilities need not be in memory for all of them.

@@ -12,30 +12,19 @@ edit does to one layer reaches the others through the code alone.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from models.dataset import Dataset
-from models.step_hooks import HookFunction, pos_dim_of, positions_seen
+from models.step_hooks import HookFunction, pos_dim_of
+from workbench.interventions.positions import Place, Positions, are_chosen, mask_of
+from workbench.interventions.replacing import Replacement, replacing
 from workbench.sae.base import SAE
 from workbench.sae.codes import Codes, CSRCodes
 from workbench.sae.subject_batch import SubjectBatch, hooks_of
-
-Positions = int | Bool[Tensor, "*seq_and_pos"]
-
-
-class Place(NamedTuple):
-    """Where some rows stand, in the order of sequences and positions."""
-
-    seq: Int[Tensor, " n"]
-    pos: Int[Tensor, " n"]
-    """Counted from the sequence's first position, whatever part of it a hook sees."""
-
-
-Replacement = Callable[[Float[Tensor, "n d"], Place], Float[Tensor, "n d"]]
 
 
 @dataclass(frozen=True)
@@ -114,7 +103,7 @@ def splice(
     edits = (edits,) if isinstance(edits, LatentEdit) else edits
     read, written = hooks_of(sae.cfg, model, hook_name)
     batch = SubjectBatch.of(dataset, slice(None), model, read[0])
-    where = batch.replaced if at is None else batch.replaced & _mask(at, batch.replaced)
+    where = batch.replaced if at is None else batch.replaced & mask_of(at, batch.replaced)
     spliced = Splice(sae, _known(edits, sae.cfg.d_sae, batch.replaced), error_term, gradients)
     spliced.put(model, batch, read, written, where, goes_on=at is None)
     return spliced
@@ -198,36 +187,9 @@ class Splice:
             old = f[:, which]
             new = edit.change(old)
             if edit.at is not None:
-                new = torch.where(_chosen(edit.at, place).to(old.device)[:, None], new, old)
+                new = torch.where(are_chosen(edit.at, place).to(old.device)[:, None], new, old)
             f = f.index_copy(1, which, new)
         return (f - before) @ self.sae.W_dec[latents]
-
-
-def replacing(where: Bool[Tensor, "seq pos"], replace: Replacement, goes_on: bool = False) -> HookFunction:
-    """A hook that replaces the rows at some positions, heads flattened; every other value stays as it is.
-
-    Args:
-        where: the positions.
-        replace: of the rows that stand there, in the order of sequences and positions, gives others.
-        goes_on: whether positions after those of `where` are replaced too.
-    """
-
-    def edit(value: Tensor, hook: Any) -> Tensor | None:
-        axis, seen = pos_dim_of(hook), positions_seen(value, hook)
-        if len(value) != len(where):
-            raise ValueError(f"the splice was made for {len(where)} sequences, but the model is run on {len(value)}.")
-        beyond = max(0, seen.stop - where.shape[1])
-        here = torch.nn.functional.pad(where, (0, beyond), value=goes_on)[:, seen]
-        seq, pos = here.to(value.device).nonzero(as_tuple=True)
-        if not len(seq):
-            return None
-        rows = value.movedim(axis, 1)[seq, pos]
-        new = replace(rows.flatten(1), Place(seq, pos + seen.start)).to(value.dtype).view_as(rows)
-        edited = value.clone()
-        edited.movedim(axis, 1)[seq, pos] = new  # a view: what is written there is written to the copy
-        return edited
-
-    return edit
 
 
 @torch.no_grad()
@@ -270,28 +232,5 @@ def _known(edits: Sequence[LatentEdit], d_sae: int, where: Bool[Tensor, "seq pos
             if not 0 <= latent < d_sae:
                 raise ValueError(f"there is no latent {latent}: they are numbered 0 to {d_sae - 1}.")
         if edit.at is not None:
-            _mask(edit.at, where)
+            mask_of(edit.at, where)
     return edits
-
-
-def _mask(at: Positions, where: Bool[Tensor, "seq pos"]) -> Bool[Tensor, "*seq_and_pos"]:
-    """One position, or some, as a mask that fits."""
-    if isinstance(at, int):
-        if not 0 <= at < where.shape[1]:
-            raise ValueError(f"there is no position {at}: they are numbered 0 to {where.shape[1] - 1}.")
-        return torch.arange(where.shape[1]) == at
-    if tuple(at.shape) not in (tuple(where.shape), tuple(where.shape[1:])):
-        raise ValueError(
-            f"a mask of shape {tuple(at.shape)} does not fit {where.shape[0]} sequences of {where.shape[1]} positions."
-        )
-    return at
-
-
-def _chosen(at: Positions, place: Place) -> Bool[Tensor, " n"]:
-    """Which of the rows an edit is for; none that came after the positions it was told of."""
-    if isinstance(at, int):
-        return place.pos == at
-    mask = at.to(place.pos.device)
-    known = place.pos < mask.shape[-1]
-    pos = place.pos.clamp(max=mask.shape[-1] - 1)
-    return known & (mask[pos] if mask.ndim == 1 else mask[place.seq, pos])

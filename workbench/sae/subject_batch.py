@@ -8,6 +8,7 @@ from torch import Tensor
 
 from models.dataset import Dataset
 from models.evaluation import accepted, asked_positions
+from workbench.activations.recorder import axis_of
 from workbench.sae.config import SAEConfig
 
 
@@ -48,11 +49,6 @@ def hooks_of(cfg: SAEConfig, model: Any, hook_name: str | None = None) -> tuple[
     if len(axes := {axis_of(model, hook) for hook in (*read, *written)}) > 1:
         raise ValueError(f"the hooks have rows of the {' and the '.join(sorted(axes))}: they must be the same ones.")
     return read, written
-
-
-def axis_of(model: Any, hook: str) -> str:
-    """What the positions of a hook count: those of the `target`, of the `source`, or whole sequences (`sequence`)."""
-    return model.position_axis(hook) if hasattr(model, "position_axis") else "target"
 
 
 @dataclass(frozen=True)

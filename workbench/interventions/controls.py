@@ -1,0 +1,54 @@
+"""What an edit is held against: one as large along random directions, and one that takes out a random subspace."""
+
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from workbench.interventions.edits import Edit, project_out
+from workbench.interventions.subspace import Subspace
+
+
+def along_random(edit: Edit, seed: int, orthogonal_to: Subspace | None = None) -> Edit:
+    """The same edit along random directions: every row is moved as far as it was, but elsewhere.
+
+    Args:
+        edit: along any directions.
+        seed: of the draw.
+        orthogonal_to: draw from what is orthogonal to these directions alone: a probe that reads them sees nothing of
+            the edit.
+
+    Raises:
+        ValueError: there are not enough other directions.
+    """
+    subspace = edit.subspace
+    avoided = subspace.read[:0] if orthogonal_to is None else orthogonal_to.read
+    drawn = _frame(subspace.k, subspace.d, seed, avoided)
+    # write = lower · frame with orthonormal rows: other rows of the same lengths and angles are lower · another frame.
+    lower = torch.linalg.qr(subspace.write.T).R.T
+    return replace(edit, write=lower @ drawn)
+
+
+def random_subspace(edit: Edit, seed: int) -> Edit:
+    """As many random directions taken out of rows as `edit` takes out, about the same centre.
+
+    Raises:
+        ValueError: it takes none out.
+    """
+    if edit.centre is None:
+        raise ValueError(f"{edit.name} takes nothing out of rows: only project_out and erase do.")
+    frame = Subspace.along(_frame(edit.subspace.k, edit.subspace.d, seed, edit.subspace.read[:0]))
+    return replace(project_out(frame, edit.centre), name=edit.name)
+
+
+def _frame(k: int, d: int, seed: int, avoided: Float[Tensor, "n d"]) -> Float[Tensor, "k d"]:
+    """Orthonormal directions, drawn alike from all those that are orthogonal to `avoided`."""
+    if k + len(avoided) > d:
+        raise ValueError(f"there are not {k} further directions among {d} that are orthogonal to {len(avoided)}.")
+    drawn = torch.randn(k, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    if len(avoided):
+        basis = torch.linalg.qr(avoided.T).Q
+        drawn = drawn - drawn @ basis @ basis.T
+    q, r = torch.linalg.qr(drawn.T)
+    return (q * r.diagonal().sign()).T  # the factorisation's own signs would favour one side

@@ -1,0 +1,70 @@
+"""Which positions of which sequences an edit is for."""
+
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from models.dataset import Dataset
+from workbench.activations.recorder import axis_of
+
+Positions = int | Bool[Tensor, "*seq_and_pos"]
+
+
+class Place(NamedTuple):
+    """Where some rows stand, in the order of sequences and positions."""
+
+    seq: Int[Tensor, " n"]
+    pos: Int[Tensor, " n"]
+    """Counted from the sequence's first position, whatever part of it a hook sees."""
+
+
+def editable(
+    model: Any, dataset: Dataset, hook_name: str, at: Positions | None = None, *, bos: bool = False
+) -> Bool[Tensor, "seq hook_pos"]:
+    """The positions of a hook that may be edited, or those chosen of them: BOS and padding are not among them.
+
+    Args:
+        model: the subject.
+        dataset: what it is run on.
+        hook_name: whose positions: the target's, the source's, or one a sequence.
+        at: the positions that are chosen, a mask [pos] or [batch, pos], or all where None.
+        bos: whether BOS may be edited too.
+
+    Raises:
+        ValueError: no hook has that name, a position is not there, or there is nothing to edit at those chosen.
+    """
+    (hook,) = model.match_hooks(hook_name)
+    seen = dataset.on_axis(axis_of(model, hook))
+    able = seen.mask if bos else seen.counted
+    if at is None:
+        return able
+    chosen = able & mask_of(at, able)
+    if not chosen.any():
+        hint = "" if bos or not (seen.mask & mask_of(at, able)).any() else " (bos=True edits BOS too)"
+        raise ValueError(f"there is nothing but BOS and padding at the positions that were chosen{hint}.")
+    return chosen
+
+
+def mask_of(at: Positions, where: Bool[Tensor, "seq pos"]) -> Bool[Tensor, "*seq_and_pos"]:
+    """One position, or some, as a mask that fits `where`. `ValueError` where they are not there."""
+    if isinstance(at, int):
+        if not 0 <= at < where.shape[1]:
+            raise ValueError(f"there is no position {at}: they are numbered 0 to {where.shape[1] - 1}.")
+        return torch.arange(where.shape[1]) == at
+    if tuple(at.shape) not in (tuple(where.shape), tuple(where.shape[1:])):
+        raise ValueError(
+            f"a mask of shape {tuple(at.shape)} does not fit {where.shape[0]} sequences of {where.shape[1]} positions."
+        )
+    return at
+
+
+def are_chosen(at: Positions, place: Place) -> Bool[Tensor, " n"]:
+    """Which of some rows are at those positions; none that came after the positions a mask tells of."""
+    if isinstance(at, int):
+        return place.pos == at
+    mask = at.to(place.pos.device)
+    known = place.pos < mask.shape[-1]
+    pos = place.pos.clamp(max=mask.shape[-1] - 1)
+    return known & (mask[pos] if mask.ndim == 1 else mask[place.seq, pos])

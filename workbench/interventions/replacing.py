@@ -1,0 +1,42 @@
+"""`replacing`: a hook that puts other rows where some stand, at any subject's positions or steps."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from models.step_hooks import HookFunction, pos_dim_of, positions_seen
+from workbench.interventions.positions import Place
+
+Replacement = Callable[[Float[Tensor, "n d"], Place], Float[Tensor, "n d"]]
+
+
+def replacing(where: Bool[Tensor, "seq pos"], replace: Replacement, goes_on: bool = False) -> HookFunction:
+    """A hook that replaces the rows at some positions, heads flattened; every other value stays as it is.
+
+    In a recurrence the rows of a step are replaced in that step, and later ones go on from what was put there.
+
+    Args:
+        where: the positions.
+        replace: of the rows that stand there, in the order of sequences and positions, gives others.
+        goes_on: whether positions after those of `where` are replaced too.
+    """
+
+    def edit(value: Tensor, hook: Any) -> Tensor | None:
+        axis, seen = pos_dim_of(hook), positions_seen(value, hook)
+        if len(value) != len(where):
+            raise ValueError(f"the edit was made for {len(where)} sequences, but the model is run on {len(value)}.")
+        beyond = max(0, seen.stop - where.shape[1])
+        here = torch.nn.functional.pad(where, (0, beyond), value=goes_on)[:, seen]
+        seq, pos = here.to(value.device).nonzero(as_tuple=True)
+        if not len(seq):
+            return None
+        rows = value.movedim(axis, 1)[seq, pos]
+        new = replace(rows.flatten(1), Place(seq, pos + seen.start)).to(value.dtype).view_as(rows)
+        edited = value.clone()
+        edited.movedim(axis, 1)[seq, pos] = new  # a view: what is written there is written to the copy
+        return edited
+
+    return edit
