@@ -9,14 +9,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from workbench.cli import dictionaries, explore, harvest, index, reading, sae, train
+from workbench.cli import dictionaries, explore, harvest, index, probe, reading, sae, train
 from workbench.cli.console import add_run, finish, run_path, say, table
 from workbench.runs import Artifact, Run
 
 # Seconds on two cores without an accelerator; set-up (100 s) comes before, by `make`.
-BUDGET = {"corpus": 25, "training": 150, "recording": 20, "dictionary": 60, "index": 45, "recurrent": 50}
+BUDGET = {"corpus": 25, "training": 150, "probing": 30, "recording": 20, "dictionary": 60, "index": 45, "recurrent": 50}
 # Rows that are recorded, rows that the dictionary is trained on, and its latents.
 N_ROWS, N_TRAIN_ROWS, D_SAE, K = 600_000, 1_000_000, 2048, 12
+# Rows that probes read of every layer; labels of two classes are asked for.
+N_PROBE_ROWS = 16_000
 RECURRENT_RECIPE = "python-gru"
 GAINS = (0.1, 0.2)
 TOLD_BY_TOKEN = 0.8
@@ -44,6 +46,8 @@ def run(args: argparse.Namespace) -> None:
     with stages("training", "A transformer of two layers learns to predict the next token."):
         train.make_model(target.refresh(), recipe, replace=args.replace)
         stages.tell(_about_training(target.path))
+    with stages("probing", "Linear probes ask every layer for every label, each score beside its controls."):
+        stages.tell(_about_probes(_probes(target.refresh())))
     with stages("recording", "It reads documents again, and the neurons of its first MLP are written down."):
         recording = harvest.make_recording(target.refresh(), [harvest.DEFAULT_HOOK], n_tokens=N_ROWS)
         stages.tell(f"{sum(recording.manifest.config['n_rows'].values()):,} tokens recorded")
@@ -73,6 +77,13 @@ def _dictionary(target: Run, recording: str) -> Artifact:
     read = reading.read(target, recording)
     wanted = dictionaries.wanted(read, d_sae=D_SAE, k=K, training={"n_tokens": N_TRAIN_ROWS})
     return dictionaries.make([wanted])[0]
+
+
+def _probes(target: Run) -> Artifact:
+    from workbench.probing import layer_hooks
+
+    layers = harvest.make_recording(target, layer_hooks(target.model()), harvest.LAYERS, n_tokens=N_PROBE_ROWS)
+    return probe.make_probes(target.refresh(), layers.name, n_rows=N_PROBE_ROWS, max_classes=2)
 
 
 def _recurrent_subject(args: argparse.Namespace, source: Run) -> Run:
@@ -115,6 +126,14 @@ def _about_training(run: Path) -> str:
         f"held-out loss {metrics['heldout_loss']:.2f} nats a token; "
         f"counting words gives {metrics['unigram_loss']:.2f}, counting pairs {metrics['bigram_loss']:.2f}"
     )
+
+
+def _about_probes(made: Artifact) -> str:
+    from workbench.probing import read_results
+
+    found = read_results(made.path)
+    n_labels, n_hooks = found["label"].nunique(), found["hook"].nunique()
+    return f"{n_labels} labels × {n_hooks} hooks; those that are read best beyond the word:\n" + probe.best_table(found)
 
 
 def _about_features(path: Path) -> dict[str, Any]:

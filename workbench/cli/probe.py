@@ -45,6 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--where", metavar="QUERY", help="only rows for which this is true (such as 'depth > 0')")
     parser.add_argument("--rows", type=number, default=200_000, metavar="N", help="rows to read (default: 200k)")
     parser.add_argument(
+        "--max-classes", type=int, default=12, metavar="N", help="labels of more values are left out (default: 12)"
+    )
+    parser.add_argument(
         "--no-code-length", action="store_true", help="leave out description lengths, which take longest"
     )
     parser.add_argument("--name", help="the result's name (default: the recording's)")
@@ -66,6 +69,7 @@ def run(args: argparse.Namespace) -> None:
         positions=args.positions,
         where=args.where,
         n_rows=args.rows,
+        max_classes=args.max_classes,
         code_length=not args.no_code_length,
         seed=args.seed,
         replace=args.replace,
@@ -87,6 +91,7 @@ def make_probes(
     positions: list[tuple[int, int]] | None = None,
     where: str | None = None,
     n_rows: int = 200_000,
+    max_classes: int = 12,
     code_length: bool = True,
     seed: int = 0,
     replace: bool = False,
@@ -99,6 +104,7 @@ def make_probes(
     from workbench.probing.sweep import choose_rows
 
     whole_number(n_rows, "the number of rows", least=1)
+    whole_number(max_classes, "the number of classes", least=2)
     whole_number(seed, "seed")
     source = run.current("activations", recording)
     store = ActivationStore.open(source.path)
@@ -108,10 +114,11 @@ def make_probes(
     names = list(dict.fromkeys(probes or ["logistic"]))
     inputs = run.inputs(source, run.current("model"), run.current("dataset"))
     config: dict[str, Any] = {"hooks": hooks, "labels": labels, "probes": names, "where": where, "n_rows": n_rows}
-    config |= {"positions": positions, "code_length": code_length, "seed": seed}
+    config |= {"positions": positions, "max_classes": max_classes, "code_length": code_length, "seed": seed}
     name = name or source.name
     if standing(run, "probes", name, inputs, config, replace=replace) is None:
-        probe_labels(store, choose_rows(store.on(store.axis_of(hooks[0])), where, n_rows, seed)[0], labels)
+        rows, _ = choose_rows(store.on(store.axis_of(hooks[0])), where, n_rows, seed)
+        probe_labels(store, rows, labels, max_classes=max_classes)
         with publishing(run.path_of("probes", name), "probes", inputs=inputs, config=config, seed=seed) as draft:
             found = probe_sweep(
                 store,
@@ -122,6 +129,7 @@ def make_probes(
                 positions=positions,
                 where=where,
                 max_rows=n_rows,
+                max_classes=max_classes,
                 code_length=code_length,
                 seed=seed,
                 parts=draft.path / "parts",
@@ -135,17 +143,18 @@ def make_probes(
 
 def best_table(found: "pd.DataFrame") -> str:
     """For the labels that are read best beyond the word alone: where, how well, and what stands beside it."""
-    import numpy as np
+    import pandas as pd
 
-    found = found.assign(hook=np.where(found["positions"] == "all", "", found["positions"] + " of ") + found["hook"])
-    wide = found.pivot_table(index=["label", "hook", "probe"], columns="variant", values="balanced_accuracy")
-    wide = wide.reindex(columns=["probe", "control task", "random subject", "type alone"])
-    wide["beyond"] = wide["probe"] - wide["type alone"].fillna(0.5)
-    best = wide.sort_values("beyond", ascending=False).groupby(level="label", sort=False).head(1).head(SHOWN)
-    headings = ["label", "hook", "probe", "balanced accuracy", "control task", "random subject", "word alone"]
-    return table(
-        headings, [[*index, *map(float, row[:4])] for index, row in zip(best.index, best.to_numpy(), strict=True)]
-    )
+    from workbench.probing import best_beyond_word
+
+    parts = []
+    for (estimator, positions), own in found.groupby(["probe", "positions"], sort=False):
+        parts.append(best_beyond_word(own).assign(estimator=estimator, positions=positions))
+    best = pd.concat(parts).sort_values("beyond", ascending=False, kind="stable")
+    best = best.groupby("label", sort=False).head(1).head(SHOWN)
+    columns = ["label", "hook", "estimator", "positions", "probe", "control task", "random subject", "type alone"]
+    headings = [*columns[:4], "balanced accuracy", "control task", "random subject", "word alone"]
+    return table(headings, best[columns].to_numpy().tolist())
 
 
 def _estimator(name: str) -> Any:

@@ -15,7 +15,7 @@ from probes import LogisticProbe
 from probes.report import Split, probe_report
 from probes.validation import HELD_OUT_SHARE, split_by_group
 from workbench.activations import ActivationStore
-from workbench.probing.labels import probe_labels
+from workbench.probing.labels import MAX_CLASSES, probe_labels
 
 MAX_ROWS = 200_000
 
@@ -30,6 +30,7 @@ def probe_sweep(
     positions: Sequence[tuple[int, int]] | None = None,
     where: str | None = None,
     max_rows: int = MAX_ROWS,
+    max_classes: int = MAX_CLASSES,
     code_length: bool = True,
     seed: int = 0,
     parts: str | Path | None = None,
@@ -51,6 +52,7 @@ def probe_sweep(
             where None.
         where: only rows for which this query to the labels is true.
         max_rows: of more, documents are drawn until they hold as many, a quarter of them to judge by.
+        max_classes: labels of more are left out, where they are not named.
         code_length: whether to measure description lengths.
         seed: of the drawn documents, and of the reports.
         parts: a folder for what is ready, hook by hook: a killed sweep goes on from there.
@@ -69,7 +71,7 @@ def probe_sweep(
     if untrained is not None and len(untrained) != len(store):
         raise ValueError(f"{untrained.path} has {len(untrained):,} rows and {store.path} {len(store):,}: not the same.")
     chosen, rows = choose_rows(store, where, max_rows, seed)
-    classes = probe_labels(store, chosen, labels)
+    classes = probe_labels(store, chosen, labels, max_classes=max_classes)
     if not classes:
         raise ValueError(f"no label of {store.path} has two classes that are frequent enough to be probed for.")
     about = store.columns("doc", "pos", *(["token"] if store.has_tokens else []))
