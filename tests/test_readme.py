@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,3 +34,26 @@ def test_the_verbs_it_shows_exist():
     shown = re.findall(r"^workbench (\w+)", README, flags=re.MULTILINE)
     assert len(shown) >= 6
     assert set(shown) <= set(VERBS)
+
+
+def test_the_probing_example_needs_nothing_but_probes():
+    """In an environment in which nothing else of ours, and none of what the rest needs, can be imported."""
+    example = next(code for code in SNIPPETS if "load_digits" in code)
+    elsewhere = ["models", "workbench", "apps", "transformer_lens", "transformers", "streamlit", "altair", "pyarrow"]
+    walled = f"""
+import sys
+class Wall:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {elsewhere}:
+            raise ImportError(name + " is out of reach")
+sys.meta_path.insert(0, Wall())
+{example}
+found = report.set_index(["label", "variant"])["accuracy"]
+print(found["digit", "probe"], found["digit", "shuffled labels"], len(report))
+"""
+    ran = subprocess.run([sys.executable, "-c", walled], cwd=HOUSE, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    probe, shuffled, lines = map(float, ran.stdout.split())
+    assert probe > 0.9
+    assert shuffled < 0.2
+    assert lines == 12
