@@ -262,7 +262,7 @@ def _of_concept(concept: str, found: pd.DataFrame) -> list[Row]:
             bool(cheaper > 0),
         ),
         Row(
-            f"{concept}: nats that fit gains on held-out rows; nats of a new probe, fitted to half of these, on the other half",
+            f"{concept}: nats that fit gains on held-out rows; a new probe, fitted to half of these, on the rest",
             "",
             f"{spread(of(LEACE_, 'held_out_gap'))}; {spread(of(LEACE_, 'new_gap'))}; "
             f"nothing erased {spread(of(NONE, 'held_out_gap'))}; {spread(of(NONE, 'new_gap'))}",
