@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,8 @@ PAPER = "Hewitt & Manning 2019, A structural probe for finding syntax in word re
 TASK = PlantedTrees()
 N_FIT, FULL_N_FIT = 800, 2000
 N_HELD_OUT, FULL_N_HELD_OUT = 300, 1000
-MAX_EPOCHS = 30
+TRAINED: dict[str, Any] = {"max_epochs": 30}
+NOT_TRAINED: dict[str, Any] = {"max_epochs": 1, "lr": 1e-12}  # one round of steps that move no weight
 SEED_OF_MAP, SEED_OF_TREES, SEED_OF_CONTROLS = 0, 1000, 2000
 UUAS_BAR, BAR = 0.95, 0.9
 PROBE, SHUFFLED, RANDOM, UNTRAINED, CHAIN = (
@@ -58,26 +60,20 @@ def said_of(fit: list[Tree], held_out: list[Tree], k: int, seed: int) -> dict[st
     projection = rng.normal(size=(words[0].shape[1], k)).astype(np.float32)
     projected = [x @ projection for x in words]
     return {
-        PROBE: _fitted([tree.words for tree in fit], fit, words, k, seed),
-        SHUFFLED: _fitted(others, fit, words, k, seed),
+        PROBE: _fitted([tree.words for tree in fit], fit, words, k, seed, **TRAINED),
+        SHUFFLED: _fitted(others, fit, words, k, seed, **TRAINED),
         RANDOM: ([squared_distances(x) for x in projected], [(x**2).sum(1) for x in projected]),
-        UNTRAINED: _fitted([tree.words for tree in fit], fit, words, k, seed, max_epochs=0),
+        UNTRAINED: _fitted([tree.words for tree in fit], fit, words, k, seed, **NOT_TRAINED),
         CHAIN: ([chain(len(x)) for x in words], [np.arange(len(x)) for x in words]),
     }
 
 
 def _fitted(
-    words: list[np.ndarray],
-    trees: list[Tree],
-    held_out: list[np.ndarray],
-    k: int,
-    seed: int,
-    max_epochs: int = MAX_EPOCHS,
+    words: list[np.ndarray], trees: list[Tree], held_out: list[np.ndarray], k: int, seed: int, **how: Any
 ) -> Said:
     truths = {"distance": [tree.distances for tree in trees], "depth": [tree.depths for tree in trees]}
     probes = (
-        StructuralProbe(k, kind=kind, max_epochs=max_epochs, random_state=seed).fit(words, truth)
-        for kind, truth in truths.items()
+        StructuralProbe(k, kind=kind, random_state=seed, **how).fit(words, truth) for kind, truth in truths.items()
     )
     distances, depths = ([as_numpy(said) for said in probe.predict(held_out)] for probe in probes)
     return distances, depths
