@@ -16,6 +16,9 @@ VALIDATION_SHARE = 0.1
 MIN_EXAMPLES = 10
 # An epoch of fewer steps learns too little to be judged by, unless its batches would be small.
 STEPS_PER_EPOCH, MIN_BATCH = 20, 32
+DECAY_EXAMPLES = 1000
+# No step takes more than this share of the weights away.
+MOST_DECAY = 0.1
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -26,7 +29,7 @@ class GradientTrained:
 
     Args:
         lr: the learning rate.
-        weight_decay: AdamW's.
+        weight_decay: AdamW's on a thousand examples; of n it is 1000/n times that, as the weight of a prior is.
         batch_size: examples a step; of few examples fewer, so that an epoch has twenty steps, but at least 32.
         max_epochs: at most.
         patience: training ends when the loss on a tenth of the examples, held out, has not fallen for so many epochs;
@@ -47,10 +50,14 @@ class GradientTrained:
 
     def _train(self, module: nn.Module, loss: Loss, n: int) -> nn.Module:
         """Train on n examples: the module, changed in place, with its best weights and in evaluation mode."""
+        for name in ("lr", "batch_size", "max_epochs"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}: it must be above zero.")
         rng = np.random.default_rng(self.random_state)
         fit, held_out = _split(n, rng)
         batch_size = min(self.batch_size, max(MIN_BATCH, len(fit) // STEPS_PER_EPOCH))
-        optimiser = torch.optim.AdamW(module.parameters(), lr=self.lr, weight_decay=self.weight_decay)
+        decay = min(self.weight_decay * DECAY_EXAMPLES / len(fit), MOST_DECAY / self.lr)
+        optimiser = torch.optim.AdamW(module.parameters(), lr=self.lr, weight_decay=decay)
         device = next(module.parameters()).device
         self.losses_: list[float] = []
         best, state = float("inf"), copy.deepcopy(module.state_dict())

@@ -34,6 +34,7 @@ class MLPProbe(GradientTrained, ClassifierProbe):
     hidden: int = 128
     _: KW_ONLY
     lr: float = 3e-3
+    weight_decay: float = 0.5
     batch_size: int = 512
     patience: int = 10
 

@@ -58,6 +58,9 @@ def head(best: pd.DataFrame, label: str) -> None:
 def show(lines: pd.DataFrame, chosen: Chosen, hook: str) -> None:
     """Draw the page of a label, whose lines of every estimator these are; `hook` is where it is read best."""
     own = lines[lines["probe"] == chosen.estimator]
+    if own.loc[own["variant"] == PROBE, "accuracy"].isna().all():
+        _notes(own)
+        return
     _measures(own, hook)
     st.subheader("Hook by hook", anchor=False)
     if own[chosen.score].notna().any():
@@ -103,7 +106,8 @@ def _notes(own: pd.DataFrame) -> None:
     for note, group in noted.groupby("note", sort=False):
         of = [name for name in VARIANTS if name in set(group["variant"])]
         where = "" if len(of) == len(VARIANTS) else f"{', '.join(of)}: "
-        st.info(f"{escape_markdown(where + str(note))}.", icon=":material/info:")
+        sentence = where + str(note)
+        st.info(f"{escape_markdown(sentence[:1].upper() + sentence[1:])}.", icon=":material/info:")
 
 
 def _beside(own: pd.DataFrame, score: Score) -> None:

@@ -35,7 +35,7 @@ def show() -> None:
     chosen, results = choose(here.run, found, one_label=asked is not None)
     own = results[results["probe"] == chosen.estimator]
     best = best_beyond_word(own)
-    if asked in set(best["label"]):
+    if asked is not None and asked in set(best["label"]):
         with head:
             probe_label.head(best, asked)
         hook = best.set_index("label").loc[asked, "hook"]

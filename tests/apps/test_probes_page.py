@@ -123,9 +123,27 @@ class TestOneLabel:
         found.loc[untrained, "note"] = f"no rows of {WICKED} were given"
         found.assign(bits=np.nan, compression=np.nan).to_parquet(table)
         app = opened("probes", label="is_return")
-        assert f"random subject: no rows of {WICKED} were given." in words(app)
+        assert f"Random subject: no rows of {WICKED} were given." in words(app)
         assert not unescaped_tags(app)
         assert "Description lengths were left out" in words(app)
+
+    def test_a_label_that_could_not_be_probed_says_why_and_nothing_else(
+        self, runs_root: Path, tmp_path: Path, monkeypatch
+    ) -> None:
+        run = copied(runs_root, tmp_path, monkeypatch)
+        table = run / "probes/two/result.parquet"
+        found = pd.read_parquet(table)
+        lost = found["label"] == "is_return"
+        found.loc[lost, found.select_dtypes("float").columns] = np.nan
+        found.loc[lost, "note"] = "no probe: the rows to judge by have one class only"
+        found.to_parquet(table)
+        app = opened("probes", label="is_return")
+        assert [info.value.replace("\\", "") for info in app.info] == [
+            "No probe: the rows to judge by have one class only."
+        ]
+        assert not charts(app)
+        listed = component(opened("probes"), "link_table", "note")
+        assert [row[-1]["text"] for row in listed["rows"]] == ["", "no probe: the rows to judge by have one class only"]
 
 
 class TestNothingThere:

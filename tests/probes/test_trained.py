@@ -6,6 +6,8 @@ import torch
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from probes import AttentionProbe, CCSProbe, LogisticProbe, MLPProbe, StructuralProbe
 
@@ -28,6 +30,17 @@ def test_of_few_rows_it_learns_about_what_scikit_learns_perceptron_does():
     assert MLPProbe().fit(x[fit], y[fit]).score(x[held_out], y[held_out]) > theirs - 0.02 > 0.9
 
 
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+def test_what_few_rows_do_not_tell_is_shrunk_away():
+    """Two columns tell, sixty-two are noise: what five hundred rows show of these must not be learnt."""
+    rng = np.random.default_rng(0)
+    sides = rng.integers(0, 2, (2500, 2))
+    x, y = rng.standard_normal((2500, 64)) / 2, sides[:, 0] ^ sides[:, 1]
+    x[:, :2] += 2 * sides - 1
+    theirs = make_pipeline(StandardScaler(), MLPClassifier(random_state=0)).fit(x[:500], y[:500])
+    assert MLPProbe().fit(x[:500], y[:500]).score(x[500:], y[500:]) > theirs.score(x[500:], y[500:])
+
+
 @pytest.mark.parametrize("probe", [MLPProbe(8, lr=0.5), AttentionProbe(2, lr=0.5), StructuralProbe(3, lr=0.5)])
 def test_settings_of_training_are_settings_like_any_other(probe):
     shared = {"lr", "weight_decay", "batch_size", "max_epochs", "patience", "random_state"}
@@ -37,6 +50,13 @@ def test_settings_of_training_are_settings_like_any_other(probe):
     assert "lr=0.5" in repr(again)
     assert again != probe  # estimators are told apart, though their settings be the same
     assert {probe, again} == {again, probe}
+
+
+@pytest.mark.parametrize("wrong", [{"lr": 0.0}, {"batch_size": 0}, {"max_epochs": 0}])
+def test_settings_that_would_train_nothing_are_refused(wrong):
+    (name,) = wrong
+    with pytest.raises(ValueError, match=f"{name} is 0.*: it must be above zero"):
+        MLPProbe(**wrong).fit(np.eye(20), np.arange(20) % 2)
 
 
 def test_an_epoch_of_few_rows_has_many_steps():

@@ -152,7 +152,8 @@ def _coloured(cells: pd.DataFrame, about_zero: bool) -> tuple[alt.Scale, pd.Data
     known = cells["value"].dropna().to_numpy(float)
     if about_zero:
         largest = max(float(np.abs(known).max(initial=0)), 1e-9)
-        return alt.Scale(domain=[-largest, 0, largest], range=[NEURONS, _ZERO, TRAINED]), cells.assign(shade=1.0)
+        hues = [NEURONS, _ZERO, TRAINED]
+        return alt.Scale(domain=[-largest, 0, largest], range=hues, interpolate="rgb"), cells.assign(shade=1.0)
     low, high = float(np.floor(known.min(initial=1) * 10) / 10), float(known.max(initial=1))
     shade = (cells["value"] - low) / max(high - low, 1e-9)
     return alt.Scale(domain=[low, high], scheme="viridis"), cells.assign(shade=shade)
@@ -161,12 +162,10 @@ def _coloured(cells: pd.DataFrame, about_zero: bool) -> tuple[alt.Scale, pd.Data
 def _titles(panels: list[str], columns: list[str], x: alt.X) -> alt.Chart:
     """Above the first column of each panel its name."""
     first = [next(column for column in columns if column.startswith(f"{i} ")) for i in range(len(panels))]
-    x = x.copy()
-    x.bandPosition = 0
     return (
         alt.Chart(pd.DataFrame({"column": first, "panel": panels}))
         .mark_text(align="left", baseline="bottom", fontWeight="bold", color=RULE, tooltip=None)
-        .encode(x=x, y=alt.value(-5), text=alt.Text("panel:N"))
+        .encode(x=x.bandPosition(0), y=alt.value(-5), text=alt.Text("panel:N"))
     )
 
 

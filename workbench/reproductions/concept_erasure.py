@@ -11,6 +11,7 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax
 
 from probes import LogisticProbe, MLPProbe
+from probes.base import as_numpy
 from probes.erasure import INLP, LEACE, Eraser, MeanProjection
 from workbench.probing import probe_labels
 from workbench.probing.sweep import choose_rows
@@ -21,7 +22,7 @@ TITLE = "A concept that LEACE erases is told by no linear probe"
 PAPER = "Belrose et al. 2023, LEACE: Perfect linear concept erasure in closed form, arXiv 2306.03819"
 
 LABELS = ("inside_string", "bracket_depth")  # of the Python source: one of two classes, one of several
-N_ROWS, FULL_N_ROWS = 12_000, 60_000  # of a recording; a quarter of them held out
+N_ROWS, FULL_N_ROWS = 24_000, 60_000  # of a recording; a quarter of them held out
 D_PLANTED, N_PLANTED, N_CLASSES = 64, 8_000, (2, 5)
 ROUNDS, FULL_ROUNDS = 5, 20  # of INLP, at most
 C = 0.01  # of its probes, and of those that look for what is left
@@ -113,7 +114,9 @@ def measured(rows: LabelledRows, n_rounds: int, seed: int) -> pd.DataFrame:
         )
         if name in ASKED_MLP:
             mlp = MLPProbe(random_state=seed)
-            line["mlp_gap"] = probe_gap(mlp, *(np.float32(fit), rows.y_fit, np.float32(held_out), rows.y_held_out))
+            line["mlp_gap"] = probe_gap(
+                mlp, fit.astype(np.float32), rows.y_fit, held_out.astype(np.float32), rows.y_held_out
+            )
         lines.append(line)
     return pd.DataFrame(lines)
 
@@ -121,8 +124,11 @@ def measured(rows: LabelledRows, n_rounds: int, seed: int) -> pd.DataFrame:
 def erased(rows: LabelledRows, n_rounds: int, seed: int) -> Mapping[str, tuple[np.ndarray, np.ndarray, int]]:
     """Of each eraser the rows that are left, fitted and held out, and how many directions it takes out."""
     leace = LEACE().fit(rows.fit, rows.y_fit)
-    found = {NONE: (rows.fit, rows.held_out, 0)}
     known = leace.transform_known(rows.fit, rows.y_fit), leace.transform_known(rows.held_out, rows.y_held_out)
+    found = {
+        NONE: (rows.fit, rows.held_out, 0),
+        ORACLE: (as_numpy(known[0]), as_numpy(known[1]), leace.eraser_.rank),
+    }
     fitted = {
         LEACE_: leace.eraser_,
         INLP_: INLP(n_rounds, C=C).fit(rows.fit, rows.y_fit).eraser_,
@@ -130,9 +136,9 @@ def erased(rows: LabelledRows, n_rounds: int, seed: int) -> Mapping[str, tuple[n
         RANDOM: random_eraser(rows.fit, leace.eraser_.rank, seed),
     }
     for name, eraser in fitted.items():
-        left = (eraser(torch.from_numpy(x)).numpy() for x in (rows.fit, rows.held_out))
-        found[name] = (*left, eraser.rank)
-    return found | {ORACLE: (*known, leace.eraser_.rank)}
+        fit, held_out = (eraser(torch.from_numpy(x)).numpy() for x in (rows.fit, rows.held_out))
+        found[name] = fit, held_out, eraser.rank
+    return found
 
 
 def random_eraser(x: Float[np.ndarray, "n d"], rank: int, seed: int) -> Eraser:
@@ -256,7 +262,7 @@ def _of_concept(concept: str, found: pd.DataFrame) -> list[Row]:
             bool(cheaper > 0),
         ),
         Row(
-            f"{concept}: nats that fit gains on held-out rows; a new probe on other halves of them",
+            f"{concept}: nats that fit gains on held-out rows; a new probe, fitted to half of these, on the rest",
             "",
             f"{spread(of(LEACE_, 'held_out_gap'))}; {spread(of(LEACE_, 'new_gap'))}; "
             f"nothing erased {spread(of(NONE, 'held_out_gap'))}; {spread(of(NONE, 'new_gap'))}",
