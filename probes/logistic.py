@@ -11,8 +11,9 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
 
 from probes.base import Array, LogLinearProbe
-from probes.logistic_loss import BinaryLosses, Moments, MultinomialLoss
+from probes.logistic_loss import BinaryLosses, MultinomialLoss
 from probes.minimise import Minimum, minimise
+from probes.principal_axes import PrincipalAxes
 from probes.rows import Rows, returned
 
 MULTI_CLASS = ("multinomial", "one_vs_rest")
@@ -74,16 +75,16 @@ class LogisticProbe(LogLinearProbe):
         rows = self._rows(X, reset=True)
         codes = self._codes(y, rows)
         weight = self._weight(sample_weight, rows)
-        moments = Moments.of(rows, weight, self.fit_intercept)
+        axes = PrincipalAxes.of(rows, weight, self.fit_intercept)
         if not self._several:
-            found = self._fit_binary(rows, codes, weight, self._class_weights(codes), moments)
+            found = self._fit_binary(rows, codes, weight, self._class_weights(codes), axes)
         else:
             of_rows = self._times_class_weight(weight, codes[:, 0])
             if self.multi_class == "multinomial":
-                found = self._fit_multinomial(rows, codes[:, 0], of_rows, moments)
+                found = self._fit_multinomial(rows, codes[:, 0], of_rows, axes)
             else:
                 codes = (codes == torch.arange(len(self.classes_), device=rows.device)).to(torch.uint8)
-                found = self._fit_binary(rows, codes, of_rows, None, moments)
+                found = self._fit_binary(rows, codes, of_rows, None, axes)
         self._keep(*found, rows)
         return self
 
@@ -99,12 +100,12 @@ class LogisticProbe(LogLinearProbe):
         return returned(F.logsigmoid(scores).softmax(1), like)
 
     def _fit_binary(
-        self, rows: Rows, codes: Tensor, weight: Tensor | None, by_class: Tensor | None, moments: Moments
+        self, rows: Rows, codes: Tensor, weight: Tensor | None, by_class: Tensor | None, axes: PrincipalAxes
     ) -> tuple[Tensor, Tensor]:
         found, n_iter = [], []
         for part in torch.arange(codes.shape[1], device=rows.device).split(TARGETS):
             targets, of_part = codes[:, part].to(torch.uint8), None if by_class is None else by_class[:, part]
-            loss = BinaryLosses(rows, moments, targets, weight, of_part, self.C, self.fit_intercept)
+            loss = BinaryLosses(rows, axes, targets, weight, of_part, self.C, self.fit_intercept)
             minimum = self._search(loss)
             found.append(loss.uncentred(minimum.parameters))
             n_iter.append(minimum.n_iter)
@@ -112,9 +113,9 @@ class LogisticProbe(LogLinearProbe):
         return torch.cat([coef for coef, _ in found]), torch.cat([intercept for _, intercept in found])
 
     def _fit_multinomial(
-        self, rows: Rows, classes: Tensor, weight: Tensor | None, moments: Moments
+        self, rows: Rows, classes: Tensor, weight: Tensor | None, axes: PrincipalAxes
     ) -> tuple[Tensor, Tensor]:
-        loss = MultinomialLoss(rows, moments, classes, len(self.classes_), weight, self.C, self.fit_intercept)
+        loss = MultinomialLoss(rows, axes, classes, len(self.classes_), weight, self.C, self.fit_intercept)
         minimum = self._search(loss)
         self.n_iter_ = minimum.n_iter.cpu().numpy().astype(np.int32)
         return loss.uncentred(minimum.parameters)

@@ -6,19 +6,15 @@ parameters are coefficients along the principal axes of the rows, where there ar
 of the curvature is then diagonal.
 """
 
-from dataclasses import dataclass
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int, Integer
 from torch import Tensor
 
 from probes.minimise import Evaluation
+from probes.principal_axes import Planes, PrincipalAxes
 from probes.rows import Rows
 
-# Wider than this, the eigenvectors of a covariance cost more than the steps that they save.
-MOST_EIGEN = 1024
 # The curvature is a mean over rows: every so many are enough.
 SAMPLED = 4
 # The search sets out from what so many rows, spread over all, ask for in so many steps.
@@ -27,89 +23,14 @@ START_ROWS, START_STEPS = 2_500, 8
 LEAST_BEND = 0.05
 
 
-@dataclass(frozen=True)
-class Moments:
-    """Weighted mean and covariance of the rows, with eigenvectors where there are not too many columns.
-
-    Attributes:
-        mean: zero where rows are not centred.
-        scales: the eigenvalues of the covariance, or, without a basis, its diagonal.
-        basis: its eigenvectors, one a column; None for the columns themselves.
-    """
-
-    mean: Float[Tensor, " d"]
-    scales: Float[Tensor, " d"]
-    basis: Float[Tensor, "d d"] | None
-
-    @classmethod
-    def of(cls, rows: Rows, weight: Float[Tensor, " n"] | None, centred: bool) -> "Moments":
-        """One pass for the mean, where rows are centred, and one for the covariance."""
-        total = rows.n if weight is None else weight.sum()
-        mean = torch.zeros(rows.d, dtype=torch.float64, device=rows.device)
-        if centred:
-            for where, x in rows.chunks():
-                mean += (x.sum(0) if weight is None else x.T @ weight[where].to(x)).double()
-            mean /= total
-        full = rows.d <= MOST_EIGEN
-        products = torch.zeros(rows.d, *([rows.d] if full else []), dtype=torch.float64, device=rows.device)
-        for where, x in rows.less(mean).chunks():
-            weighted = x if weight is None else x * weight[where, None].to(x)
-            products += (weighted.T @ x if full else (weighted * x).sum(0)).double()
-        products /= total
-        if not full:
-            return cls(mean, products, None)
-        scales, basis = torch.linalg.eigh(products)
-        return cls(mean, scales.clamp(min=0), basis)
-
-    def along_axes(self, v: Float[Tensor, "d t"]) -> Float[Tensor, "d t"]:
-        """From columns to principal axes."""
-        return v if self.basis is None else self.basis.T.to(v) @ v
-
-    def of_columns(self, v: Float[Tensor, "d t"]) -> Float[Tensor, "d t"]:
-        """From principal axes to columns."""
-        return v if self.basis is None else self.basis.to(v) @ v
-
-
-class _OfPlanes:
-    """What losses of linear scores share.
-
-    Args:
-        rows: what is read.
-        moments: of these rows.
-    """
-
-    def __init__(self, rows: Rows, moments: Moments) -> None:
-        self.rows, self.moments = rows.less(moments.mean), moments
-
-    def _planes(self, theta: Float[Tensor, "d_and_one t"]) -> tuple[Float[Tensor, "t d"], Float[Tensor, "t 1"]]:
-        """Coefficients and intercepts, one row a target.
-
-        Products in which the few targets come first, `W xᵀ` and `p x`, are up to five times as fast as `x Wᵀ` and
-        `xᵀ pᵀ`.
-        """
-        W, b = theta[:-1].to(self.rows.dtype), theta[-1:].T.to(self.rows.dtype)
-        return self.moments.of_columns(W).T.contiguous(), b
-
-    def _slope(
-        self, of_columns: Float[Tensor, "d_and_one t"], theta: Float[Tensor, "d_and_one t"], ridge: Any
-    ) -> Float[Tensor, "d_and_one t"]:
-        """The gradient of a loss, and of its penalty, along the principal axes."""
-        along = self.moments.along_axes(of_columns[:-1].to(self.rows.dtype))
-        return torch.cat([along.double() + ridge * theta[:-1], of_columns[-1:]])
-
-    def _uncentred(self, theta: Float[Tensor, "d_and_one t"]) -> tuple[Float[Tensor, "t d"], Float[Tensor, " t"]]:
-        coef = self.moments.of_columns(theta[:-1])
-        return coef.T, theta[-1] - self.moments.mean @ coef
-
-
-class BinaryLosses(_OfPlanes):
+class BinaryLosses(Planes):
     """Many binary targets of the same rows, each a problem of its own.
 
     The gradient is `Xᵀ(p − y)`, of which Xᵀy is known beforehand: a pass needs no labels.
 
     Args:
         rows: what is read.
-        moments: of these rows.
+        axes: of these rows.
         targets: 0 or 1.
         weight: of the rows.
         class_weight: of zeros and of ones, target by target.
@@ -120,18 +41,18 @@ class BinaryLosses(_OfPlanes):
     def __init__(
         self,
         rows: Rows,
-        moments: Moments,
+        axes: PrincipalAxes,
         targets: Integer[Tensor, "n t"],
         weight: Float[Tensor, " n"] | None,
         class_weight: Float[Tensor, "2 t"] | None,
         C: float,
         fit_intercept: bool,
     ) -> None:
-        super().__init__(rows, moments)
+        super().__init__(rows, axes, targets.shape[1])
         self.targets, self.fit_intercept = targets, fit_intercept
         self.weight, self.class_weight = weight, class_weight
         self._every = torch.arange(targets.shape[1], device=rows.device)
-        positive = torch.zeros(rows.d + 1, targets.shape[1], dtype=torch.float64, device=rows.device)
+        positive = torch.zeros(self.rows.d + 1, targets.shape[1], dtype=torch.float64, device=rows.device)
         self.totals = torch.zeros_like(positive[-1])
         for where, x in self.rows.chunks():
             y, weights = targets[where].to(rows.dtype), self._weights(where, self._every)
@@ -142,12 +63,12 @@ class BinaryLosses(_OfPlanes):
         self.positive = positive / self.totals
         self.ridge = 1 / (C * self.totals)
 
-    def start(self) -> Float[Tensor, "d_and_one t"]:
+    def start(self) -> Float[Tensor, "axis_and_one t"]:
         """The direction of least squares, which Gaussian rows would keep, as long as some of the rows ask for."""
         share = self.positive[-1]
-        covariance = self.moments.along_axes(self.positive[:-1])  # of rows with labels, for the rows are centred
-        directions = covariance / (self.moments.scales[:, None] + self.ridge / (share * (1 - share)))
-        W = self.moments.of_columns(directions).to(self.rows.dtype)
+        covariance = self.along(self.positive[:-1])  # of rows with labels, for the rows are centred
+        directions = covariance / (self.axes.scales[:, None] + self.ridge / (share * (1 - share)))
+        W = self.of_read(directions).to(self.rows.dtype)
         step = max(1, self.rows.n // START_ROWS)
         parts = [(x @ W, where) for where, x in self.rows.chunks(step)]
         along = torch.cat([z for z, _ in parts]).double()
@@ -193,10 +114,10 @@ class BinaryLosses(_OfPlanes):
             intercept = intercept - (h * k - c * g) / determinant
         return best
 
-    def __call__(self, theta: Float[Tensor, "d_and_one t"], which: Int[Tensor, " t"]) -> Evaluation:
+    def __call__(self, theta: Float[Tensor, "axis_and_one t"], which: Int[Tensor, " t"]) -> Evaluation:
         """Gradients of the targets `which`; and of σ′ the mean, that weighted by σ, and that of its square."""
-        W, b = self._planes(theta)
-        slope = torch.zeros_like(theta.T)
+        W, b = self.planes(theta)
+        slope = torch.zeros(len(which), self.rows.d + 1, dtype=theta.dtype, device=theta.device)
         curvature = torch.zeros(3, len(which), dtype=torch.float64, device=theta.device)
         for where, x in self.rows.chunks():
             p = torch.addmm(b, W, x.T).sigmoid_()
@@ -211,18 +132,18 @@ class BinaryLosses(_OfPlanes):
             slope[:, -1] += p.sum(1)
             curvature += torch.stack([q.sum(1), (q * some).sum(1), (q * flat).sum(1)])
         totals = self.totals[which]
-        slope = self._slope(slope.T / totals - self.positive[:, which], theta, self.ridge[which])
+        slope = self.slope(slope.T / totals - self.positive[:, which], theta, self.ridge[which])
         if not self.fit_intercept:
             slope[-1] = 0
         return Evaluation(slope, SAMPLED * curvature / totals)
 
     def precondition(
         self,
-        g: Float[Tensor, "d_and_one t"],
+        g: Float[Tensor, "axis_and_one t"],
         which: Int[Tensor, " t"],
-        theta: Float[Tensor, "d_and_one t"],
+        theta: Float[Tensor, "axis_and_one t"],
         curvature: Float[Tensor, "3 t"],
-    ) -> Float[Tensor, "d_and_one t"]:
+    ) -> Float[Tensor, "axis_and_one t"]:
         """The inverse Hessian that Gaussian rows of this covariance Σ would have, applied to columns.
 
         With z = x·w + b and u = Σ w it is, by Stein's lemma, `E[σ′] Σ + E[σ‴] u uᵀ + ridge`, beside the intercept's
@@ -233,9 +154,9 @@ class BinaryLosses(_OfPlanes):
         a = first.clamp(min=1e-6)
         second, third = first - 2 * with_p, first - 6 * square
 
-        spread = a * self.moments.scales[:, None] + self.ridge[which]
+        spread = a * self.axes.scales[:, None] + self.ridge[which]
         found = torch.cat([g[:-1] / spread, g[-1:] / a])
-        u = self.moments.scales[:, None] * theta[:-1]
+        u = self.axes.scales[:, None] * theta[:-1]
         solved = u / spread
         along = (u * solved).sum(0)
         # I + M G of Woodbury's identity, M = [[third, second], [second, 0]], G = diag(along, 1 / a).
@@ -252,10 +173,6 @@ class BinaryLosses(_OfPlanes):
             )
         return found - torch.cat([x * solved, (y / a)[None]])
 
-    def uncentred(self, theta: Float[Tensor, "d_and_one t"]) -> tuple[Float[Tensor, "t d"], Float[Tensor, " t"]]:
-        """Coefficients and intercepts of the rows as they are."""
-        return self._uncentred(theta)
-
     def _weights(self, where: slice, which: Int[Tensor, " t"]) -> Float[Tensor, "chunk _"] | None:
         """Of some rows, target by target where classes have weights; None where nothing has."""
         weight = None if self.weight is None else self.weight[where, None].to(self.rows.dtype)
@@ -266,7 +183,7 @@ class BinaryLosses(_OfPlanes):
         return by_class if weight is None else weight * by_class
 
 
-class MultinomialLoss(_OfPlanes):
+class MultinomialLoss(Planes):
     """One target of K classes: one problem, whose parameters are those of all classes.
 
     Args: as for `BinaryLosses`; `classes` says which class each row has, 0 to K − 1, and `weight` has those of the
@@ -276,14 +193,14 @@ class MultinomialLoss(_OfPlanes):
     def __init__(
         self,
         rows: Rows,
-        moments: Moments,
+        axes: PrincipalAxes,
         classes: Int[Tensor, " n"],
         n_classes: int,
         weight: Float[Tensor, " n"] | None,
         C: float,
         fit_intercept: bool,
     ) -> None:
-        super().__init__(rows, moments)
+        super().__init__(rows, axes, n_classes)
         self.classes, self.weight = classes, weight
         self.n_classes, self.fit_intercept = n_classes, fit_intercept
         self.total = float(rows.n if weight is None else weight.sum())
@@ -292,20 +209,20 @@ class MultinomialLoss(_OfPlanes):
 
     def start(self) -> Float[Tensor, "parameters 1"]:
         """No coefficients, and the intercepts that are then the best."""
-        theta = torch.zeros(self.rows.d + 1, self.n_classes, dtype=torch.float64, device=self.rows.device)
+        theta = torch.zeros(self.n_parameters, self.n_classes, dtype=torch.float64, device=self.rows.device)
         if self.fit_intercept:
             theta[-1] = self.share.log() - self.share.log().mean()
         return theta.reshape(-1, 1)
 
-    def by_class(self, parameters: Float[Tensor, "parameters 1"]) -> Float[Tensor, "d_and_one K"]:
+    def by_class(self, parameters: Float[Tensor, "parameters 1"]) -> Float[Tensor, "axis_and_one K"]:
         """The same, one column a class."""
         return parameters.reshape(-1, self.n_classes)
 
     def __call__(self, parameters: Float[Tensor, "parameters 1"], _: Int[Tensor, " 1"]) -> Evaluation:
         """The gradient, and the mean of diag(p) − p pᵀ."""
         theta = self.by_class(parameters)
-        W, b = self._planes(theta)
-        slope = torch.zeros_like(theta.T)
+        W, b = self.planes(theta)
+        slope = torch.zeros(self.n_classes, self.rows.d + 1, dtype=theta.dtype, device=theta.device)
         products = torch.zeros(self.n_classes, self.n_classes, dtype=torch.float64, device=theta.device)
         expected = torch.zeros_like(products[0])
         for where, x in self.rows.chunks():
@@ -318,7 +235,7 @@ class MultinomialLoss(_OfPlanes):
             slope[:, -1] += residual.sum(1)
             products += weighted @ p.T
             expected += weighted.sum(1)
-        slope = self._slope(slope.T / self.total, theta, self.ridge)
+        slope = self.slope(slope.T / self.total, theta, self.ridge)
         if not self.fit_intercept:
             slope[-1] = 0
         return Evaluation(slope.reshape(-1, 1), (expected.diag() - products).reshape(-1, 1) / self.total)
@@ -329,10 +246,10 @@ class MultinomialLoss(_OfPlanes):
         """The inverse Hessian if all rows had the mean curvature between classes, which its eigenvectors part."""
         shares, mixtures = torch.linalg.eigh(curvature.reshape(self.n_classes, -1))
         a, g = shares.clamp(min=1e-6), self.by_class(g) @ mixtures
-        solved = g[:-1] / (a * self.moments.scales[:, None] + self.ridge)
+        solved = g[:-1] / (a * self.axes.scales[:, None] + self.ridge)
         return (torch.cat([solved, g[-1:] / a]) @ mixtures.T).reshape(-1, 1)
 
     def uncentred(self, parameters: Float[Tensor, "parameters 1"]) -> tuple[Float[Tensor, "K d"], Float[Tensor, " K"]]:
         """Coefficients and intercepts of the rows as they are; what the classes have in common changes nothing."""
-        coef, intercept = self._uncentred(self.by_class(parameters))
+        coef, intercept = super().uncentred(self.by_class(parameters))
         return coef - coef.mean(0), intercept - intercept.mean()

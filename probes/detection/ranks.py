@@ -2,6 +2,7 @@
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from itertools import pairwise
 from typing import Any
 
@@ -65,7 +66,9 @@ def _dense_sums(columns: Any, truth: Shaped[np.ndarray, "n labels"]) -> Float[np
     n, d = columns.shape
     size = max(1, BLOCK_BYTES // (8 * max(1, n)))
     sums = np.zeros((d, truth.shape[1]))
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
+    # One column needs no threads beside those of the product; to hold these back takes longer than to rank it.
+    alone = nullcontext() if d == 1 else threadpool_limits(1, user_api="blas")
+    with alone, ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, d, size):
             values = _lying_together(columns, slice(start, start + size))
             _refuse_nan(values, start)
