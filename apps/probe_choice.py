@@ -31,7 +31,7 @@ class Chosen:
 
 
 def choose(run: Run, found: dict[str, Artifact], *, one_label: bool) -> tuple[Chosen, pd.DataFrame]:
-    """The table, the estimator and the score; and what stands beside the probe, wherever there is a heat map."""
+    """The table, of one range of positions, the estimator and the score; what stands beside, if there is a heat map."""
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         # Names come from files: a selectbox shows them as they are, other choices would read them as Markdown.
         newest = run.find("probes").name
@@ -41,6 +41,9 @@ def choose(run: Run, found: dict[str, Artifact], *, one_label: bool) -> tuple[Ch
         estimator = (
             _select("Estimator", estimators, estimators[0], "estimator") if len(estimators) > 1 else estimators[0]
         )
+        ranges = results["positions"].unique().tolist()
+        if len(ranges) > 1:
+            results = results[results["positions"] == _select("Positions", ranges, ranges[0], "positions")]
         own = results[results["probe"] == estimator]
         scores = {SCORES[score]: score for score in SCORES if measured(own, score)} or {SCORES["accuracy"]: "accuracy"}
         score = scores[_segments("Score", list(scores), "score")]

@@ -123,7 +123,13 @@ class LogisticProbe(LogLinearProbe):
     def _search(self, loss: BinaryLosses | MultinomialLoss) -> Minimum:
         rounding = torch.finfo(loss.rows.dtype).eps
         minimum = minimise(
-            loss, loss.start(), loss.precondition, tol=self.tol, max_iter=self.max_iter, rounding=rounding
+            loss,
+            loss.start(),
+            loss.precondition,
+            loss.longest,
+            tol=self.tol,
+            max_iter=self.max_iter,
+            rounding=rounding,
         )
         if not minimum.converged.all():
             n = int((~minimum.converged).sum())

@@ -18,9 +18,11 @@ from probes.rows import Rows
 # The curvature is a mean over rows: every so many are enough.
 SAMPLED = 4
 # The search sets out from what so many rows, spread over all, ask for in so many steps.
-START_ROWS, START_STEPS = 2_500, 8
+START_ROWS, START_STEPS, START_POSITIVES = 2_500, 8, 10
 # A curvature that has fallen to less than this share of what it would be without its bend is not believed.
 LEAST_BEND = 0.05
+# Scores may always move as far as this.
+FARTHEST = 2.0
 
 
 class BinaryLosses(Planes):
@@ -76,6 +78,11 @@ class BinaryLosses(Planes):
         weights = [self._weights(where, self._every) for _, where in parts]
         weight = None if weights[0] is None else torch.cat(weights).double()  # type: ignore[arg-type]
         length, intercept = self._scale(along, y, weight, directions.square().sum(0))
+        # A class that the sample hardly has would be pushed so far away that nothing calls it back.
+        known = torch.minimum(y.sum(0), (1 - y).sum(0)) >= START_POSITIVES
+        length = torch.where(known, length, 0)
+        if self.fit_intercept:
+            intercept = torch.where(known, intercept, torch.logit(share))
         return torch.cat([length * directions, intercept[None]])
 
     def _scale(
@@ -173,6 +180,12 @@ class BinaryLosses(Planes):
             )
         return found - torch.cat([x * solved, (y / a)[None]])
 
+    def longest(
+        self, step: Float[Tensor, "axis_and_one t"], theta: Float[Tensor, "axis_and_one t"]
+    ) -> Float[Tensor, " t"]:
+        """A step at most doubles how far scores lie apart: beyond, losses are flat, and nothing calls it back."""
+        return (self.spread(theta).clamp(min=FARTHEST) / self.spread(step)).clamp(max=1)
+
     def _weights(self, where: slice, which: Int[Tensor, " t"]) -> Float[Tensor, "chunk _"] | None:
         """Of some rows, target by target where classes have weights; None where nothing has."""
         weight = None if self.weight is None else self.weight[where, None].to(self.rows.dtype)
@@ -248,6 +261,13 @@ class MultinomialLoss(Planes):
         a, g = shares.clamp(min=1e-6), self.by_class(g) @ mixtures
         solved = g[:-1] / (a * self.axes.scales[:, None] + self.ridge)
         return (torch.cat([solved, g[-1:] / a]) @ mixtures.T).reshape(-1, 1)
+
+    def longest(
+        self, step: Float[Tensor, "parameters 1"], parameters: Float[Tensor, "parameters 1"]
+    ) -> Float[Tensor, " 1"]:
+        """As for two classes, of the class whose scores move farthest."""
+        now, then = (self.spread(self.by_class(v)) for v in (parameters, step))
+        return (now.amax().clamp(min=FARTHEST) / then.amax()).clamp(max=1)[None]
 
     def uncentred(self, parameters: Float[Tensor, "parameters 1"]) -> tuple[Float[Tensor, "K d"], Float[Tensor, " K"]]:
         """Coefficients and intercepts of the rows as they are; what the classes have in common changes nothing."""

@@ -38,6 +38,8 @@ Objective = Callable[[Columns, Int[Tensor, " problem"]], Evaluation]
 # An approximate inverse Hessian of the problems whose numbers are given, at their parameters and with the curvature
 # that was found there, applied to columns.
 Precondition = Callable[[Columns, Int[Tensor, " problem"], Columns, Float[Tensor, "k problem"]], Columns]
+# The share of each step, at most one, that is not too far to be believed from these parameters.
+Longest = Callable[[Columns, Columns], Float[Tensor, " problem"]]
 
 
 class Minimum(NamedTuple):
@@ -52,6 +54,7 @@ def minimise(
     objective: Objective,
     start: Columns,
     precondition: Precondition,
+    longest: Longest,
     *,
     tol: float,
     max_iter: int,
@@ -63,6 +66,7 @@ def minimise(
         objective: of a subset of the problems, by number.
         start: one column a problem.
         precondition: see `Precondition`.
+        longest: see `Longest`.
         tol: a problem has converged when the step that it would take next is nowhere larger than `tol` times its
             largest parameter, or `tol` itself where that is below one; or where what it would gain, half the slope
             along that step, has not halved in `PATIENCE` steps and is below `rounding`.
@@ -83,6 +87,8 @@ def minimise(
         if (uphill := slope > 0).any():  # rounding has spoilt the curvature: back to the preconditioner
             step[:, uphill] = -inverse(here.gradient)[:, uphill]
             slope = (here.gradient * step).sum(0)
+        shorter = longest(step, x)
+        step, slope = shorter * step, shorter * slope
         gain = -slope / 2
         better = gain < least / 2
         least, waited = torch.where(better, gain, least), torch.where(better, 0, waited + 1)

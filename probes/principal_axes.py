@@ -105,6 +105,10 @@ class Planes:
         W, b = theta[:-1].to(self.rows.dtype), theta[-1:].T.to(self.rows.dtype)
         return self.of_read(W).T.contiguous(), b
 
+    def spread(self, theta: Float[Tensor, "axis_and_one t"]) -> Float[Tensor, " t"]:
+        """How far scores of rows lie from their mean, root mean square."""
+        return (self.axes.scales[:, None] * theta[:-1].square()).sum(0).sqrt()
+
     def slope(
         self, of_read: Float[Tensor, "read_and_one t"], theta: Float[Tensor, "axis_and_one t"], ridge: Any
     ) -> Float[Tensor, "axis_and_one t"]:

@@ -63,8 +63,10 @@ class Rows:
     def take(self, numbers: Int[Tensor, " chosen"]) -> Float[Tensor, "chosen d"]:
         """The rows with these numbers, converted."""
         if isinstance(self.source, Tensor):
-            return self.source[numbers].detach().to(self.dtype)
-        return torch.from_numpy(np.asarray(self.source[numbers.cpu().numpy()])).to(self.dtype)
+            x = self.source[numbers].detach().to(self.dtype)
+        else:
+            x = torch.from_numpy(np.asarray(self.source[numbers.cpu().numpy()])).to(self.dtype)
+        return x if self._mean is None else x - self._mean
 
     def chunks(self, step: int = 1) -> Iterator[tuple[slice, Float[Tensor, "chunk d"]]]:
         """All rows in order, or every `step`-th, with where they stand."""

@@ -167,8 +167,19 @@ class TestNothingThere:
         pd.DataFrame({"x": [1]}).to_parquet(run / "probes/two/result.parquet")
         app = opened("probes")
         (error,) = app.error
-        lacks = "it lacks hook, probe, label, variant, balanced_accuracy, note."
+        lacks = "it lacks hook, probe, positions, label, variant, balanced_accuracy, note."
         assert error.value.replace("\\", "").endswith(lacks)
+
+    def test_ranges_of_positions_are_shown_one_at_a_time(
+        self, runs_root: Path, tmp_path: Path, results: pd.DataFrame, monkeypatch
+    ) -> None:
+        run = copied(runs_root, tmp_path, monkeypatch)
+        late = results.assign(positions="16–31", balanced_accuracy=1.0)
+        both = pd.concat([results.assign(positions="1–15"), late])
+        both.to_parquet(run / "probes/two/result.parquet")
+        assert opened("probes").selectbox(key="positions").value == "1–15"
+        table = component(opened("probes", positions="16–31"), "link_table")
+        assert {row[2]["text"] for row in table["rows"]} == {"1.000"}
 
     def test_a_result_that_went_stale_says_so(self, runs_root: Path, tmp_path: Path, monkeypatch) -> None:
         run = copied(runs_root, tmp_path, monkeypatch)

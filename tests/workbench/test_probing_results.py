@@ -35,7 +35,8 @@ def blocks(hooks):
 
 
 def line(label, hook, variant, value, **more):
-    lines = {"label": label, "hook": hook, "variant": variant, "probe": "logistic", "balanced_accuracy": value}
+    lines = {"label": label, "hook": hook, "variant": variant, "probe": "logistic", "positions": "all"}
+    lines |= {"balanced_accuracy": value}
     about = {"balanced_accuracy_low": value, "balanced_accuracy_high": value, "p_value": 0.01, "selectivity": 0.0}
     return lines | about | {"classes": 2, "note": ""} | more
 
@@ -69,5 +70,5 @@ def test_a_table_is_read_with_its_hooks_in_order_and_another_is_refused(tmp_path
     assert read_results(tmp_path)["hook"].unique().tolist() == ["blocks.0.x", "blocks.1.x"]
     assert len(read_results(tmp_path)) == len(table())
     pd.DataFrame({"hook": ["x"]}).to_parquet(tmp_path / "result.parquet")
-    with pytest.raises(ArtifactError, match="is no table of probes: it lacks probe, label"):
+    with pytest.raises(ArtifactError, match="is no table of probes: it lacks probe, positions, label"):
         read_results(tmp_path)

@@ -12,7 +12,7 @@ from probes.report import MAJORITY, PROBE, TYPE, VARIANTS
 RESULT = "result.parquet"
 # By what a label's hooks are compared: chance is one over the number of classes, whatever their frequencies.
 MEASURE = "balanced_accuracy"
-_NEEDED = ("hook", "probe", "label", "variant", MEASURE, "note")
+_NEEDED = ("hook", "probe", "positions", "label", "variant", MEASURE, "note")
 _BLOCK = re.compile(r"\.(\d+)\.")
 
 
