@@ -127,7 +127,8 @@ class ClassifierProbe(ClassifierMixin, Probe):
         """The number of each row's class, target by target; what the classes are is kept."""
         columns, self.n_targets_ = self._columns(y, rows)
         many = self.n_targets_ is not None
-        found, codes = np.empty(0), np.empty(columns.shape, np.int64)
+        # Hundreds of targets, of two classes each, would take more memory than the rows.
+        found, codes = np.empty(0), np.empty(columns.shape, np.int64 if columns.shape[1] == 1 else np.int8)
         for target in range(columns.shape[1]):
             classes, codes[:, target] = _numbered(columns[:, target])
             which = f"column {target} of y" if many else "y"

@@ -87,7 +87,7 @@ def fit_labels(probe: Any, X: Array, codes: Mapping[Name, Int[np.ndarray, " n"]]
         columns += [values == k for k in classes]
     if len(columns) == 1:  # a fit of its own is what the probe would do for one label
         places = {}
-    shared = clone(probe).fit(X, np.stack(columns, axis=1).astype(np.int64)) if places else None
+    shared = clone(probe).fit(X, np.stack(columns, axis=1).astype(np.int8)) if places else None
     alone = {name: clone(probe).fit(X, values) for name, values in codes.items() if name not in places}
     return FittedLabels(shared, places, present, alone)
 
