@@ -69,17 +69,23 @@ def _sent(
 ) -> Float[np.ndarray, " t"]:
     """The bits of one block, sent by what was learned from all rows before it."""
     before, block = codes[:start], codes[start:stop]
-    whole = np.array([len(np.unique(column)) == k for column, k in zip(before.T, n_classes, strict=True)])
+    counts = [np.bincount(column, minlength=k) for column, k in zip(before.T, n_classes, strict=True)]
     bits = np.zeros(codes.shape[1])
-    for target in np.flatnonzero(~whole):  # a class that no row had yet: frequencies, one more counted for each class
-        counts = np.bincount(before[:, target], minlength=n_classes[target]) + 1
-        bits[target] = -np.log2(counts[block[:, target]] / counts.sum()).sum()
-    if not whole.any():
+    told = {}
+    for target, of_classes in enumerate(counts):
+        if (of_classes > 0).sum() > 1:
+            told[target] = before[:, target]
+        else:  # nothing to fit to: frequencies, one more counted for each class
+            bits[target] = -np.log2((of_classes[block[:, target]] + 1) / (start + n_classes[target])).sum()
+    if not told:
         return bits
-    told = {int(target): before[:, target] for target in np.flatnonzero(whole)}
     fitted = fit_labels(probe, taken(X, order[:start]), told)
-    for known, p in fitted.probabilities(taken(X, order[start:stop])).items():
-        bits[known] = -_log2(p[np.arange(len(block)), block[:, known]]).sum()
+    for target, p in fitted.probabilities(taken(X, order[start:stop])).items():
+        # A class that no row had yet is as likely as frequencies have it, and the others share the rest.
+        unseen = counts[target] == 0
+        every = np.full((len(block), len(unseen)), 1 / (start + len(unseen)))
+        every[:, ~unseen] = p * (1 - unseen.sum() / (start + len(unseen)))
+        bits[target] = -_log2(every[np.arange(len(block)), block[:, target]]).sum()
     return bits
 
 

@@ -153,7 +153,7 @@ class _Report:
 
     def _told(self, X: Array, codes: dict[Key, np.ndarray]) -> dict[Key, Told]:
         """What probes of these labels say of the held-out rows."""
-        of_fit = {key: taken(values, self.rows.fit) for key, values in codes.items()}
+        of_fit = {key: as_numpy(taken(values, self.rows.fit)) for key, values in codes.items()}
         return fit_labels(self.probe, taken(X, self.rows.fit), of_fit).tell(taken(X, self.rows.held_out))
 
     def _line(self, y: np.ndarray, told: Told, n_classes: int) -> dict[str, Any]:

@@ -104,6 +104,20 @@ def test_a_code_length_is_what_the_blocks_cost():
     assert many.compression[1] < 1.01
 
 
+def test_a_class_that_comes_late_costs_no_more_than_its_row():
+    """The others are told by the probe meanwhile, and not by their frequencies."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2000, 4))
+    y = np.digitize(x[:, 0], [-0.5, 0.5])
+    without = description_length(LogisticProbe(), x, y).bits[0]
+    order = np.random.default_rng(0).permutation(2000)
+    late = y.copy()
+    late[order[1500]] = 3
+    found = description_length(LogisticProbe(), x, late)
+    assert without < found.bits[0] < without + 30
+    assert found.uniform_bits[0] == 4000
+
+
 @pytest.fixture(scope="module")
 def material():
     """Forty documents of words; a label that the rows hold, one that the word tells, one that nothing tells."""
