@@ -30,7 +30,9 @@ class DescriptionLength(NamedTuple):
         return self.uniform_bits / self.bits
 
 
-def description_length(probe: Any, X: Array, y: Any, *, max_rows: int = MAX_ROWS, seed: int = 0) -> DescriptionLength:
+def description_length(
+    probe: Any, X: Array, y: Any, *, groups: Any = None, max_rows: int = MAX_ROWS, seed: int = 0
+) -> DescriptionLength:
     """The online (prequential) code of labels, given rows.
 
     The first block is sent by a uniform code, each next one by a probe that was fitted to all before it:
@@ -42,16 +44,20 @@ def description_length(probe: Any, X: Array, y: Any, *, max_rows: int = MAX_ROWS
         probe: a classifier with `predict_proba`; it is cloned for every block.
         X: rows [n, d], in any order.
         y: labels [n], or [n, t]; the probe's one fit serves all that it can solve together.
-        max_rows: of more rows so many are drawn.
+        groups: the document (session, subject) of each row [n], sent whole: a probe that had seen half of one would
+            tell the other half by the document. Every row its own where None.
+        max_rows: of more rows so many are sent.
         seed: of their order.
     """
     labels = as_numpy(y)
     columns = labels.reshape(len(labels), -1)
-    order = np.random.default_rng(seed).permutation(len(columns))[:max_rows]
-    classes = [np.unique(column) for column in columns[order].T]
+    of = np.arange(len(columns)) if groups is None else np.unique(as_numpy(groups), return_inverse=True)[1]
+    order = np.argsort(np.random.default_rng(seed).permutation(of.max() + 1)[of], kind="stable")[:max_rows]
+    classes = [np.unique(column) for column in columns.T]
     codes = np.stack([np.searchsorted(c, column) for c, column in zip(classes, columns[order].T, strict=True)], 1)
     n, n_classes = len(order), np.array([len(known) for known in classes])
-    ends = np.unique([max(1, round(share * n)) for share in FRACTIONS])
+    whole = np.append(np.flatnonzero(np.diff(of[order])) + 1, n)  # where a document ends
+    ends = np.unique([whole[np.searchsorted(whole, max(1, round(share * n)))] for share in FRACTIONS])
     bits = ends[0] * np.log2(n_classes)
     for start, stop in pairwise(ends):
         bits = bits + _sent(probe, X, order, codes, n_classes, int(start), int(stop))

@@ -77,7 +77,7 @@ class LogisticProbe(LogLinearProbe):
         weight = self._weight(sample_weight, rows)
         axes = PrincipalAxes.of(rows, weight, self.fit_intercept)
         if not self._several:
-            found = self._fit_binary(rows, codes, weight, self._class_weights(codes), axes)
+            found = self._fit_binary(rows, codes, weight, self._class_weights(codes, weight), axes)
         else:
             of_rows = self._times_class_weight(weight, codes[:, 0])
             if self.multi_class == "multinomial":
@@ -126,7 +126,7 @@ class LogisticProbe(LogLinearProbe):
             loss,
             loss.start(),
             loss.precondition,
-            loss.longest,
+            loss.spread,
             tol=self.tol,
             max_iter=self.max_iter,
             rounding=rounding,
@@ -144,15 +144,17 @@ class LogisticProbe(LogLinearProbe):
     def _times_class_weight(self, weight: Tensor | None, classes: Tensor) -> Tensor | None:
         if self.class_weight is None:
             return weight
-        of_rows = torch.as_tensor(self._weights_of(classes)).to(classes.device)[classes]
+        of_rows = torch.as_tensor(self._weights_of(classes, weight)).to(classes.device)[classes]
         return of_rows if weight is None else weight * of_rows
 
-    def _class_weights(self, codes: Tensor) -> Tensor | None:
+    def _class_weights(self, codes: Tensor, weight: Tensor | None) -> Tensor | None:
         """Those of both classes, target by target."""
         if self.class_weight is None:
             return None
-        columns = [self._weights_of(column) for column in codes.T]
+        columns = [self._weights_of(column, weight) for column in codes.T]
         return torch.as_tensor(np.stack(columns, axis=1)).to(codes.device)
 
-    def _weights_of(self, codes: Tensor) -> np.ndarray:
-        return compute_class_weight(self.class_weight, classes=self.classes_, y=self.classes_[codes.cpu().numpy()])
+    def _weights_of(self, codes: Tensor, weight: Tensor | None) -> np.ndarray:
+        labels = self.classes_[codes.cpu().numpy()]
+        of_rows = None if weight is None else weight.cpu().numpy()
+        return compute_class_weight(self.class_weight, classes=self.classes_, y=labels, sample_weight=of_rows)

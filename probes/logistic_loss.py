@@ -21,8 +21,6 @@ SAMPLED = 4
 START_ROWS, START_STEPS, START_POSITIVES = 2_500, 8, 10
 # A curvature that has fallen to less than this share of what it would be without its bend is not believed.
 LEAST_BEND = 0.05
-# Scores may always move as far as this.
-FARTHEST = 2.0
 
 
 class BinaryLosses(Planes):
@@ -63,13 +61,15 @@ class BinaryLosses(Planes):
             positive[-1] += share.sum(0).double()
             self.totals += len(x) if weights is None else weights.sum(0).double()
         self.positive = positive / self.totals
+        _refuse_no_weight(torch.stack([self.positive[-1], 1 - self.positive[-1]]))
         self.ridge = 1 / (C * self.totals)
 
     def start(self) -> Float[Tensor, "axis_and_one t"]:
         """The direction of least squares, which Gaussian rows would keep, as long as some of the rows ask for."""
         share = self.positive[-1]
         covariance = self.along(self.positive[:-1])  # of rows with labels, for the rows are centred
-        directions = covariance / (self.axes.scales[:, None] + self.ridge / (share * (1 - share)))
+        spread = self.axes.scales[:, None] + self.ridge / (share * (1 - share))
+        directions = covariance / spread.clamp(min=torch.finfo(spread.dtype).tiny)
         W = self.of_read(directions).to(self.rows.dtype)
         step = max(1, self.rows.n // START_ROWS)
         parts = [(x @ W, where) for where, x in self.rows.chunks(step)]
@@ -162,6 +162,7 @@ class BinaryLosses(Planes):
         second, third = first - 2 * with_p, first - 6 * square
 
         spread = a * self.axes.scales[:, None] + self.ridge[which]
+        spread = spread.clamp(min=least)  # a column without variance, without a penalty
         found = torch.cat([g[:-1] / spread, g[-1:] / a])
         u = self.axes.scales[:, None] * theta[:-1]
         solved = u / spread
@@ -180,12 +181,6 @@ class BinaryLosses(Planes):
             )
         return found - torch.cat([x * solved, (y / a)[None]])
 
-    def longest(
-        self, step: Float[Tensor, "axis_and_one t"], theta: Float[Tensor, "axis_and_one t"]
-    ) -> Float[Tensor, " t"]:
-        """A step at most doubles how far scores lie apart: beyond, losses are flat, and nothing calls it back."""
-        return (self.spread(theta).clamp(min=FARTHEST) / self.spread(step)).clamp(max=1)
-
     def _weights(self, where: slice, which: Int[Tensor, " t"]) -> Float[Tensor, "chunk _"] | None:
         """Of some rows, target by target where classes have weights; None where nothing has."""
         weight = None if self.weight is None else self.weight[where, None].to(self.rows.dtype)
@@ -194,6 +189,11 @@ class BinaryLosses(Planes):
         zeros, ones = self.class_weight[:, which].to(self.rows.dtype)
         by_class = torch.lerp(zeros, ones, self.targets[where][:, which].to(self.rows.dtype))
         return by_class if weight is None else weight * by_class
+
+
+def _refuse_no_weight(shares: Float[Tensor, "..."]) -> None:
+    if not (shares > 0).all():
+        raise ValueError("a class has no weight: leave its rows out, or give it some.")
 
 
 class MultinomialLoss(Planes):
@@ -219,6 +219,7 @@ class MultinomialLoss(Planes):
         self.total = float(rows.n if weight is None else weight.sum())
         self.ridge = 1 / (C * self.total)
         self.share = torch.bincount(classes, weights=weight, minlength=n_classes).double() / self.total
+        _refuse_no_weight(self.share)
 
     def start(self) -> Float[Tensor, "parameters 1"]:
         """No coefficients, and the intercepts that are then the best."""
@@ -259,15 +260,13 @@ class MultinomialLoss(Planes):
         """The inverse Hessian if all rows had the mean curvature between classes, which its eigenvectors part."""
         shares, mixtures = torch.linalg.eigh(curvature.reshape(self.n_classes, -1))
         a, g = shares.clamp(min=1e-6), self.by_class(g) @ mixtures
-        solved = g[:-1] / (a * self.axes.scales[:, None] + self.ridge)
+        spread = a * self.axes.scales[:, None] + self.ridge
+        solved = g[:-1] / spread.clamp(min=torch.finfo(spread.dtype).tiny)
         return (torch.cat([solved, g[-1:] / a]) @ mixtures.T).reshape(-1, 1)
 
-    def longest(
-        self, step: Float[Tensor, "parameters 1"], parameters: Float[Tensor, "parameters 1"]
-    ) -> Float[Tensor, " 1"]:
-        """As for two classes, of the class whose scores move farthest."""
-        now, then = (self.spread(self.by_class(v)) for v in (parameters, step))
-        return (now.amax().clamp(min=FARTHEST) / then.amax()).clamp(max=1)[None]
+    def spread(self, parameters: Float[Tensor, "parameters 1"]) -> Float[Tensor, " 1"]:
+        """Of the class whose scores lie farthest apart."""
+        return super().spread(self.by_class(parameters)).amax()[None]
 
     def uncentred(self, parameters: Float[Tensor, "parameters 1"]) -> tuple[Float[Tensor, "K d"], Float[Tensor, " K"]]:
         """Coefficients and intercepts of the rows as they are; what the classes have in common changes nothing."""

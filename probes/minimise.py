@@ -20,6 +20,8 @@ MEMORY = 10
 STEEPEST = 0.5
 SHORTENINGS = 30
 PATIENCE = 5
+# A step may always be as large as this.
+FARTHEST = 2.0
 
 Columns = Float[Tensor, "p problem"]
 Pair = tuple[Columns, Columns, Float[Tensor, " problem"]]
@@ -38,8 +40,8 @@ Objective = Callable[[Columns, Int[Tensor, " problem"]], Evaluation]
 # An approximate inverse Hessian of the problems whose numbers are given, at their parameters and with the curvature
 # that was found there, applied to columns.
 Precondition = Callable[[Columns, Int[Tensor, " problem"], Columns, Float[Tensor, "k problem"]], Columns]
-# The share of each step, at most one, that is not too far to be believed from these parameters.
-Longest = Callable[[Columns, Columns], Float[Tensor, " problem"]]
+# How large what parameters say of the data is, in units in which one is no small step.
+Size = Callable[[Columns], Float[Tensor, " problem"]]
 
 
 class Minimum(NamedTuple):
@@ -54,7 +56,7 @@ def minimise(
     objective: Objective,
     start: Columns,
     precondition: Precondition,
-    longest: Longest,
+    size: Size,
     *,
     tol: float,
     max_iter: int,
@@ -66,10 +68,11 @@ def minimise(
         objective: of a subset of the problems, by number.
         start: one column a problem.
         precondition: see `Precondition`.
-        longest: see `Longest`.
+        size: see `Size`. A step at most doubles it: losses may be flat beyond, and nothing would call it back.
         tol: a problem has converged when the step that it would take next is nowhere larger than `tol` times its
-            largest parameter, or `tol` itself where that is below one; or where what it would gain, half the slope
-            along that step, has not halved in `PATIENCE` steps and is below `rounding`.
+            largest parameter, or `tol` itself where that is below one, and its size no larger than `tol` times theirs,
+            likewise; or where what it would gain, half the slope along that step, has not halved in `PATIENCE` steps
+            and is below `rounding`.
         max_iter: steps at most.
         rounding: how much of a value the arithmetic of the gradients leaves in doubt.
     """
@@ -87,12 +90,14 @@ def minimise(
         if (uphill := slope > 0).any():  # rounding has spoilt the curvature: back to the preconditioner
             step[:, uphill] = -inverse(here.gradient)[:, uphill]
             slope = (here.gradient * step).sum(0)
-        shorter = longest(step, x)
+        largest, mine = size(x), size(step)
+        near = step.abs().amax(0) <= tol * x.abs().amax(0).clamp(min=1.0)
+        near &= mine <= tol * largest.clamp(min=1.0)
+        shorter = (largest.clamp(min=FARTHEST) / mine).clamp(max=1)
         step, slope = shorter * step, shorter * slope
         gain = -slope / 2
         better = gain < least / 2
         least, waited = torch.where(better, gain, least), torch.where(better, 0, waited + 1)
-        near = step.abs().amax(0) <= tol * x.abs().amax(0).clamp(min=1.0)
         near |= (waited >= PATIENCE) & (gain < rounding)
         parameters[:, active], converged[active] = x, near
         kept = ~near
@@ -107,7 +112,7 @@ def minimise(
         n_iter[active] += 1
         memory.append(_pair(new - x, there.gradient - here.gradient))
         if torch.equal(new, x):  # as near as the arithmetic allows
-            converged[active] = True
+            converged[active] = torch.isfinite(slope)
             break
         x, here = new, there
     return Minimum(parameters, n_iter, converged)

@@ -106,7 +106,7 @@ class Planes:
         return self.of_read(W).T.contiguous(), b
 
     def spread(self, theta: Float[Tensor, "axis_and_one t"]) -> Float[Tensor, " t"]:
-        """How far scores of rows lie from their mean, root mean square."""
+        """How far scores of rows lie from their mean, root mean square: the size of a step."""
         return (self.axes.scales[:, None] * theta[:-1].square()).sum(0).sqrt()
 
     def slope(

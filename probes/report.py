@@ -26,10 +26,13 @@ PROBE, CONTROL, SHUFFLED, RANDOM, MAJORITY, TYPE = (
 VARIANTS = (PROBE, CONTROL, SHUFFLED, RANDOM, MAJORITY, TYPE)
 NO_TYPES = "no types were given: which rows show the same word must be known"
 NO_SUBJECT = "no rows of a randomly initialised subject were given"
+ONE_DRAWN = "no control task: of the classes that it draws for the words, the rows to fit on have one only"
 BY_GROUP = "the label is the same on all rows of each group: rows of one group are no further examples"
 
 # A label and what it is told by.
 Key = tuple[str, str]
+# Scores are of tables of true against predicted classes, document by document.
+MOST_CLASSES = 100
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,12 @@ def probe_report(
         `_high` (95% over groups), `auroc`; `p_value` (labels dealt out anew); `selectivity` (the accuracy less the
         control task's, on the line of the probe); `bits` and `compression` (of probe, control task and random subject);
         `classes`, `positives` (the share of held-out rows of the most frequent class but one), `fit_rows`,
-        `held_out_rows`; and `note`: why a line has no numbers, or what to mind.
+        `held_out_rows`; and `note`: why a line has no numbers, or what to mind. `bits` are missing where they were not
+        asked for, and of a probe without probabilities.
+
+    Raises:
+        ValueError: labels, groups or types of other rows, labels that are no classes or of too many, a group with rows
+            on both sides of a split.
     """
     n = len(X)
     groups = np.arange(n) if groups is None else as_numpy(groups)
@@ -82,6 +90,8 @@ def probe_report(
     columns = {name: as_numpy(values) for name, values in labels.items()}
     _refuse_unfit(n, columns, groups, types, random_X)
     rows = rows or Split(*split_by_group(groups, seed=seed))
+    if both := np.intersect1d(groups[rows.fit], groups[rows.held_out]).tolist():
+        raise ValueError(f"group {both[0]!r} has rows to fit on and rows that are held out: no group may have both.")
     made = _Report(probe, rows, groups, types, code_length, seed)
     return made.of(X, columns, random_X)
 
@@ -123,7 +133,8 @@ class _Report:
                     line |= self._line(truths[name, variant], found[name, variant], len(classes[name]))
                     line |= lengths.get((name, variant), {})
                 elif not line["note"] or name in able:
-                    line["note"] = NO_SUBJECT if variant == RANDOM else NO_TYPES
+                    no_task = ONE_DRAWN if self.types is not None else NO_TYPES
+                    line["note"] = NO_SUBJECT if variant == RANDOM else no_task
                 lines.append(line)
         table = pd.DataFrame(lines)
         return self._with_selectivity(table)
@@ -175,7 +186,8 @@ class _Report:
         if not self.code_length or not codes:
             return {}
         y = np.stack([values[self.rows.fit] for values in codes.values()], axis=1)
-        length = description_length(self.probe, taken(X, self.rows.fit), y, seed=self.seed)
+        groups = self.groups[self.rows.fit]
+        length = description_length(self.probe, taken(X, self.rows.fit), y, groups=groups, seed=self.seed)
         found = zip(codes, length.bits, length.compression, strict=True)
         return {key: {"bits": float(bits), "compression": float(compression)} for key, bits, compression in found}
 
@@ -205,6 +217,11 @@ def _refuse_unfit(
         if values is not None and len(values) != n:
             raise ValueError(f"{name} has {len(values)} rows, but X has {n}: they must be the same rows.")
     for name, values in columns.items():
+        if len(np.unique(values)) > MOST_CLASSES:
+            raise ValueError(
+                f"the labels {name!r} have {len(np.unique(values)):,} classes: at most {MOST_CLASSES} can be reported; "
+                "merge the rare ones, or leave the label out."
+            )
         if values.ndim != 1:
             raise ValueError(f"the labels {name!r} have shape {values.shape}: one label a row is asked.")
         if values.dtype.kind == "f" and not (values == np.trunc(values)).all():

@@ -202,7 +202,9 @@ class _Path:
 
     def leave_one_out(self, alphas: Float[Tensor, " alpha"]) -> Float[Tensor, "alpha t"]:
         """The mean squared error of rows that are predicted by the fit to all others."""
-        rows, dtype = self.rows, self.rows.dtype
+        rows = self.rows
+        # Of as many columns as rows, what is left of a row is a small difference.
+        dtype = torch.float64 if rows.n <= rows.d else rows.dtype
         errors = torch.zeros(len(alphas), self.targets.shape[1], dtype=torch.float64, device=rows.device)
         shrunk = 1 / (self.squares[:, None] + alphas)
         basis, mean, inverse = self.basis.to(dtype), self.mean.to(dtype), shrunk.to(dtype)
@@ -211,7 +213,7 @@ class _Path:
             solved = [(by * self.products[:, columns]).to(dtype) for by in shrunk.T[:, :, None]]
             target_mean = self.target_mean[columns]
             for where, x in rows.chunks():
-                along = (x - mean) @ basis
+                along = (x.to(dtype) - mean) @ basis
                 leverage = along.square() @ inverse
                 weight = None if self.weight is None else self.weight[where, None]
                 if weight is not None:

@@ -45,7 +45,8 @@ class Scores:
         f1: of the second class of two, or the mean over classes.
         auroc: how often a row of the second class of two is scored above one of the first; NaN for more classes.
         low, high: of each of these, but `auroc`, the interval over groups.
-        p_value: how often labels dealt out anew to the rows would agree with the predictions as well.
+        p_value: how often labels dealt out anew to the rows would agree with the predictions as well; where rows come
+            in groups, how often labels shifted along them would.
     """
 
     accuracy: float
@@ -83,7 +84,11 @@ class Scores:
             auroc=auroc(y, decision) if decision is not None and n_classes == 2 else float("nan"),
             low={name: float(low) for name, (low, _) in ends.items()},
             high={name: float(high) for name, (_, high) in ends.items()},
-            p_value=_agreement(by_group.sum(0).reshape(n_classes, n_classes), n_permutations, seed),
+            p_value=(
+                _agreement(by_group.sum(0).reshape(n_classes, n_classes), n_permutations, seed)
+                if n_groups == len(y)
+                else _shifted_agreement(y, predicted, n_classes, resampling.of)
+            ),
         )
 
 
@@ -103,6 +108,22 @@ def _metrics(confusion: Shaped[np.ndarray, "draws true predicted"]) -> dict[str,
         "balanced_accuracy": np.nanmean(recall, axis=1),
         "f1": np.nan_to_num(f1[:, 1]) if confusion.shape[1] == 2 else np.nanmean(f1, axis=1),
     }
+
+
+def _shifted_agreement(
+    y: Int[np.ndarray, " n"], predicted: Int[np.ndarray, " n"], n_classes: int, of: Int[np.ndarray, " n"]
+) -> float:
+    """The same where neighbours are alike: labels stay in their order and are moved along the rows, by every distance.
+
+    Runs of equal labels stay whole, within documents and of them, so that they count as the few examples that they are.
+    """
+    order = np.argsort(of, kind="stable")
+    y, predicted = y[order], predicted[order]
+    right = np.zeros(len(y))
+    for k in range(n_classes):  # of every shift, how many rows agree: a circular correlation
+        right += np.fft.irfft(np.fft.rfft(y == k) * np.fft.rfft(predicted == k).conj(), len(y))
+    right = np.rint(right)
+    return float(np.sum(right >= right[0]) / len(y))
 
 
 def _agreement(confusion: Int[np.ndarray, "true predicted"], n_permutations: int, seed: int) -> float:

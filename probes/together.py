@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from sklearn.base import clone
 
-from probes.base import Array, ClassifierProbe, as_numpy
+from probes.base import Array, LinearClassifierProbe, as_numpy
 
 # What labels are called.
 Name = TypeVar("Name", bound=Hashable)
@@ -73,8 +73,8 @@ class FittedLabels(Generic[Name]):
 def fit_labels(probe: Any, X: Array, codes: Mapping[Name, Int[np.ndarray, " n"]]) -> FittedLabels[Name]:
     """Fit clones of a probe to rows X [n, d] and the class of each row by number, of at least two for each label.
 
-    Labels of two classes share one fit where the probe takes many targets, and labels of more where it solves their
-    classes one against the rest (`LogisticProbe(multi_class="one_vs_rest")`).
+    Labels of two classes share one fit where that changes none of them, as in linear probes of many targets, and
+    labels of more where it solves their classes one against the rest (`LogisticProbe(multi_class="one_vs_rest")`).
     """
     present = {name: np.unique(values) for name, values in codes.items()}
     columns: list[np.ndarray] = []
@@ -93,7 +93,7 @@ def fit_labels(probe: Any, X: Array, codes: Mapping[Name, Int[np.ndarray, " n"]]
 
 
 def _shares(probe: Any, n_classes: int) -> bool:
-    if not isinstance(probe, ClassifierProbe):
+    if not isinstance(probe, LinearClassifierProbe):  # others learn one hidden layer for all targets
         return False
     return n_classes == 2 or getattr(probe, "multi_class", None) == "one_vs_rest"
 

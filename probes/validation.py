@@ -13,7 +13,8 @@ def split_by_group(
 ) -> tuple[Int[np.ndarray, " fit"], Int[np.ndarray, " held_out"]]:
     """Row numbers to fit on and to hold out; no group (a document, a session) has rows in both.
 
-    Of the groups the given share, rounded, but at least one, is held out, and at least one is not. `ValueError` for
+    Of the groups the given share, rounded, but at least two (an interval needs them), is held out, and at least one is
+    not. `ValueError` for
     fewer than two groups, or a share that is not between 0 and 1.
     """
     if not 0 < held_out_share < 1:
@@ -21,7 +22,7 @@ def split_by_group(
     known = np.unique(groups)
     if len(known) < 2:
         raise ValueError("rows are held out by group (a document, say), which needs at least two groups.")
-    size = min(max(1, round(held_out_share * len(known))), len(known) - 1)
+    size = min(max(2, round(held_out_share * len(known))), len(known) - 1)
     chosen = np.random.default_rng(seed).choice(known, size, replace=False)
     held_out = np.isin(groups, chosen)
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)

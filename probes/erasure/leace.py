@@ -54,7 +54,8 @@ class LEACE(ErasureProbe):
         rows = self._rows(X, reset=first)
         if first:
             labels = as_numpy(y) if self.classes is None else np.asarray(self.classes)
-            self.classes_ = np.unique(labels) if labels.ndim == 1 else None
+            of_classes = labels.ndim == 1 and not (labels.dtype.kind == "f" and (labels != np.trunc(labels)).any())
+            self.classes_ = np.unique(labels) if of_classes else None
         z = self._columns(y, rows)
         if first:
             self.moments_ = JointMoments.empty(rows.d, z.shape[1], rows.device)
@@ -81,7 +82,9 @@ class LEACE(ErasureProbe):
         if len(values) != rows.n:
             raise ValueError(f"X has {rows.n} rows and y {len(values)}: each row needs its label.")
         if self.classes_ is None:
-            return torch.from_numpy(np.asarray(values, np.float64)).to(rows.device)
+            if not np.isfinite(values).all():
+                raise ValueError("y contains NaN or infinity: leave these rows out.")
+            return torch.from_numpy(np.asarray(values, np.float64).reshape(len(values), -1)).to(rows.device)
         if len(self.classes_) < 2:
             raise ValueError(f"y has one class only, {self.classes_[0].item()!r}: there is no concept to erase.")
         codes = np.searchsorted(self.classes_, values).clip(max=len(self.classes_) - 1)

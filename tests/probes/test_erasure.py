@@ -120,3 +120,15 @@ def test_one_class_has_nothing_to_erase(rows, eraser):
 def test_a_class_that_comes_late_is_refused(rows, classes):
     with pytest.raises(ValueError, match=r"which the first rows had not: name all classes"):
         LEACE().fit(rows[classes < 2], classes[classes < 2]).partial_fit(rows, classes)
+
+
+def test_one_column_of_numbers_is_no_classes():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((400, 6))
+    depth = x[:, 0] + 0.1 * rng.standard_normal(400)
+    erased = LEACE().fit(x, depth)
+    assert erased.classes_ is None
+    assert np.linalg.matrix_rank(x - erased.transform(x), tol=1e-8) == 1
+    assert abs(np.corrcoef(erased.transform(x)[:, 0], depth)[0, 1]) < 1e-8
+    with pytest.raises(ValueError, match="y contains NaN or infinity"):
+        LEACE().fit(x, np.where(np.arange(400) == 7, np.nan, depth))

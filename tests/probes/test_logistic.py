@@ -145,3 +145,50 @@ def test_what_cannot_be_fitted_is_refused_in_one_sentence(rows, labels, change, 
     x, y = change(rows, labels)
     with pytest.raises(ValueError, match=message):
         LogisticProbe().fit(x, y)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1e4])
+def test_the_size_of_the_columns_changes_nothing_but_the_penalty(rows, labels, scale):
+    """Large columns have small coefficients: a step is judged by what it does to scores too."""
+    y = labels[:, 1]
+    x = rows - rows.mean(0)
+    plain = LogisticProbe(tol=1e-5).fit(x, y)
+    scaled = LogisticProbe(C=1 / scale**2, tol=1e-5).fit(scale * x, y)
+    np.testing.assert_allclose(scaled.predict_proba(scale * x), plain.predict_proba(x), atol=1e-3)
+    three = np.digitize(x[:, 0], np.quantile(x[:, 0], [0.3, 0.6]))
+    found = LogisticProbe(C=1 / scale**2).fit(scale * x, three)
+    assert found.score(scale * x, three) == pytest.approx(LogisticProbe().fit(x, three).score(x, three), abs=0.02)
+
+
+def test_a_constant_column_without_a_penalty_is_no_trouble(rows, labels):
+    y = labels[:, 1]
+    x = np.column_stack([rows, np.ones(N)])
+    found = LogisticProbe(C=np.inf).fit(x, y)
+    assert np.isfinite(found.coef_).all()
+    expected = theirs(rows, y, C=1e10)
+    np.testing.assert_allclose(found.predict_proba(x), expected.predict_proba(rows), atol=1e-2)
+
+
+def test_balanced_classes_count_the_weights_of_rows(rows, labels):
+    y, weight = labels[:, 1], np.random.default_rng(2).uniform(0, 3, N)
+    ours = LogisticProbe(class_weight="balanced", tol=1e-6).fit(rows, y, sample_weight=weight)
+    reference = LogisticRegression(class_weight="balanced", tol=1e-12, max_iter=20_000, solver="newton-cg")
+    np.testing.assert_allclose(ours.coef_, reference.fit(rows, y, weight).coef_, atol=1e-4)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_a_class_without_weight_is_refused(rows, n_classes):
+    y = np.arange(N) % n_classes
+    with pytest.raises(ValueError, match="a class has no weight"):
+        LogisticProbe().fit(rows, y, sample_weight=(y != 1).astype(float))
+
+
+def test_a_rare_class_that_few_rows_show_is_found_in_few_steps():
+    """Its rows are hardly in the sample that the search sets out from."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((40_000, 16)).astype(np.float32), np.zeros(40_000, int)
+    y[:9] = 1
+    x[:9, 0] += 6
+    found = LogisticProbe().fit(x, y)
+    assert found.n_iter_[0] < 60
+    assert (found.predict(x)[:9] == 1).mean() > 0.5

@@ -3,15 +3,16 @@
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import hypergeom
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
 
-from probes import LogisticProbe, MassMeanProbe
+from probes import LogisticProbe, MassMeanProbe, MLPProbe
 from probes.controls import control_task, identity_predictions, shuffled
 from probes.description_length import description_length
-from probes.report import VARIANTS, probe_report
+from probes.report import VARIANTS, Split, probe_report
 from probes.scores import Resampling, Scores
 from probes.validation import follows_from_group, split_by_group
 
@@ -80,12 +81,34 @@ def test_the_odds_of_chance_are_those_of_dealing_labels_out():
     assert found == pytest.approx(hypergeom.sf(5, 40, 10, 12), abs=0.005)
 
 
+def test_labels_that_hang_on_the_document_are_few_examples():
+    """Labels and predictions of whole documents that have nothing to do with one another are no sign of anything."""
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(60), 30)
+    resampling, found = Resampling.of_groups(groups), []
+    for _ in range(60):
+        y, predicted = (rng.integers(0, 2, 60)[groups] for _ in range(2))
+        found.append(Scores.of(y, predicted, 2, resampling).p_value)
+    assert np.mean(np.array(found) < 0.05) < 0.15
+    y = rng.integers(0, 3, 60)[groups]
+    right = np.where(rng.random(len(y)) < 0.7, y, rng.integers(0, 3, len(y)))
+    assert Scores.of(y, right, 3, resampling).p_value < 0.05
+
+
+def test_every_shift_of_the_labels_is_counted():
+    rng = np.random.default_rng(1)
+    y, predicted, groups = rng.integers(0, 3, 40), rng.integers(0, 3, 40), np.repeat(np.arange(8), 5)
+    agreed = np.array([(np.roll(y, shift) == predicted).sum() for shift in range(40)])
+    found = Scores.of(y, predicted, 3, Resampling.of_groups(groups)).p_value
+    assert found == pytest.approx((agreed >= agreed[0]).mean())
+
+
 def test_a_code_length_is_what_the_blocks_cost():
     """By hand: the first block uniformly, each next one by a probe that was fitted to all before it."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((1000, 3))
     y = (x[:, 0] + 0.5 * rng.standard_normal(1000) > 0).astype(int)
-    order = np.random.default_rng(0).permutation(1000)
+    order = np.argsort(np.random.default_rng(0).permutation(1000))
     ends = [1, 2, 4, 8, 16, 32, 62, 125, 250, 500, 1000]
     bits = 1.0
     for start, stop in pairwise(ends):
@@ -110,12 +133,22 @@ def test_a_class_that_comes_late_costs_no_more_than_its_row():
     x = rng.standard_normal((2000, 4))
     y = np.digitize(x[:, 0], [-0.5, 0.5])
     without = description_length(LogisticProbe(), x, y).bits[0]
-    order = np.random.default_rng(0).permutation(2000)
+    order = np.argsort(np.random.default_rng(0).permutation(2000))
     late = y.copy()
     late[order[1500]] = 3
     found = description_length(LogisticProbe(), x, late)
     assert without < found.bits[0] < without + 30
     assert found.uniform_bits[0] == 4000
+
+
+def test_documents_are_sent_whole():
+    """A label that is one document's own is told by nothing that other documents show."""
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(40), 60)
+    x = rng.standard_normal((40, 64))[groups] + 0.1 * rng.standard_normal((2400, 64))
+    y = (rng.random(40) < 0.5).astype(int)[groups]
+    assert description_length(LogisticProbe(), x, y).compression[0] > 2
+    assert description_length(LogisticProbe(), x, y, groups=groups).compression[0] < 1.2
 
 
 @pytest.fixture(scope="module")
@@ -211,3 +244,22 @@ def test_any_classifier_can_be_reported_on(material, report):
 def test_what_does_not_fit_is_refused_in_one_sentence(labels, more, message):
     with pytest.raises(ValueError, match=message):
         probe_report(LogisticProbe(), np.zeros((10, 2)), labels, **more)
+
+
+def test_a_label_is_told_the_same_whatever_else_is_reported(material):
+    """Also by a perceptron: labels must not share its hidden layer with their controls."""
+    x, labels, groups, types = material
+    options = {"groups": groups, "types": types, "code_length": False}
+    probe = MLPProbe(hidden=8, max_epochs=3)
+    alone = probe_report(probe, x, {"held": labels["held"]}, **options)
+    among = probe_report(probe, x, labels, **options)
+    pd.testing.assert_frame_equal(alone, among[among["label"] == "held"].reset_index(drop=True))
+
+
+def test_what_cannot_be_reported_is_one_sentence(material):
+    x, labels, groups, _ = material
+    with pytest.raises(ValueError, match="have 4,000 classes: at most 100 can be reported"):
+        probe_report(LogisticProbe(), x, {"row": np.arange(len(x))})
+    leaky = Split(np.arange(3000), np.arange(2950, 4000))
+    with pytest.raises(ValueError, match="no group may have both"):
+        probe_report(LogisticProbe(), x, labels, groups=groups, rows=leaky)

@@ -14,11 +14,11 @@ from workbench.cli.console import add_run, finish, run_path, say, table
 from workbench.runs import Artifact, Run
 
 # Seconds on two cores without an accelerator; set-up (100 s) comes before, by `make`.
-BUDGET = {"corpus": 25, "training": 150, "probing": 30, "recording": 20, "dictionary": 60, "index": 45, "recurrent": 50}
+BUDGET = {"corpus": 25, "training": 150, "probing": 40, "recording": 20, "dictionary": 60, "index": 45, "recurrent": 50}
 # Rows that are recorded, rows that the dictionary is trained on, and its latents.
 N_ROWS, N_TRAIN_ROWS, D_SAE, K = 600_000, 1_000_000, 2048, 12
 # Rows that probes read of every layer; labels of two classes are asked for.
-N_PROBE_ROWS = 16_000
+N_PROBE_ROWS = 10_000
 RECURRENT_RECIPE = "python-gru"
 GAINS = (0.1, 0.2)
 TOLD_BY_TOKEN = 0.8

@@ -13,6 +13,8 @@ ENDS = (
     "hook_mlp_out",
     "rnn.hook_h",
     "rnn.hook_c",
+    "rnn_reverse.hook_h",
+    "rnn_reverse.hook_c",
 )
 # What a later block begins with is what the one before it ended with.
 REPEATED = re.compile(r".*blocks\.[1-9]\d*\.hook_resid_pre")

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import pandas as pd
 from jaxtyping import Int, Shaped
@@ -55,7 +57,7 @@ def probe_sweep(
         max_classes: labels of more are left out, where they are not named.
         code_length: whether to measure description lengths.
         seed: of the drawn documents, and of the reports.
-        parts: a folder for what is ready, hook by hook: a killed sweep goes on from there.
+        parts: a folder for what is ready, hook by hook: a killed sweep of the same settings goes on from there.
 
     Returns:
         The lines of `probes.report.probe_report` under `hook`, `probe` and `positions` ("all", or such as "1–15").
@@ -66,10 +68,13 @@ def probe_sweep(
     hooks = list(hooks or store.hooks)
     for hook in hooks:
         store.width(hook)
+    if len({store.axis_of(hook) for hook in hooks}) > 1:
+        of_axes = ", ".join(f"{hook} ({store.axis_of(hook)})" for hook in hooks)
+        raise ValueError(f"these hooks do not count the same positions: {of_axes}; probe those of one axis at a time.")
     store = store.on(store.axis_of(hooks[0]))
     untrained = None if untrained is None else untrained.on(store.axis)
-    if untrained is not None and len(untrained) != len(store):
-        raise ValueError(f"{untrained.path} has {len(untrained):,} rows and {store.path} {len(store):,}: not the same.")
+    if untrained is not None:
+        _refuse_other_rows(store, untrained)
     chosen, rows = choose_rows(store, where, max_rows, seed)
     classes = probe_labels(store, chosen, labels, max_classes=max_classes)
     if not classes:
@@ -89,9 +94,8 @@ def probe_sweep(
         parts=None if parts is None else Path(parts),
     )
     probes = dict(probes or {"logistic": LogisticProbe(multi_class="one_vs_rest")})
-    jobs = [(hook, name, probe) for hook in hooks for name, probe in probes.items()]
-    found = Parallel(return_as="generator")(delayed(sweep.one)(*job) for job in jobs)
-    return pd.concat(list(progress(found, desc="probing", unit="hook", total=len(jobs))), ignore_index=True)
+    found = Parallel(return_as="generator")(delayed(sweep.one)(hook, probes) for hook in hooks)
+    return pd.concat(list(progress(found, desc="probing", unit="hook", total=len(hooks))), ignore_index=True)
 
 
 def choose_rows(
@@ -128,6 +132,12 @@ def _documents(doc: Shaped[np.ndarray, " n"], max_rows: int, least: int, seed: i
     return known[order[:n]]
 
 
+def _refuse_other_rows(store: ActivationStore, untrained: ActivationStore) -> None:
+    names = ["doc", "pos", *(["token"] if store.has_tokens else [])]
+    if len(untrained) != len(store) or not untrained.columns(*names).equals(store.columns(*names)):
+        raise ValueError(f"{untrained.path} is not of the same rows as {store.path}: other documents, or positions.")
+
+
 def _row_sets(pos: Int[np.ndarray, " n"], rows: Split, positions: Sequence[tuple[int, int]] | None) -> dict[str, Split]:
     """The rows that are fitted on and judged by, range by range."""
     if positions is None:
@@ -159,9 +169,9 @@ class _Sweep:
     seed: int
     parts: Path | None
 
-    def one(self, hook: str, name: str, probe: Any) -> pd.DataFrame:
-        """The lines of one hook and one estimator; those that are ready are read."""
-        ready = None if self.parts is None else self.parts / f"{hook}-{name}.parquet"
+    def one(self, hook: str, probes: Mapping[str, Any]) -> pd.DataFrame:
+        """The lines of one hook; those that are ready are read."""
+        ready = None if self.parts is None else self.parts / f"{hook}-{self._digest(probes)}.parquet"
         if ready is not None and ready.exists():
             return pd.read_parquet(ready)
         X = self.store.read(hook, self.chosen)
@@ -169,7 +179,7 @@ class _Sweep:
         if self.untrained is not None and hook in self.untrained.hooks:
             random = self.untrained.read(hook, self.chosen)
         made = []
-        for positions, rows in self.sets.items():
+        for (name, probe), (positions, rows) in product(probes.items(), self.sets.items()):
             lines = probe_report(
                 probe,
                 X,
@@ -191,3 +201,18 @@ class _Sweep:
             found.to_parquet(part, index=False)
             part.replace(ready)
         return found
+
+    def _digest(self, probes: Mapping[str, Any]) -> str:
+        """Of all that the lines of a hook follow from."""
+        digest = joblib.hash(
+            [
+                str(self.store.path),
+                None if self.untrained is None else str(self.untrained.path),
+                self.chosen,
+                {name: (rows.fit, rows.held_out) for name, rows in self.sets.items()},
+                self.labels,
+                {name: repr(probe) for name, probe in probes.items()},
+                (self.code_length, self.seed),
+            ]
+        )
+        return str(digest)[:12]

@@ -205,7 +205,7 @@ def _rows(cell: str, read: pd.DataFrame, causes: pd.DataFrame, curve: pd.DataFra
             f"{spread(r2('r2'))}; untrained {spread(r2('r2', 'untrained'))}; "
             f"shuffled depths {spread(r2('r2_shuffled'))}",
             f"≥ {least:.2f}",
-            min(r2("r2")) >= least,
+            bool(np.min(r2("r2")) >= least),
         ),
         _row_of(cell, causes, COEFFICIENTS, "along the probe's coefficients", has_bar=False),
         _row_of(cell, causes, PATTERN, "along its pattern", has_bar=is_line),
@@ -227,7 +227,7 @@ def _row_of(cell: str, causes: pd.DataFrame, edit: str, how: str, *, has_bar: bo
     later = of[(of["measure"] == READ_LATER) & (of["variant"] == EDIT)]
     moved = np.average(later["effect"] * later["by"], weights=later["sequences"])
     every = _shares(of, EDIT, ALL, 1) + _shares(of, EDIT, ALL, -1)
-    met = min(found[0] + found[1]) >= LEAST and float(np.median(random)) <= MOST_RANDOM
+    met = bool(np.min(found) >= LEAST and np.median(random) <= MOST_RANDOM)
     return Row(
         f"{cell}: one bracket more, one less, {how}: answers that should change and do",
         "",

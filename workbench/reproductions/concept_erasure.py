@@ -226,9 +226,9 @@ def _of_concept(concept: str, found: pd.DataFrame) -> list[Row]:
     def beside(column: str, names: tuple[str, ...], digits: int = 3) -> str:
         return ", ".join(f"{name} {spread(of(name, column), digits)}" for name in names)
 
-    gap, means = max(map(abs, of(LEACE_, "gap"))), max(of(LEACE_, "means"))
+    gap, means = float(np.max(np.abs(of(LEACE_, "gap")))), float(np.max(of(LEACE_, "means")))
     rank, classes = int(max(of(LEACE_, "rank"))), int(found["classes"].min())
-    cheaper = min(np.subtract(of(MEANS, "change"), of(LEACE_, "change")))
+    cheaper = float(np.min(np.subtract(of(MEANS, "change"), of(LEACE_, "change"))))
     others = (NONE, INLP_, MEANS, RANDOM)
     seeds = f"{found['seed'].nunique()} seed(s)"
     return [

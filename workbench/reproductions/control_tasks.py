@@ -100,14 +100,14 @@ def rows_of(found: pd.DataFrame) -> list[Row]:
                 "0.001",
                 spread(gap),
                 f"≤ {NEAR} in every seed",
-                max(gap) <= NEAR,
+                bool(np.max(gap) <= NEAR),
             ),
             Row(
                 f"{what}: the linear probe's selectivity above the MLP's",
                 "0.215",
                 spread(more),
                 f"≥ {APART} in every seed",
-                min(more) >= APART,
+                bool(np.min(more) >= APART),
             ),
         ]
     untrained = found[(found["rows"] == "untrained") & (found["probe"] == LINEAR)]

@@ -97,14 +97,14 @@ def rows_of(found: pd.DataFrame) -> list[Row]:
                 "alike",
                 spread(gap),
                 f"≤ {NEAR} in every seed",
-                max(gap) <= NEAR,
+                bool(np.max(gap) <= NEAR),
             ),
             Row(
                 f"{what}: the control task's code, times the label's",
                 "several times as long",
                 spread(times, 2),
                 f"≥ {TIMES:.0f} in every seed",
-                min(times) >= TIMES,
+                bool(np.min(times) >= TIMES),
             ),
         ]
     random = found[found["rows"] == "untrained"]

@@ -122,7 +122,9 @@ def rows_of(found: pd.DataFrame) -> list[Row]:
         ours = of(PROBE, column)
         beside = ", ".join(f"{by} {spread(of(by, column))}" for by in CONTROLS)
         found = f"{spread(ours)}; {beside}"
-        return Row(what, published, found, *(() if bar is None else (f"≥ {bar} in every seed", min(ours) >= bar)))
+        return Row(
+            what, published, found, *(() if bar is None else (f"≥ {bar} in every seed", bool(np.min(ours) >= bar)))
+        )
 
     size = f"{found['seed'].nunique()} seed(s), {TASK.least_words} to {TASK.most_words} words"
     return [
