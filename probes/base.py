@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 from torch import Tensor
 
-from probes.rows import Rows, returned
+from probes.rows import SHOWN_ROWS, Rows, returned
 
 Array = np.ndarray | Tensor
 # Scores, predictions: of so many rows at once.
@@ -74,9 +74,25 @@ def class_codes(y: Any, rows: Rows) -> tuple[np.ndarray, Int[Tensor, " n"]]:
 def _refuse_no_labels(y: np.ndarray, rows: Rows) -> None:
     if y.ndim not in (1, 2) or y.shape[0] != rows.n:
         raise ValueError(f"X has {rows.n} rows and y the shape {y.shape}: each row needs its label.")
+    refuse_missing(y, "y")
     if y.dtype.kind in "fc" and not (y == np.trunc(y.real)).all():
-        what = "NaN" if np.isnan(y).any() else "continuous"
-        raise ValueError(f"Unknown label type: {what}. Labels are classes: whole numbers, Booleans or strings.")
+        raise ValueError("Unknown label type: continuous. Labels are classes: whole numbers, Booleans or strings.")
+
+
+def refuse_missing(y: np.ndarray, name: str) -> None:
+    """Raise `ValueError` that says which rows have no label: NaN, or None among strings."""
+    if y.dtype.kind not in "fcO":
+        return
+    if y.dtype.kind == "O":
+        from pandas import isna  # slow to import
+    else:
+        isna = np.isnan
+    missing = np.flatnonzero(isna(y).reshape(len(y), -1).any(1)).tolist()
+    if missing:
+        shown = ", ".join(map(str, missing[:SHOWN_ROWS])) + (", …" if len(missing) > SHOWN_ROWS else "")
+        raise ValueError(
+            f"{name} is missing (NaN or None) in {len(missing):,} of {len(y):,} rows ({shown}): leave these rows out."
+        )
 
 
 def _numbered(y: np.ndarray) -> tuple[np.ndarray, Int[np.ndarray, " n"]]:

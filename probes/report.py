@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int
 
-from probes.base import Array, as_numpy, taken
+from probes.base import Array, as_numpy, refuse_missing, taken
 from probes.controls import control_task, identity_predictions, shuffled
 from probes.description_length import description_length
 from probes.scores import METRICS, Resampling, Scores
@@ -31,6 +31,8 @@ BY_GROUP = "the label is the same on all rows of each group: rows of one group a
 
 # A label and what it is told by.
 Key = tuple[str, str]
+# With fewer, a line says how few they are.
+FEW_GROUPS, FEW_ROWS = 5, 10
 # Scores are of tables of true against predicted classes, document by document.
 MOST_CLASSES = 100
 
@@ -76,7 +78,8 @@ def probe_report(
         and `type alone`, with the columns `label`, `variant`; `accuracy`, `balanced_accuracy`, `f1` with `_low` and
         `_high` (95% over groups), `auroc`; `p_value` (labels dealt out anew); `selectivity` (the accuracy less the
         control task's, on the line of the probe); `bits` and `compression` (of probe, control task and random subject);
-        `classes`, `positives` (the share of held-out rows of the most frequent class but one), `fit_rows`,
+        `classes`, `positives` (the share of held-out rows of the second class of two, or of all but the most frequent),
+        `fit_rows`,
         `held_out_rows`; and `note`: why a line has no numbers, or what to mind. `bits` are missing where they were not
         asked for, and of a probe without probabilities.
 
@@ -87,6 +90,8 @@ def probe_report(
     n = len(X)
     groups = np.arange(n) if groups is None else as_numpy(groups)
     types = None if types is None else as_numpy(types)
+    if not isinstance(labels, Mapping):
+        raise ValueError("labels are given by name: {'name': y}.")
     columns = {name: as_numpy(values) for name, values in labels.items()}
     _refuse_unfit(n, columns, groups, types, random_X)
     rows = rows or Split(*split_by_group(groups, seed=seed))
@@ -144,7 +149,14 @@ class _Report:
             return "no probe: the rows to fit on have one class only"
         if len(np.unique(codes[self.rows.held_out])) < 2:
             return "no probe: the rows to judge by have one class only"
-        return BY_GROUP if follows_from_group(codes, self.groups) else ""
+        notes = [BY_GROUP] if follows_from_group(codes, self.groups) else []
+        judged = codes[self.rows.held_out]
+        if (n_groups := len(np.unique(self.groups[self.rows.held_out]))) < FEW_GROUPS:
+            notes.append(f"only {n_groups} groups to judge by: intervals and p-values say little")
+        counts = np.bincount(judged)
+        if (rarest := int(counts[counts > 0].min())) < FEW_ROWS:
+            notes.append(f"a class has only {rarest} rows to judge by")
+        return "; ".join(notes)
 
     def _control_tasks(self, codes: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Those that can be computed."""
@@ -217,6 +229,7 @@ def _refuse_unfit(
         if values is not None and len(values) != n:
             raise ValueError(f"{name} has {len(values)} rows, but X has {n}: they must be the same rows.")
     for name, values in columns.items():
+        refuse_missing(values, f"the label {name!r}")
         if len(np.unique(values)) > MOST_CLASSES:
             raise ValueError(
                 f"the labels {name!r} have {len(np.unique(values)):,} classes: at most {MOST_CLASSES} can be reported; "

@@ -96,6 +96,8 @@ def detect(
     fit, held_out = (_row_numbers(rows, len(labels)) for rows in (fit, held_out))
     _check(columns, labels, fit, held_out)
     names = [str(i) for i in range(labels.shape[1])] if names is None else list(names)
+    if len(names) != labels.shape[1]:
+        raise ValueError(f"names has {len(names)}, and there are {labels.shape[1]} labels: name each of them.")
     truth = np.ascontiguousarray(labels, dtype=np.uint8)
     ours, theirs = _columns(columns, fit), _columns(columns, held_out)
     counts = count_labels(ours, truth[fit])

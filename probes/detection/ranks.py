@@ -50,7 +50,10 @@ def auroc(columns: Any, labels: Any, *, both_signs: bool = False) -> Float[np.nd
 def _refuse_unfit(columns: Any, truth: Shaped[np.ndarray, "..."]) -> None:
     shapes = tuple(columns.shape), truth.shape
     if any(len(shape) != 2 for shape in shapes) or len(truth) != columns.shape[0]:
-        raise ValueError(f"columns are {shapes[0]} and labels {shapes[1]}: they must be [rows, …] of the same rows.")
+        raise ValueError(
+            f"columns are {shapes[0]} and labels {shapes[1]}: they must be [rows, …] of the same rows; of one, "
+            "`y[:, None]` makes a column."
+        )
     if truth.dtype != bool and not np.isin(truth, (0, 1)).all():
         raise ValueError("labels must be Booleans: one column for each label, True where it holds.")
 

@@ -263,3 +263,23 @@ def test_what_cannot_be_reported_is_one_sentence(material):
     leaky = Split(np.arange(3000), np.arange(2950, 4000))
     with pytest.raises(ValueError, match="no group may have both"):
         probe_report(LogisticProbe(), x, labels, groups=groups, rows=leaky)
+
+
+@pytest.mark.parametrize("missing", [np.nan, None])
+def test_rows_without_a_label_are_named(material, missing):
+    x, _, groups, _ = material
+    values = np.array(["a", "b"], object)[np.arange(len(x)) % 2] if missing is None else np.arange(len(x)) % 2.0
+    values[[3, 8]] = missing
+    with pytest.raises(ValueError, match=r"the label 'part' is missing \(NaN or None\) in 2 of 4,000 rows \(3, 8\)"):
+        probe_report(LogisticProbe(), x, {"part": values}, groups=groups)
+    with pytest.raises(ValueError, match=r"y is missing \(NaN or None\) in 2 of 4,000 rows \(3, 8\)"):
+        LogisticProbe().fit(x, values)
+
+
+def test_few_groups_and_few_rows_of_a_class_are_told():
+    rng = np.random.default_rng(0)
+    x, groups = rng.standard_normal((400, 3)), np.repeat(np.arange(8), 50)
+    y = (x[:, 0] > 2.1).astype(int)
+    note = probe_report(LogisticProbe(), x, {"rare": y}, groups=groups, code_length=False)["note"].iloc[0]
+    assert "only 2 groups to judge by" in note
+    assert "a class has only" in note

@@ -151,9 +151,10 @@ def best_table(found: "pd.DataFrame") -> str:
     for (estimator, positions), own in found.groupby(["probe", "positions"], sort=False):
         parts.append(best_beyond_word(own).assign(estimator=estimator, positions=positions))
     best = pd.concat(parts).sort_values("beyond", ascending=False, kind="stable")
-    best = best.groupby("label", sort=False).head(1).head(SHOWN)
+    best = best.groupby(["label", "positions"], sort=False).head(1)
+    best = best[best["label"].isin(best["label"].unique()[:SHOWN])]
     columns = ["label", "hook", "estimator", "positions", "probe", "control task", "random subject", "type alone"]
-    headings = [*columns[:4], "balanced accuracy", "control task", "random subject", "word alone"]
+    headings = [*columns[:4], "balanced accuracy", "control task", "random subject", "type alone"]
     return table(headings, best[columns].to_numpy().tolist())
 
 

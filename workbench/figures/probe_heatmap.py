@@ -47,6 +47,8 @@ def probe_heatmap(
     require_columns(results, ["hook", "variant", "note", rows, score], "probe_heatmap")
     if difference and control is None:
         raise ValueError("a difference needs a control: name the variant that the probe is held against.")
+    if control is not None and control not in (known := results["variant"].unique().tolist()):
+        raise ValueError(f"there is no control {control!r}: of these results there are {', '.join(known)}.")
     shown = results[results["variant"].isin([PROBE, control])]
     if shown.duplicated([rows, "hook", "variant"]).any():
         raise ValueError(f"probe_heatmap needs one line of every {rows}, hook and variant: choose among the others.")

@@ -79,6 +79,8 @@ def project_out(subspace: Subspace, centre: Float[Tensor, " d"] | None = None) -
 
 def erase(eraser: Eraser) -> Edit:
     """What a fitted eraser does (`LEACE(…).fit(X, y).eraser_`). `ValueError` for one that takes nothing out."""
+    if not isinstance(eraser, Eraser):
+        raise ValueError(f"a {type(eraser).__name__} is no eraser: give what it has fitted, its `eraser_`.")
     if eraser.rank == 0:
         raise ValueError("this eraser takes out no direction: what it was fitted on had nothing to erase.")
     return _taken_out("erase", eraser.right, eraser.left.T, eraser.mean)

@@ -25,6 +25,7 @@ from workbench.interventions.positions import editable
 
 EDIT, DIRECTION, SUBSPACE = "edit", "random direction", "random subspace"
 METRIC, READ, READ_LATER = "metric", "read-out", "read-out later"
+NO_PATH = "the output did not change at all: nothing leads from this hook and position to the metric"
 ONE_DOCUMENT = "one document: no interval over documents"
 COLUMNS = (
     *("hook", "position", "edit", "kind", "strength", "variant", "seed", "measure", "read_hook"),
@@ -234,6 +235,10 @@ def _intervals(
 def _judge(rows: list[dict[str, Any]], hook_name: str, raises: bool | None) -> None:
     """Add the sign that each edit's effect should have, whether it has, and how it stands among its controls."""
     metric = [row for row in rows if row["measure"] == METRIC]
+    if all(row["effect"] == 0 for row in metric):  # no edit reaches it: that is no answer to the question
+        for row in metric:
+            row["note"] = "; ".join(filter(None, [row["note"], NO_PATH]))
+        return
     read = {r["edit"]: r for r in rows if (r["measure"], r["read_hook"], r["variant"]) == (READ, hook_name, EDIT)}
     for row in metric:
         if row["variant"] != EDIT:
