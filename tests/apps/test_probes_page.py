@@ -143,7 +143,9 @@ class TestOneLabel:
         ]
         assert not charts(app)
         listed = component(opened("probes"), "link_table", "note")
-        assert [row[-1]["text"] for row in listed["rows"]] == ["", "no probe: the rows to judge by have one class only"]
+        probed, unprobed = (row[-1]["text"] for row in listed["rows"])
+        assert unprobed == "no probe: the rows to judge by have one class only"
+        assert probed.startswith("only 2 groups to judge by")
 
 
 class TestNothingThere:
