@@ -76,12 +76,11 @@ def probe_report(
     Returns:
         A line for each label and each of `probe`, `control task`, `shuffled labels`, `random subject`, `majority`
         and `type alone`, with the columns `label`, `variant`; `accuracy`, `balanced_accuracy`, `f1` with `_low` and
-        `_high` (95% over groups), `auroc`; `p_value` (labels dealt out anew); `selectivity` (the accuracy less the
+        `_high` (95% over groups), `auroc`; `p_value` (see `Scores`); `selectivity` (the accuracy less the
         control task's, on the line of the probe); `bits` and `compression` (of probe, control task and random subject);
         `classes`, `positives` (the share of held-out rows of the second class of two, or of all but the most frequent),
-        `fit_rows`,
-        `held_out_rows`; and `note`: why a line has no numbers, or what to mind. `bits` are missing where they were not
-        asked for, and of a probe without probabilities.
+        `fit_rows`, `held_out_rows`; and `note`: why a line has no numbers, or what to mind. `bits` are missing where
+        they were not asked for, and of a probe without probabilities.
 
     Raises:
         ValueError: labels, groups or types of other rows, labels that are no classes or of too many, a group with rows

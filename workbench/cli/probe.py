@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from workbench.activations import ActivationStore
 
-RESULT = "result.parquet"
 PROBES = ("logistic", "mass_mean", "lda", "sparse", "mlp")
 # Lines of the table a person reads: the labels that are read best above what the word alone tells.
 SHOWN = 12
@@ -57,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """What `workbench probe` does and prints."""
-    import pandas as pd
+    from workbench.probing import read_results
 
     made = make_probes(
         Run.open(run_path(args.run)),
@@ -74,8 +73,8 @@ def run(args: argparse.Namespace) -> None:
         seed=args.seed,
         replace=args.replace,
     )
-    found = pd.read_parquet(made.path / RESULT)
-    say(args, f"{made.path}: {found['label'].nunique()} labels × {found['hook'].nunique()} hooks, {RESULT}")
+    found = read_results(made.path)
+    say(args, f"{made.path}: {found['label'].nunique()} labels × {found['hook'].nunique()} hooks")
     say(args, best_table(found))
     finish(args, {"path": str(made.path), "id": made.id, "lines": len(found)})
 
@@ -101,6 +100,7 @@ def make_probes(
     from models.checked_input import whole_number
     from workbench.activations import ActivationStore
     from workbench.probing import probe_labels, probe_sweep
+    from workbench.probing.results import RESULT
     from workbench.probing.sweep import choose_rows
 
     whole_number(n_rows, "the number of rows", least=1)
