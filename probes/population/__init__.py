@@ -1,0 +1,1 @@
+"""Population codes: what many neurons say together, decoded with its uncertainty."""

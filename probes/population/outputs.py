@@ -1,0 +1,152 @@
+"""What a decoder tells: linear and circular variables side by side, a circular one computed with as a unit vector."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from einops import einsum
+from jaxtyping import Bool, Float
+from scipy.special import ive
+
+# Below this length a mean direction is rounding: its standard deviation is that of a direction nobody knows.
+LEAST_RESULTANT = 1e-12
+FAR = 1e6
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The variables that are decoded.
+
+    Attributes:
+        period: of each, None where it is linear.
+        signed: whether a circular one lies in [-period/2, period/2) rather than in [0, period).
+        one: whether they came as [n], without an axis of outputs.
+    """
+
+    period: tuple[float | None, ...]
+    signed: tuple[bool, ...]
+    one: bool
+
+    @classmethod
+    def of(cls, y: Float[np.ndarray, "bin *d"], period: Any) -> "Outputs":
+        """Of training values. Raises `ValueError` for periods that do not fit them."""
+        columns = y[:, None] if y.ndim == 1 else y
+        periods = periods_of(period, columns.shape[1])
+        return cls(periods, tuple((columns.min(0) < 0).tolist()), y.ndim == 1)
+
+    @property
+    def d(self) -> int:
+        """How many."""
+        return len(self.period)
+
+    @property
+    def is_circular(self) -> Bool[np.ndarray, " d"]:
+        """Which of them are."""
+        return np.array([period is not None for period in self.period])
+
+    @property
+    def scale(self) -> Float[np.ndarray, " d"]:
+        """Units of each circular variable in a radian; 1 of linear ones."""
+        return np.array([1.0 if period is None else period / (2 * np.pi) for period in self.period])
+
+    @property
+    def places(self) -> list[slice]:
+        """Where each stands among the columns of `encode`: one of a linear variable, two of a circular one."""
+        ends = np.cumsum(1 + self.is_circular)
+        return [slice(end - 1 - circular, end) for end, circular in zip(ends, self.is_circular, strict=True)]
+
+    def encode(self, y: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n k"]:
+        """Linear variables as they are, circular ones as (cos, sin)."""
+        parts = []
+        for column, period, scale in zip(y.T, self.period, self.scale, strict=True):
+            parts += [column] if period is None else [np.cos(column / scale), np.sin(column / scale)]
+        return np.stack(parts, axis=1)
+
+    def decode(self, vectors: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n d"]:
+        """Back from vectors of any length: the angles of circular variables."""
+        found = np.empty((len(vectors), self.d))
+        for j, place in enumerate(self.places):
+            part = vectors[:, place]
+            found[:, j] = part[:, 0] if self.period[j] is None else np.arctan2(part[:, 1], part[:, 0])
+        return self.wrapped(found * self.scale)
+
+    def decode_covariance(
+        self, vectors: Float[np.ndarray, "n k"], covariance: Float[np.ndarray, "*n k k"]
+    ) -> Float[np.ndarray, "n d d"]:
+        """The covariance of the variables from that of their vectors, one for all rows or one a row.
+
+        A direction is told by the vector's component across it: the angle of a Gaussian vector (the projected normal
+        distribution) with variance s² across and length r has the mean resultant length
+        R = √(πg/8) e^{−g/4} (I₀(g/4) + I₁(g/4)), g = r²/s². Its variance is −2 ln R, which goes to s²/r² where the
+        direction is well known. Covariances with other variables are those of the linearised angle, scaled to it.
+        """
+        n, k = vectors.shape
+        covariance = np.broadcast_to(covariance, (n, k, k))
+        jacobian = np.zeros((n, self.d, k))
+        scale = np.ones((n, self.d))
+        for j, place in enumerate(self.places):
+            if self.period[j] is None:
+                jacobian[:, j, place] = 1
+                continue
+            part = vectors[:, place]
+            length = np.linalg.norm(part, axis=1, keepdims=True)
+            unit = np.divide(part, length, out=np.tile([1.0, 0.0], (n, 1)), where=length > 0)
+            across = np.stack([-unit[:, 1], unit[:, 0]], axis=1)
+            jacobian[:, j, place] = across
+            spread = einsum(across, covariance[:, place, place], across, "row i, row i j, row j -> row")
+            certainty = np.divide(length[:, 0] ** 2, spread, out=np.full(n, np.inf), where=spread > 0)
+            scale[:, j] = np.sqrt(projected_variance(certainty) / np.where(spread > 0, spread, 1)) * self.scale[j]
+        linear = einsum(jacobian, covariance, jacobian, "row a k, row k l, row b l -> row a b")
+        return linear * scale[:, :, None] * scale[:, None, :]
+
+    def wrapped(self, y: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
+        """Circular variables brought into their range."""
+        found = y.copy()
+        for j, (period, signed) in enumerate(zip(self.period, self.signed, strict=True)):
+            if period is not None:
+                start = -period / 2 if signed else 0.0
+                found[:, j] = start + np.mod(y[:, j] - start, period)
+                # The remainder of a tiny negative number rounds to the period itself.
+                found[found[:, j] >= start + period, j] = start
+        return found
+
+    def residual_covariance(
+        self, y: Float[np.ndarray, "n d"], vectors: Float[np.ndarray, "n k"], n_parameters: float = 0
+    ) -> Float[np.ndarray, "k k"]:
+        """The covariance of the errors of estimated vectors, degrees of freedom taken off.
+
+        An estimate of a unit vector may be long or short without being wrong about the direction, so its errors are
+        those about the true direction times the length that it has along it in the mean.
+        """
+        truth = self.encode(y)
+        for place, circular in zip(self.places, self.is_circular, strict=True):
+            if circular:
+                truth[:, place] *= (truth[:, place] * vectors[:, place]).sum(1).mean()
+        missed = truth - vectors
+        return missed.T @ missed / max(1.0, len(y) - n_parameters)
+
+
+def projected_variance(certainty: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """−2 ln R of the angle of a Gaussian vector, by its squared length over the variance across it."""
+    # Far out −2 ln R is 1/g, and the Bessel functions round to less than that; at no certainty ln 0 is kept finite.
+    quarter = np.minimum(certainty, FAR) / 4
+    resultant = np.sqrt(np.pi * quarter / 2) * (ive(0, quarter) + ive(1, quarter))
+    return np.where(
+        certainty < FAR, -2 * np.log(np.maximum(resultant, LEAST_RESULTANT)), 1 / np.maximum(certainty, FAR)
+    )
+
+
+def circular_std(resultant: Float[np.ndarray, "*n"], period: float) -> Float[np.ndarray, "*n"]:
+    """√(−2 ln R) of a mean resultant length, in the unit of a variable with that period."""
+    return np.sqrt(-2 * np.log(np.clip(resultant, LEAST_RESULTANT, 1))) * period / (2 * np.pi)
+
+
+def periods_of(period: Any, d: int) -> tuple[float | None, ...]:
+    """The period of each of d outputs, from one for all or one for each. Raises `ValueError` where they do not fit."""
+    each = (period,) * d if period is None or np.ndim(period) == 0 else tuple(period)
+    if len(each) != d:
+        raise ValueError(f"period has {len(each)} entries and y {d} outputs: give one number, or one for each output.")
+    for value in each:
+        if value is not None and not (np.isfinite(value) and value > 0):
+            raise ValueError(f"period is {value}: it must be above zero, or None for an output that is not circular.")
+    return tuple(None if value is None else float(value) for value in each)
