@@ -4,6 +4,7 @@ from models.recipes.recipe import Recipe
 from models.tasks.dyck import Dyck
 from models.tasks.evidence import ClassEvidence, SignedEvidence
 from models.tasks.flip_flop import FlipFlop
+from models.tasks.head_direction import HeadDirection
 from models.tasks.navigation import Navigation
 from models.train_config import TrainConfig
 
@@ -111,6 +112,17 @@ RECIPES = [
             ("gru", "32 units (gru of the textbook's convention)", {"gru_convention": "textbook"}, 5e-3),
             ("mingru", "two layers of 32 units (mingru)", {"n_layers": 2}, 1e-2),
         )
+    ),
+    Recipe(
+        name="head-direction-gru",
+        summary="64 units (gru) keep a direction through 100 steps of turning, within a twentieth of a turn",
+        architecture="recurrent",
+        model={"cell": "gru", "d_model": 64},
+        training=TrainConfig(n_steps=1000, batch_size=64, lr=5e-3, warmup_steps=50, weight_decay=0, fresh=True),
+        task=HeadDirection(),
+        n_train=2048,
+        n_test=512,
+        accuracy=0.99,
     ),
     Recipe(
         name="navigation-gru",

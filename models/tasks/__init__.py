@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from models.tasks.dyck import Dyck
     from models.tasks.evidence import ClassEvidence, SignedEvidence
     from models.tasks.flip_flop import FlipFlop
+    from models.tasks.head_direction import HeadDirection
     from models.tasks.minimal_pairs import MinimalPairs, logit_difference, python_minimal_pairs
     from models.tasks.modular_addition import ModularAddition
     from models.tasks.navigation import Navigation
@@ -28,6 +29,7 @@ _HOME = {
     "Drawn": "base",
     "Dyck": "dyck",
     "FlipFlop": "flip_flop",
+    "HeadDirection": "head_direction",
     "MinimalPairs": "minimal_pairs",
     "ModularAddition": "modular_addition",
     "NOTHING": "base",
@@ -52,6 +54,7 @@ __all__ = [
     "Drawn",
     "Dyck",
     "FlipFlop",
+    "HeadDirection",
     "MinimalPairs",
     "ModularAddition",
     "Navigation",

@@ -9,6 +9,7 @@ from models.tasks.dates import DateNormalisation
 from models.tasks.dyck import Dyck
 from models.tasks.evidence import ClassEvidence, SignedEvidence
 from models.tasks.flip_flop import FlipFlop
+from models.tasks.head_direction import HeadDirection
 from models.tasks.modular_addition import ModularAddition
 from models.tasks.navigation import Navigation
 from models.tasks.planted_features import PlantedFeatures
@@ -17,7 +18,7 @@ from models.tasks.sparse_features import SparseFeatures
 
 _CLASSES: list[type[Task]] = [
     *(ModularAddition, RepeatedSequences, Copy, DateNormalisation, Dyck, FlipFlop),
-    *(SignedEvidence, ClassEvidence, Navigation, PlantedFeatures, SparseFeatures),
+    *(SignedEvidence, ClassEvidence, Navigation, HeadDirection, PlantedFeatures, SparseFeatures),
 ]
 TASKS: dict[str, type[Task]] = {task.name: task for task in _CLASSES}
 
