@@ -45,7 +45,7 @@ OF_VECTORS = {
     ClassEvidence(): (0.0550, 800.7633, -78388.0000),
     ClassEvidence(every_step=True): (0.0550, 800.7633, 794.0000),
     Navigation(): (1.0000, 1975.8107, 1022.7848),
-    HeadDirection(): (0.5547, 10.9438, -445.2087),
+    HeadDirection(): (-0.5547, 10.9438, -445.2087),
     PlantedFeatures(): (-0.3330, 0.5242, 60.0639),
     PlantedFeatures(group_size=4, correlation=0.5, n_children=32, noise=0.1, objective="vectors"): (
         -0.2479,
