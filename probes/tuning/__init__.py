@@ -1,5 +1,37 @@
 """Tuning: what each neuron's rate says of a variable, and how well a population can tell it."""
 
 from probes.tuning.curves import TuningCurves, tuning_curves
+from probes.tuning.direction import DirectionTuning, direction_tuning
+from probes.tuning.fisher import (
+    LinearInformation,
+    cramer_rao,
+    curve_slopes,
+    gaussian_information,
+    linear_information,
+    poisson_error_bound,
+    poisson_information,
+)
+from probes.tuning.shuffle import TuningNull, tuning_score_null
+from probes.tuning.spatial import PlaceField, coherence, place_fields, selectivity, sparsity, spatial_information
 
-__all__ = ["TuningCurves", "tuning_curves"]
+__all__ = [
+    "DirectionTuning",
+    "LinearInformation",
+    "PlaceField",
+    "TuningCurves",
+    "TuningNull",
+    "coherence",
+    "cramer_rao",
+    "curve_slopes",
+    "direction_tuning",
+    "gaussian_information",
+    "linear_information",
+    "place_fields",
+    "poisson_error_bound",
+    "poisson_information",
+    "selectivity",
+    "sparsity",
+    "spatial_information",
+    "tuning_curves",
+    "tuning_score_null",
+]

@@ -131,7 +131,7 @@ def tuning_curves(
     numbers = bin_numbers(values, edges, period)
     sums = binned_sums(rows, numbers, int(np.prod(sizes))).T.reshape(rows.d, *sizes)
     seconds = np.bincount(numbers, minlength=int(np.prod(sizes))).reshape(sizes) * float(dt)
-    widths = _smoothing_in_bins(smoothing, edges)
+    widths = smoothing_in_bins(smoothing, edges)
     return TuningCurves(smoothed_rates(sums, seconds, min_occupancy, widths, period), seconds, edges, period, float(dt))
 
 
@@ -198,7 +198,8 @@ def smoothed_rates(
     return np.divide(top, below, out=np.full(top.shape, np.nan), where=np.broadcast_to(visited, top.shape))
 
 
-def _smoothing_in_bins(smoothing: Numbers, edges: tuple[np.ndarray, ...]) -> tuple[float, ...]:
+def smoothing_in_bins(smoothing: Numbers, edges: tuple[np.ndarray, ...]) -> tuple[float, ...]:
+    """Standard deviations along each axis, in bins, from what a caller gave in the unit of the variable."""
     given = list(smoothing) if isinstance(smoothing, Sequence | np.ndarray) else [smoothing] * len(edges)
     widths = [0.0 if one is None else float(one) for one in given]
     if len(widths) != len(edges) or not all(0 <= one < np.inf for one in widths):
