@@ -143,7 +143,7 @@ def as_given(values: np.ndarray, like: Any) -> Array:
     return values
 
 
-def targets(y: Any, n: int) -> Float[np.ndarray, "bin *d"]:
+def targets(y: Any, n: int) -> Float[np.ndarray, " bin *output"]:
     """Variables in double precision, [n] or [n, d]. Raises `ValueError` for other lengths, and what is not finite."""
     y = as_numpy(y)
     if y.dtype.kind not in "biuf":

@@ -110,20 +110,33 @@ class Outputs:
                 found[found[:, j] >= start + period, j] = start
         return found
 
+    def lengths(self, along: Float[np.ndarray, " k"]) -> Float[np.ndarray, " k"]:
+        """How long estimated vectors of circular variables are along the true ones, column by column; 1 of linear ones.
+
+        Args:
+            along: of each column the mean product of truth and estimate.
+        """
+        found = np.ones(len(along))
+        for place, circular in zip(self.places, self.is_circular, strict=True):
+            if circular:
+                found[place] = along[place].sum()
+        return found
+
     def residual_covariance(
-        self, y: Float[np.ndarray, "n d"], vectors: Float[np.ndarray, "n k"], n_parameters: float = 0
+        self,
+        y: Float[np.ndarray, "n d"],
+        vectors: Float[np.ndarray, "n k"],
+        weight: Float[np.ndarray, " n"] | None = None,
     ) -> Float[np.ndarray, "k k"]:
-        """The covariance of the errors of estimated vectors, degrees of freedom taken off.
+        """The mean products of the errors of estimated vectors.
 
         An estimate of a unit vector may be long or short without being wrong about the direction, so its errors are
         those about the true direction times the length that it has along it in the mean.
         """
         truth = self.encode(y)
-        for place, circular in zip(self.places, self.is_circular, strict=True):
-            if circular:
-                truth[:, place] *= (truth[:, place] * vectors[:, place]).sum(1).mean()
-        missed = truth - vectors
-        return missed.T @ missed / max(1.0, len(y) - n_parameters)
+        share = np.full(len(y), 1 / len(y)) if weight is None else weight / weight.sum()
+        missed = truth * self.lengths(share @ (truth * vectors)) - vectors
+        return (missed.T * share) @ missed
 
 
 def projected_variance(certainty: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:

@@ -1,0 +1,52 @@
+"""The regression inside the linear decoders: sums of products in, weights out."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.linalg import LinAlgError, cholesky, solve_triangular
+from scipy.linalg.lapack import dpocon
+
+
+@dataclass(frozen=True)
+class PenalisedGram:
+    """`G + penalty I` of a Gram matrix, factored; columns that are zero throughout are left out of it.
+
+    Attributes:
+        used: the columns that are not.
+        factor: the lower Cholesky factor of these.
+        size: of all columns.
+    """
+
+    used: Int[np.ndarray, " used"]
+    factor: Float[np.ndarray, "used used"]
+    size: int
+
+    @classmethod
+    def of(cls, gram: Float[np.ndarray, "p p"], penalty: float, remedy: str) -> "PenalisedGram":
+        """Raises `ValueError` with the remedy where columns depend on each other too closely for one answer."""
+        used = np.flatnonzero(gram.diagonal() > 0)
+        system = gram[np.ix_(used, used)]
+        system[np.diag_indices_from(system)] += penalty
+        if not len(used):
+            return cls(used, system, len(gram))
+        norm = np.abs(system).sum(0).max()
+        try:
+            factor = cholesky(system, lower=True, overwrite_a=True, check_finite=False)
+        except LinAlgError:
+            factor = None
+        if factor is None or dpocon(factor, norm, uplo="L")[0] < np.finfo(float).eps:
+            raise ValueError(
+                f"the rows determine no weights: neurons repeat each other, or bins are too few; {remedy}."
+            )
+        return cls(used, factor, len(gram))
+
+    def whitened(self, values: Float[np.ndarray, "p n"]) -> Float[np.ndarray, "used n"]:
+        """L⁻¹ of them: their squares add up to VᵀG⁻¹V."""
+        return solve_triangular(self.factor, values[self.used], lower=True, check_finite=False)
+
+    def solved(self, whitened: Float[np.ndarray, "used n"]) -> Float[np.ndarray, "p n"]:
+        """G⁻¹ of what had these whitened values; zero in columns that were left out."""
+        found = np.zeros((self.size, whitened.shape[1]))
+        found[self.used] = solve_triangular(self.factor, whitened, lower=True, trans=1, check_finite=False)
+        return found
