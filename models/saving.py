@@ -22,6 +22,7 @@ ARCHITECTURES: dict[str, tuple[str, str]] = {
     "encoder_decoder": ("models.encoder_decoder", "EncoderDecoderTransformer"),
     "mlp": ("models.mlp", "MLP"),
     "superposition": ("models.toy", "SuperpositionModel"),
+    "spiking": ("models.spiking.network", "SpikingNetwork"),
     "hub": ("models.hub", "HubModel"),
 }
 
