@@ -1,5 +1,14 @@
-"""Subjects that go from state to state: what they hold at each step."""
+"""Subjects that go from state to state: what they hold at each step, and where their dynamics lead."""
 
+from workbench.dynamics.ablation import ablate_units
+from workbench.dynamics.attractors import Curve, Labelled, line_attractor, ring_attractor
+from workbench.dynamics.fixed_points import find_fixed_points
+from workbench.dynamics.gates import gate_statistics, read_gates
+from workbench.dynamics.manifolds import Manifolds, unstable_manifolds
+from workbench.dynamics.perturbation import perturb
+from workbench.dynamics.points import FixedPoints
+from workbench.dynamics.sensitivity import jacobian_products, state_path
+from workbench.dynamics.spectra import Spectrum, frequencies, non_normality, spectrum, time_constants
 from workbench.dynamics.states import (
     StatesReading,
     gate_saturation,
@@ -8,5 +17,44 @@ from workbench.dynamics.states import (
     most_varying,
     read_states,
 )
+from workbench.dynamics.step import StateMap, read_input, state_map
+from workbench.dynamics.trajectories import PrincipalAxes, Trajectories, portrait, run_states, state_hooks
+from workbench.dynamics.units import label_columns, unit_scores
 
-__all__ = ["StatesReading", "gate_saturation", "has_recurrence", "is_gate", "most_varying", "read_states"]
+__all__ = [
+    "Curve",
+    "FixedPoints",
+    "Labelled",
+    "Manifolds",
+    "PrincipalAxes",
+    "Spectrum",
+    "StateMap",
+    "StatesReading",
+    "Trajectories",
+    "ablate_units",
+    "find_fixed_points",
+    "frequencies",
+    "gate_saturation",
+    "gate_statistics",
+    "has_recurrence",
+    "is_gate",
+    "jacobian_products",
+    "label_columns",
+    "line_attractor",
+    "most_varying",
+    "non_normality",
+    "perturb",
+    "portrait",
+    "read_gates",
+    "read_input",
+    "read_states",
+    "ring_attractor",
+    "run_states",
+    "spectrum",
+    "state_hooks",
+    "state_map",
+    "state_path",
+    "time_constants",
+    "unit_scores",
+    "unstable_manifolds",
+]

@@ -1,0 +1,196 @@
+"""Fixed and slow points of a state map, found from many starts at once (Sussillo & Barak 2013, Neural Comp. 25:626)."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from models.checked_input import whole_number
+from models.dataset import Dataset
+from models.progress import progress
+from workbench.dynamics.points import FixedPoints
+from workbench.dynamics.spectra import spectrum
+from workbench.dynamics.step import Input, StateMap, state_map
+from workbench.dynamics.trajectories import run_states
+
+TOLERANCE = 1e-20
+SLOW_TOLERANCE = 1e-6
+N_STARTS = 1024
+# Starts that are solved together: their matrices stay in the cache.
+BATCH = 256
+# Marquardt's damping: where it starts, and by how much it falls and rises as a step is taken or refused.
+DAMPING, FALL, RISE, LEAST, MOST = 1e-2, 0.2, 5.0, 1e-12, 1e8
+
+
+class Descended(NamedTuple):
+    """Where states came, their speed there, and whether that is as slow as asked for."""
+
+    states: Float[Tensor, "n d"]
+    speeds: Float[Tensor, " n"]
+    arrived: Bool[Tensor, " n"]
+
+
+def find_fixed_points(
+    subject: Any,
+    starts: Float[Tensor, "n d"] | Dataset,
+    *,
+    input: Input = None,
+    n_starts: int = N_STARTS,
+    noise: float = 0.5,
+    tolerance: float = TOLERANCE,
+    slow_tolerance: float = SLOW_TOLERANCE,
+    apart: float = 0.01,
+    reach: float = 0.05,
+    far: float = 5.0,
+    max_steps: int = 200,
+    seed: int = 0,
+) -> FixedPoints:
+    """Search for states that a step leaves where they are, or nearly, by minimising q = ½‖x − F(x)‖².
+
+    From each start a damped Newton method (Levenberg and Marquardt's, with the Jacobians of `torch.func`) goes down
+    until q is at most `slow_tolerance`, which is near where it began: a line of slow points is found as a line. From
+    there it is polished until q is at most `tolerance`. What gets there within `reach` is a fixed point; what does not
+    is a slow point, where it was slow first.
+
+    Lengths are in units of the size of the starts' cloud, the root mean square of their distances from their mean.
+
+    Args:
+        subject: a `Recurrent`, a `StateMap`, or a step function (`state_map`).
+        starts: states to begin from; or sequences, of which the subject's states at real positions are drawn.
+        input: what is read at every step (`state_map`); `mean` is that of the sequences.
+        n_starts: how many are drawn, with replacement where there are fewer.
+        noise: standard deviation of what is added to each number of a start, in those of the numbers (the root mean
+            square over them).
+        tolerance: q of a fixed point, at most.
+        slow_tolerance: q of a slow point, at most.
+        apart: points nearer to each other than this are one: the slowest stands for all.
+        reach: how far the polish may carry a point from where it was slow first.
+        far: points further from the starts' mean than this are dropped, and counted.
+        max_steps: of each of the two descents.
+        seed: of the draw and the noise.
+
+    Raises:
+        ValueError: the subject is no map from state to state, the starts or the input do not fit it, or a setting is
+            out of its range.
+    """
+    for name, value in (("tolerance", tolerance), ("apart", apart), ("reach", reach), ("far", far)):
+        if not value > 0:
+            raise ValueError(f"{name} is {value}: it must be above 0.")
+    if not slow_tolerance >= tolerance:
+        raise ValueError(f"slow_tolerance is {slow_tolerance}: it must be at least the tolerance, {tolerance}.")
+    if not 0 <= noise < np.inf:
+        raise ValueError(f"noise is {noise}: it must be a number that is not negative.")
+    whole_number(n_starts, "n_starts", least=1)
+    whole_number(max_steps, "max_steps", least=1)
+    step = state_map(subject, input, dataset=starts if isinstance(starts, Dataset) else None)
+    begin = draw_starts(
+        run_states(subject, starts).at_real() if isinstance(starts, Dataset) else starts, n_starts, noise, seed
+    )
+    step.checked(begin)
+    centre = begin.mean(0)
+    size = float((begin - centre).square().sum(1).mean().sqrt()) or 1.0
+    slow, ends = _search(step, begin, tolerance, slow_tolerance, max_steps)
+    is_fixed = ends.arrived & ((ends.states - slow.states).norm(dim=1) <= reach * size)
+    states = torch.where(is_fixed[:, None], ends.states, slow.states)
+    speeds = torch.where(is_fixed, ends.speeds, slow.speeds)
+    near = (states - centre).norm(dim=1) <= far * size
+    kept = slow.arrived & near
+    chosen, led_to = merge(states, speeds, kept, apart * size)
+    jacobians = step.jacobians(states[chosen])
+    modes = spectrum(jacobians)
+    return FixedPoints(
+        states=states[chosen],
+        speeds=speeds[chosen],
+        jacobians=jacobians,
+        eigenvalues=modes.eigenvalues,
+        right=modes.right,
+        left=modes.left,
+        starts=begin,
+        led_to=led_to,
+        n_lost=int((~slow.arrived).sum()),
+        n_far=int((slow.arrived & ~near).sum()),
+        size=size,
+        tolerance=tolerance,
+        input=step.input,
+        parts=step.parts,
+    )
+
+
+def draw_starts(states: Float[Tensor, "n d"], n: int, noise: float, seed: int) -> Float[Tensor, "starts d"]:
+    """`n` of the states, in double precision, with noise as large as `noise` times their numbers' spread."""
+    if states.ndim != 2 or not states.numel() or not torch.isfinite(states).all():
+        raise ValueError(f"starts are {list(states.shape)}: they must be finite numbers [n, d], and some.")
+    rng = np.random.default_rng(whole_number(seed, "seed"))
+    rows = states.detach().double().cpu()
+    spread = float(rows.var(0, unbiased=False).mean().sqrt())
+    drawn = rows[torch.from_numpy(rng.choice(len(rows), n, replace=len(rows) < n))]
+    return drawn + noise * spread * torch.from_numpy(rng.standard_normal(drawn.shape))
+
+
+def _search(
+    step: StateMap, begin: Float[Tensor, "n d"], tolerance: float, slow_tolerance: float, max_steps: int
+) -> tuple[Descended, Descended]:
+    """Where starts first are slow, and where the polish takes those that are."""
+    slow, ends = [], []
+    for part in progress(begin.split(BATCH), desc="fixed points", unit="batch"):
+        found = descend(step, part, slow_tolerance, max_steps)
+        states, speeds, arrived = (value.clone() for value in found)
+        rows = found.arrived.nonzero()[:, 0]
+        if len(rows):
+            states[rows], speeds[rows], arrived[rows] = descend(step, found.states[rows], tolerance, max_steps)
+        slow.append(found)
+        ends.append(Descended(states, speeds, arrived))
+    return Descended(*map(torch.cat, zip(*slow, strict=True))), Descended(*map(torch.cat, zip(*ends, strict=True)))
+
+
+def descend(step: StateMap, states: Float[Tensor, "n d"], tolerance: float, max_steps: int) -> Descended:
+    """Levenberg and Marquardt's method on q = ½‖x − F(x)‖², each state with a damping of its own, until q is small."""
+    states = states.clone()
+    speeds = _speeds(step, states)
+    damping = torch.full_like(speeds, DAMPING)
+    active = (speeds > tolerance).nonzero()[:, 0]
+    for _ in range(max_steps):
+        if not len(active):
+            break
+        x = states[active]
+        residual = x - step(x)
+        slope = torch.eye(x.shape[1], dtype=x.dtype) - step.jacobians(x)
+        # Fletcher's choice of scale keeps the damping the same whatever the unit of the states.
+        normal, uphill = slope.mT @ slope, (slope.mT @ residual[..., None])
+        scale = normal.diagonal(dim1=-2, dim2=-1).mean(-1)
+        mu = damping[active] * scale
+        normal.diagonal(dim1=-2, dim2=-1).add_(mu[:, None])
+        factor, failed = torch.linalg.cholesky_ex(normal)
+        move = torch.cholesky_solve(uphill, factor)[..., 0]
+        tried = x - torch.where((failed == 0)[:, None], move, 0)
+        after = _speeds(step, tried)
+        better = (after < speeds[active]) & (failed == 0)
+        states[active] = torch.where(better[:, None], tried, x)
+        speeds[active] = torch.where(better, after, speeds[active])
+        damping[active] = torch.where(better, damping[active] * FALL, damping[active] * RISE).clamp(min=LEAST)
+        active = active[(speeds[active] > tolerance) & (damping[active] < MOST)]
+    return Descended(states, speeds, speeds <= tolerance)
+
+
+def merge(
+    states: Float[Tensor, "n d"], speeds: Float[Tensor, " n"], kept: Bool[Tensor, " n"], apart: float
+) -> tuple[Int[Tensor, " points"], Int[Tensor, " n"]]:
+    """One state for each of those that lie within `apart` of a slower one, and which of them stands for each, or −1."""
+    led_to = torch.full((len(states),), -1, dtype=torch.int64)
+    waiting = kept.nonzero()[:, 0]
+    waiting = waiting[speeds[waiting].argsort(stable=True)]
+    chosen: list[int] = []
+    while len(waiting):
+        same = (states[waiting] - states[waiting[0]]).norm(dim=1) <= apart
+        led_to[waiting[same]] = len(chosen)
+        chosen.append(int(waiting[0]))
+        waiting = waiting[~same]
+    return torch.tensor(chosen, dtype=torch.int64), led_to
+
+
+def _speeds(step: StateMap, states: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+    """q; infinite where a step makes what is no number."""
+    q = 0.5 * (states - step(states)).square().sum(1)
+    return torch.where(torch.isfinite(q), q, torch.inf)
