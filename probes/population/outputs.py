@@ -130,13 +130,24 @@ class Outputs:
     ) -> Float[np.ndarray, "k k"]:
         """The mean products of the errors of estimated vectors.
 
-        An estimate of a unit vector may be long or short without being wrong about the direction, so its errors are
-        those about the true direction times the length that it has along it in the mean.
+        An estimate of a unit vector may be long or short without being wrong about the direction. Its errors are those
+        about the true direction times the length that it has along it in the mean, and as large every way as they are
+        across that direction: those along it are no errors of the variable.
         """
         truth = self.encode(y)
         share = np.full(len(y), 1 / len(y)) if weight is None else weight / weight.sum()
         missed = truth * self.lengths(share @ (truth * vectors)) - vectors
-        return (missed.T * share) @ missed
+        covariance = (missed.T * share) @ missed
+        for place, circular in zip(self.places, self.is_circular, strict=True):
+            if circular:
+                (cos, sin), (part_x, part_y) = truth[:, place].T, vectors[:, place].T
+                across = share @ (cos * part_y - sin * part_x) ** 2
+                values, basis = np.linalg.eigh(covariance[place, place])
+                if values[0] > 0:  # a change of coordinates: what it shares with other variables goes with it
+                    rescaled = (basis / np.sqrt(values)) @ basis.T * np.sqrt(across)
+                    covariance[place] = rescaled @ covariance[place]
+                    covariance[:, place] = covariance[:, place] @ rescaled
+        return covariance
 
 
 def projected_variance(certainty: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
