@@ -151,13 +151,6 @@ class SpikingNetworkConfig:
     def __post_init__(self) -> None:
         if not self.populations:
             raise ValueError("there is no population: a network has at least one.")
-        self.populations = {
-            name: made if isinstance(made, PopulationConfig) else PopulationConfig(**made)
-            for name, made in self.populations.items()
-        }
-        self.connections = tuple(
-            made if isinstance(made, ConnectionConfig) else ConnectionConfig(**made) for made in self.connections
-        )
         for name in ("d_in", "n_ctx"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -217,7 +210,15 @@ class SpikingNetworkConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "SpikingNetworkConfig":
         """What `to_dict` gave. `ValueError` if a field is unknown or missing."""
-        return config_from_dict(cls, values)
+        made = {name: _population(population) for name, population in values.get("populations", {}).items()}
+        lines = tuple(config_from_dict(ConnectionConfig, line) for line in values.get("connections", ()))
+        return config_from_dict(cls, values | {"populations": made, "connections": lines})
+
+
+def _population(values: dict[str, Any]) -> PopulationConfig:
+    ranges = ("max_rates", "intercepts")
+    pairs = {name: tuple(values[name]) for name in ranges if values.get(name) is not None}
+    return config_from_dict(PopulationConfig, values | pairs)
 
 
 def _check_name(what: str, name: str) -> None:

@@ -51,11 +51,11 @@ class HodgkinHuxley(Neuron):
         return CURVE[-1][1]
 
     def rates(self, current: Float[Tensor, "*cells"]) -> Float[Tensor, "*cells"]:
-        at, rate = torch.tensor(CURVE, dtype=current.dtype, device=current.device).unbind(1)
+        at, rate = _curve(current)
         return torch.where(current >= at[0], _line(current, at, rate), 0.0)
 
     def currents(self, rates: Float[Tensor, "*cells"]) -> Float[Tensor, "*cells"]:
-        at, rate = torch.tensor(CURVE, dtype=rates.dtype, device=rates.device).unbind(1)
+        at, rate = _curve(rates)
         return _line(rates, rate, at)
 
     def begin(self, start: Float[Tensor, " neuron"], batch: int) -> CellState:
@@ -94,7 +94,12 @@ def gate_rates(v: Float[Tensor, "*cells"]) -> dict[str, tuple[Float[Tensor, "*ce
 def _ratio(x: Tensor) -> Tensor:
     """`x/(eˣ − 1)`, which is 1 at 0."""
     near = x.abs() < 1e-3
-    return torch.where(near, 1 - x / 2, x / torch.expm1(torch.where(near, 1.0, x)))
+    return torch.where(near, 1 - x / 2 + x.square() / 12, x / torch.expm1(torch.where(near, 1.0, x)))
+
+
+def _curve(like: Tensor) -> tuple[Tensor, Tensor]:
+    at, rate = zip(*CURVE, strict=True)
+    return torch.tensor(at, dtype=torch.float64).to(like), torch.tensor(rate, dtype=torch.float64).to(like)
 
 
 def _line(x: Tensor, at: Tensor, value: Tensor) -> Tensor:
