@@ -42,7 +42,7 @@ def direction_tuning(curves: TuningCurves) -> DirectionTuning:
     """
     if len(curves.period) != 1 or curves.period[0] is None:
         raise ValueError("direction tuning is of one circular variable: make the curves with its period.")
-    visited, (period,), (edge,) = curves.visited, curves.period, curves.edges
+    visited, period, (edge,) = curves.visited, float(curves.period[0]), curves.edges
     rates = curves.rates[:, visited]
     if (rates < 0).any():
         raise ValueError("rates fall below zero: direction tuning is of rates of zero and above.")

@@ -111,10 +111,10 @@ def cramer_rao(
     known = np.isfinite(flat).all((1, 2))
     regular = known.copy()
     regular[known] = np.linalg.matrix_rank(flat[known], hermitian=True) == d
-    bound = np.full(flat.shape, np.nan)
-    bound[np.ix_(known & ~regular, range(d), range(d))] = np.where(np.eye(d, dtype=bool), np.inf, np.nan)
-    bound[regular] = np.linalg.inv(flat[regular])
-    bound = bound.reshape(information.shape)
+    each = np.full(flat.shape, np.nan)
+    each[known & ~regular] = np.where(np.eye(d, dtype=bool), np.inf, np.nan)
+    each[regular] = np.linalg.inv(flat[regular])
+    bound = each.reshape(information.shape)
     if bias_slopes is None:
         return bound
     along = np.eye(d) + bias_slopes

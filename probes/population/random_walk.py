@@ -1,0 +1,188 @@
+"""A variable that moves a little in each time bin: how probabilities on a grid spread, forwards and back."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from scipy.special import ndtr
+
+from probes.tuning import TuningCurves
+
+Likelihood = Callable[[Int[np.ndarray, " some"]], Float[np.ndarray, "some visited"]]
+Block = tuple[Int[np.ndarray, " some"], Float[np.ndarray, "some visited"]]
+# Groups that are stepped together, at most so many to a block of so many steps.
+LEAST_STEPS = 16
+
+
+@dataclass(frozen=True)
+class RandomWalk:
+    """A Gaussian step along each axis in each time bin, among the visited bins, and rarely a leap to anywhere.
+
+    The leap keeps every posterior defined: without it, a step that the walk does not expect would leave nothing.
+
+    Attributes:
+        kernels: of each axis the chance [bin, bin] to step from one bin to another; symmetric.
+        visited: where one can be [*bins].
+        prior: where one starts, and leaps to [V].
+        jump: the chance of a leap.
+    """
+
+    kernels: tuple[Float[np.ndarray, "_ _"], ...]
+    visited: Bool[np.ndarray, "*bins"]
+    prior: Float[np.ndarray, " visited"]
+    jump: float
+
+    @classmethod
+    def on(
+        cls, curves: TuningCurves, sigma: Float[np.ndarray, " d"], prior: Float[np.ndarray, " visited"], jump: float
+    ) -> "RandomWalk":
+        """On the grid of some curves, with a step of that standard deviation along each axis."""
+        kernels = [
+            step_kernel(len(edge) - 1, edge[1] - edge[0], one, period is not None)
+            for edge, period, one in zip(curves.edges, curves.period, sigma, strict=True)
+        ]
+        return cls(tuple(kernels), curves.visited, prior, jump)
+
+    def forward(self, p: Float[np.ndarray, "group visited"]) -> Float[np.ndarray, "group visited"]:
+        """Where one is a time bin later, from where one is."""
+        return self._spread(p * self._per_reach) + self.jump * self.prior
+
+    def backward(self, q: Float[np.ndarray, "group visited"]) -> Float[np.ndarray, "group visited"]:
+        """The expectation of a function of where one is a time bin later, by where one is now."""
+        return self._spread(q) * self._per_reach + self.jump * (q @ self.prior)[:, None]
+
+    @cached_property
+    def _per_reach(self) -> Float[np.ndarray, " visited"]:
+        """What steps from each bin are multiplied with, as those into walls and holes are not taken."""
+        return (1 - self.jump) / self._spread(np.ones((1, len(self.prior))))[0]
+
+    @cached_property
+    def _where(self) -> Int[np.ndarray, " visited"]:
+        return np.flatnonzero(self.visited)
+
+    def _spread(self, p: Float[np.ndarray, "group visited"]) -> Float[np.ndarray, "group visited"]:
+        full = np.zeros((len(p), self.visited.size))
+        full[:, self._where] = p
+        after = self.visited.size
+        for kernel in self.kernels:
+            after //= len(kernel)
+            if after == 1:  # kernels are symmetric; one product rather than many small ones
+                full = full.reshape(-1, len(kernel)) @ kernel
+            else:
+                full = np.matmul(kernel, full.reshape(-1, len(kernel), after))
+        return full.reshape(len(p), -1)[:, self._where]
+
+
+def step_kernel(n: int, width: float, sigma: float, circular: bool) -> Float[np.ndarray, "n n"]:
+    """The chance that a Gaussian step leads from one bin into another, the start anywhere within its bin.
+
+    Integrated over both bins, so that steps far smaller than a bin still cross its edge as often as they should.
+    """
+    turns = int(np.ceil(6 * sigma / (n * width))) + 1 if circular else 0
+    offset = np.arange(n)[:, None] - np.arange(n)[None, :]
+    return sum(
+        (_overlap((offset + turn * n) * width, width, sigma) for turn in range(-turns, turns + 1)), np.zeros((n, n))
+    )
+
+
+def _overlap(shift: Float[np.ndarray, "n n"], width: float, sigma: float) -> Float[np.ndarray, "n n"]:
+    def ramp(z: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:  # the integral of the normal distribution
+        if sigma == 0:
+            return np.maximum(z, 0)
+        return z * ndtr(z / sigma) + sigma * np.exp(-0.5 * (z / sigma) ** 2) / np.sqrt(2 * np.pi)
+
+    near = -np.abs(shift)  # of this sign the differences lose no digits far out
+    return ((ramp(near + width) - 2 * ramp(near) + ramp(near - width)) / width).clip(min=0)
+
+
+def decoded(walk: RandomWalk, likelihood: Likelihood, runs: list[slice], n_bytes: int, smooth: bool) -> Iterator[Block]:
+    """The posterior of every time bin given those before it in its group, or, smoothed, given all of its group.
+
+    Groups are stepped side by side, in blocks of time bins that fit into memory; to smooth, the state at the start of
+    each block is kept, and the blocks are gone through again from the last to the first.
+
+    Args:
+        walk: how the variable moves.
+        likelihood: of time bins by number, with a largest value of one in each.
+        runs: where each group's time bins lie.
+        n_bytes: what a block may take.
+        smooth: whether later time bins count.
+    """
+    longest_first = sorted(runs, key=lambda run: run.start - run.stop)
+    most_groups = max(1, n_bytes // (8 * len(walk.prior) * LEAST_STEPS))
+    for first in range(0, len(runs), most_groups):
+        some = longest_first[first : first + most_groups]
+        lane = _Lanes(
+            walk, likelihood, np.array([run.start for run in some]), np.array([run.stop - run.start for run in some])
+        )
+        size = max(1, n_bytes // (8 * len(walk.prior) * len(some)))
+        starts = list(range(0, int(lane.lengths[0]), size))
+        states: list[np.ndarray | None] = []
+        state = None
+        for start in starts:
+            states.append(state)
+            block = lane.filtered(start, start + size, state)
+            state = block.p[-1]
+            if not smooth:
+                yield block.rows, np.concatenate(block.p)
+        later: _Later = None
+        for start, state in zip(reversed(starts), reversed(states), strict=True) if smooth else ():
+            block = lane.filtered(start, start + size, state)
+            smoothed, later = lane.smoothed(block, later)
+            yield block.rows, smoothed
+
+
+_Later = tuple[Float[np.ndarray, "_ visited"], Float[np.ndarray, "_ visited"]] | None
+
+
+@dataclass(frozen=True)
+class _Filtered:
+    """A block of time bins: their numbers, what was expected of each group step by step, and what was found."""
+
+    rows: Int[np.ndarray, " some"]
+    expected: list[np.ndarray]
+    p: list[np.ndarray]
+
+
+@dataclass(frozen=True)
+class _Lanes:
+    """Groups side by side, the longest first, so that those that still run are always the first ones."""
+
+    walk: RandomWalk
+    likelihood: Likelihood
+    starts: Int[np.ndarray, " group"]
+    lengths: Int[np.ndarray, " group"]
+
+    def filtered(self, start: int, stop: int, before: Float[np.ndarray, "group visited"] | None) -> _Filtered:
+        steps = np.arange(start, min(stop, int(self.lengths[0])))
+        running = np.searchsorted(-self.lengths, -steps)
+        rows = np.concatenate([self.starts[:k] + t for t, k in zip(steps, running, strict=True)])
+        expected, found, end = [], [], 0
+        likelihood = self.likelihood(rows)
+        for k in running:
+            if before is None:
+                ahead = np.broadcast_to(self.walk.prior, (k, len(self.walk.prior)))
+            else:
+                ahead = self.walk.forward(before[:k])
+            before = ahead * likelihood[end : end + k]
+            before /= before.sum(1, keepdims=True)
+            expected.append(ahead)
+            found.append(before)
+            end += k
+        return _Filtered(rows, expected, found)
+
+    def smoothed(self, block: _Filtered, later: _Later) -> tuple[Float[np.ndarray, "some visited"], _Later]:
+        """Rauch's backward pass, on a grid: what is found later, over what was expected of it, carried back."""
+        found = []
+        for ahead, p in zip(reversed(block.expected), reversed(block.p), strict=True):
+            if later is not None:
+                after, was_expected = later
+                surprise = np.divide(after, was_expected, out=np.zeros_like(after), where=was_expected > 0)
+                p = p.copy()
+                p[: len(after)] *= self.walk.backward(surprise)
+                p /= p.sum(1, keepdims=True)
+            found.append(p)
+            later = (p, ahead)
+        return np.concatenate(found[::-1]), later
