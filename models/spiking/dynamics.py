@@ -29,16 +29,15 @@ def integrator(n_neurons: int = 100, d: int = 1, *, tau: float = 0.1, seed: int 
         seed: of the cells.
         **cells: more of `PopulationConfig`.
     """
-    return SpikingNetwork(linear_system([[0.0] * d] * d, _scaled_identity(d, 1.0), n_neurons, tau, seed, **cells))
+    return SpikingNetwork(linear_system([[0.0] * d] * d, _identity(d), n_neurons, tau, seed, **cells))
 
 
 def oscillator(
     n_neurons: int = 200, *, omega: float = 10.0, tau: float = 0.1, seed: int = 0, **cells: Any
 ) -> SpikingNetwork:
-    """Two numbers that turn at `omega` radians a second once the input has kicked them: `dx/dt = ω(x₂, −x₁) + u/τ`.
+    """Two numbers that turn at `omega` radians a second once the input has kicked them: `dx/dt = ω(x₂, −x₁) + u`.
 
-    The input is added as it is (a tenth of a second of a unit vector starts it), not over time; amplitudes settle near
-    the radius, where the cells saturate.
+    A tenth of a second of a vector of length 10 starts it; amplitudes settle near the radius, where cells saturate.
 
     Args:
         n_neurons: of its one population, `state`.
@@ -48,7 +47,7 @@ def oscillator(
         **cells: more of `PopulationConfig`.
     """
     A = [[0.0, omega], [-omega, 0.0]]
-    return SpikingNetwork(linear_system(A, _scaled_identity(2, 1 / tau), n_neurons, tau, seed, **cells))
+    return SpikingNetwork(linear_system(A, _identity(2), n_neurons, tau, seed, **cells))
 
 
 def linear_system(
@@ -131,5 +130,5 @@ def dynamical_system(
     return network
 
 
-def _scaled_identity(d: int, scale: float) -> Matrix:
-    return [[scale * (row == column) for column in range(d)] for row in range(d)]
+def _identity(d: int) -> Matrix:
+    return [[float(row == column) for column in range(d)] for row in range(d)]

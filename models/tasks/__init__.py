@@ -7,6 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from models.tasks.band_limited import BandLimited
     from models.tasks.base import NOTHING, Drawn, Task
     from models.tasks.copying import Copy
     from models.tasks.dates import DateNormalisation
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from models.tasks.sparse_features import SparseFeatures
 
 _HOME = {
+    "BandLimited": "band_limited",
     "ClassEvidence": "evidence",
     "Copy": "copying",
     "DateNormalisation": "dates",
@@ -48,6 +50,7 @@ _HOME = {
 __all__ = [
     "NOTHING",
     "TASKS",
+    "BandLimited",
     "ClassEvidence",
     "Copy",
     "DateNormalisation",

@@ -3,6 +3,7 @@
 from dataclasses import fields
 from typing import Any
 
+from models.tasks.band_limited import BandLimited
 from models.tasks.base import Task
 from models.tasks.copying import Copy
 from models.tasks.dates import DateNormalisation
@@ -19,6 +20,7 @@ from models.tasks.sparse_features import SparseFeatures
 _CLASSES: list[type[Task]] = [
     *(ModularAddition, RepeatedSequences, Copy, DateNormalisation, Dyck, FlipFlop),
     *(SignedEvidence, ClassEvidence, Navigation, HeadDirection, PlantedFeatures, SparseFeatures),
+    BandLimited,
 ]
 TASKS: dict[str, type[Task]] = {task.name: task for task in _CLASSES}
 

@@ -23,7 +23,7 @@ def test_an_integrator_adds_up_its_input_and_holds_it(seed):
 
 def test_an_oscillator_turns_at_its_frequency():
     u = torch.zeros(2, 4000, 2)
-    u[0, :100, 0] = u[1, :100, 1] = 1
+    u[0, :100, 0] = u[1, :100, 1] = 10
     out = oscillator(200)(u)[:, 500:]
     angle = np.unwrap(torch.atan2(out[..., 1], out[..., 0]).numpy(), axis=1)
     hertz = -(angle[:, -1] - angle[:, 0]) / (angle.shape[1] - 1) * 1000 / (2 * math.pi)

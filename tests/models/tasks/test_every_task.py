@@ -11,6 +11,7 @@ from labelled_examples import examples_of
 
 from models.tasks import (
     TASKS,
+    BandLimited,
     ClassEvidence,
     Copy,
     DateNormalisation,
@@ -52,6 +53,9 @@ OF_VECTORS = {
         -2.7213,
         2.0352,
     ),
+    BandLimited(): (0.3090, 0.0, 0.0),
+    BandLimited(objective="integral"): (2.0144, -4.0473, -259.5133),
+    BandLimited(objective="oscillation", d=2): (-6.8526, 1094.8902, -490.7905),
     SparseFeatures(n_features=20): (0.3863, 13.7656, 13.7656),
 }
 ALL = [*OF_TOKENS, *OF_VECTORS]
