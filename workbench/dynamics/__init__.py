@@ -7,6 +7,7 @@ from workbench.dynamics.gates import gate_statistics, read_gates
 from workbench.dynamics.manifolds import Manifolds, unstable_manifolds
 from workbench.dynamics.perturbation import perturb
 from workbench.dynamics.points import FixedPoints
+from workbench.dynamics.results import Dynamics, read_dynamics
 from workbench.dynamics.sensitivity import jacobian_products, state_path
 from workbench.dynamics.spectra import Spectrum, frequencies, non_normality, spectrum, time_constants
 from workbench.dynamics.states import (
@@ -19,10 +20,11 @@ from workbench.dynamics.states import (
 )
 from workbench.dynamics.step import StateMap, read_input, state_map
 from workbench.dynamics.trajectories import PrincipalAxes, Trajectories, portrait, run_states, state_hooks
-from workbench.dynamics.units import label_columns, unit_scores
+from workbench.dynamics.units import read_labels, told_apart, unit_scores
 
 __all__ = [
     "Curve",
+    "Dynamics",
     "FixedPoints",
     "Labelled",
     "Manifolds",
@@ -39,14 +41,15 @@ __all__ = [
     "has_recurrence",
     "is_gate",
     "jacobian_products",
-    "label_columns",
     "line_attractor",
     "most_varying",
     "non_normality",
     "perturb",
     "portrait",
+    "read_dynamics",
     "read_gates",
     "read_input",
+    "read_labels",
     "read_states",
     "ring_attractor",
     "run_states",
@@ -55,6 +58,7 @@ __all__ = [
     "state_map",
     "state_path",
     "time_constants",
+    "told_apart",
     "unit_scores",
     "unstable_manifolds",
 ]

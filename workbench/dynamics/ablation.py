@@ -71,7 +71,7 @@ def ablate_units(
     for unit, variant in progress(chosen, desc="ablation", unit="unit"):
         rise = _losses(model, data, hook, unit, float(means[unit]), width)[0] - base
         for name, label in labels.items():
-            on, off = (asked & torch.from_numpy(which) for which in (label, ~label))
+            on, off = (asked & torch.tensor(which) for which in (label, ~label))
             about = {"hook": hook, "unit": unit, "variant": variant, "label": name}
             about |= {"loss_on": _mean(base, on), "loss_off": _mean(base, off)}
             about |= {"rise_on": _mean(rise, on), "rise_off": _mean(rise, off)}

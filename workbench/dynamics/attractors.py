@@ -13,6 +13,7 @@ from scipy.spatial import cKDTree
 from scipy.spatial.distance import pdist, squareform
 from scipy.stats import spearmanr
 
+from workbench.dynamics.moved import moved_labels
 from workbench.dynamics.points import FixedPoints
 from workbench.dynamics.trajectories import PrincipalAxes
 
@@ -26,7 +27,7 @@ class Labelled(NamedTuple):
     Attributes:
         states: such as a subject goes through.
         label: a number each; of a ring an angle, in radians.
-        groups: the sequence of each: shuffled labels are moved along within them.
+        groups: the sequence of each: shuffled labels are those of other sequences (`moved_labels`).
     """
 
     states: Float[np.ndarray, "n d"]
@@ -86,7 +87,7 @@ def line_attractor(
         seed: of the shuffle.
 
     Returns:
-        Rows `points`, `untrained` (where given) and `shuffled` (labels moved along within their groups), with `n`;
+        Rows `points`, `untrained` (where given) and `shuffled` (labels of other groups), with `n`;
         `first` and `second`, medians of the two largest |λ|; `explained`, the variance along the first principal axis;
         `curve`, the share of the points' tree that is one path (`Curve.share`: 1 of a curve, however bent); `extent`,
         from end to end in units of the states' spread; and `r`, |Spearman's r| of the label and the place on the curve
@@ -108,10 +109,10 @@ def ring_attractor(
     Returns:
         Rows as `line_attractor` has them, with `n`, `first`, `second`; `explained`, of two principal axes; `curve`;
         `gap`, how far the path's two ends are apart in its longest steps (about 1 where it closes); `winding`, how
-        often it goes round the points' mean in the plane of these axes (1 for a ring); `largest_angle`, the widest
-        angle without a point, in radians; `evenness`, 1 − |mean of e^{iφ}| over the points; `radius_variation`, the
-        standard deviation of their distances from the mean over that distance; and `r`, how well the angle on the ring
-        tells the label: |mean of e^{i(φ ∓ label)}|, with whichever sign is better.
+        often it goes round the points' mean in the plane of these axes (1 for a ring, but for a line through the mean
+        too); `largest_angle`, the widest angle without a point, in radians; `evenness`, 1 − |mean of e^{iφ}| over the
+        points; `radius_variation`, the standard deviation of their distances from the mean over that distance; and `r`,
+        how well the angle on the ring tells the label: |mean of e^{i(φ ∓ label)}|, with whichever sign is better.
     """
     return _compared(_ring, points, labelled, untrained, untrained_labelled, seed)
 
@@ -128,24 +129,9 @@ def _compared(
     if untrained is not None:
         rows.append({"variant": UNTRAINED} | test(untrained, untrained_labelled))
     if labelled is not None:
-        rows.append({"variant": SHUFFLED} | test(points, labelled._replace(label=shifted_within(labelled, seed))))
+        other = moved_labels(labelled.label, labelled.groups, np.random.default_rng(seed))
+        rows.append({"variant": SHUFFLED} | test(points, labelled._replace(label=other)))
     return pd.DataFrame(rows)
-
-
-def shifted_within(labelled: Labelled, seed: int) -> Float[np.ndarray, " n"]:
-    """Labels of other groups: each group has those of another, as many as it has rows, from a place drawn at random.
-
-    What changes slowly within a group is as slow then as it was, and tells nothing of the states.
-    """
-    rng = np.random.default_rng(seed)
-    known, of = np.unique(labelled.groups, return_inverse=True)
-    other = np.roll(rng.permutation(len(known)), 1)
-    rows = [np.flatnonzero(of == group) for group in range(len(known))]
-    found = np.empty_like(labelled.label)
-    for group, own in enumerate(rows):
-        given = labelled.label[rows[other[group]]]
-        found[own] = given[(np.arange(len(own)) + rng.integers(len(given))) % len(given)]
-    return found
 
 
 def _line(points: FixedPoints, labelled: Labelled | None) -> dict[str, float]:

@@ -75,14 +75,10 @@ def find_fixed_points(
         ValueError: the subject is no map from state to state, the starts or the input do not fit it, or a setting is
             out of its range.
     """
-    for name, value in (("tolerance", tolerance), ("apart", apart), ("reach", reach), ("far", far)):
+    check_search(n_starts=n_starts, noise=noise, tolerance=tolerance, slow_tolerance=slow_tolerance)
+    for name, value in (("apart", apart), ("reach", reach), ("far", far)):
         if not value > 0:
             raise ValueError(f"{name} is {value}: it must be above 0.")
-    if not slow_tolerance >= tolerance:
-        raise ValueError(f"slow_tolerance is {slow_tolerance}: it must be at least the tolerance, {tolerance}.")
-    if not 0 <= noise < np.inf:
-        raise ValueError(f"noise is {noise}: it must be a number that is not negative.")
-    whole_number(n_starts, "n_starts", least=1)
     whole_number(max_steps, "max_steps", least=1)
     step = state_map(subject, input, dataset=starts if isinstance(starts, Dataset) else None)
     begin = draw_starts(
@@ -116,6 +112,17 @@ def find_fixed_points(
         input=step.input,
         parts=step.parts,
     )
+
+
+def check_search(*, n_starts: int, noise: float, tolerance: float, slow_tolerance: float) -> None:
+    """`ValueError` for a setting of the search that is out of its range."""
+    if not tolerance > 0:
+        raise ValueError(f"tolerance is {tolerance}: it must be above 0.")
+    if not slow_tolerance >= tolerance:
+        raise ValueError(f"slow_tolerance is {slow_tolerance}: it must be at least the tolerance, {tolerance}.")
+    if not 0 <= noise < np.inf:
+        raise ValueError(f"noise is {noise}: it must be a number that is not negative.")
+    whole_number(n_starts, "n_starts", least=1)
 
 
 def draw_starts(states: Float[Tensor, "n d"], n: int, noise: float, seed: int) -> Float[Tensor, "starts d"]:

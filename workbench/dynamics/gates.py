@@ -70,7 +70,8 @@ def gate_statistics(
 
     Args:
         gates: by the name of their hook (`read_gates`).
-        labels: of the same rows; statistics are given for each value too of those that have at most a dozen.
+        labels: of the same rows; statistics are given for each value too of those that have at most a
+            dozen; a missing value is NaN.
         untrained: the gates of the subject before its training, on the same rows.
         low: below it a gate is left-saturated.
         high: above it a gate is right-saturated.
@@ -110,8 +111,8 @@ def _parts(labels: Mapping[str, np.ndarray], n: int) -> list[tuple[str, str, np.
             raise ValueError(
                 f"{name} has {len(values)} values, but there are {n} rows of gates: one is needed for each."
             )
-        text = pd.Series(values).astype(str).to_numpy()
-        known = np.unique(text)
+        text = np.array(["" if value != value else f"{value}".removesuffix(".0") for value in values.tolist()])
+        known = np.unique(text[text != ""])
         if 2 <= len(known) <= MOST_VALUES:
-            found += [(name, value, text == value) for value in known]
+            found += [(name, str(value), text == value) for value in known]
     return found

@@ -19,6 +19,7 @@ from workbench.dynamics.spectra import frequencies, non_normality, time_constant
 # A mode that grows or decays by less than this a step does neither.
 MARGIN = 1e-6
 ARRAYS, TABLE = "arrays.safetensors", "result.parquet"
+COMPLEX = ("eigenvalues", "right", "left")
 STABLE, MARGINAL, SADDLE, UNSTABLE, SLOW = KINDS = ("stable", "marginal", "saddle", "unstable", "slow")
 
 
@@ -126,11 +127,16 @@ class FixedPoints:
         )
 
     def save(self, folder: str | Path) -> None:
-        """Write `result.parquet` (the table) and `arrays.safetensors` into a folder."""
+        """Write `result.parquet` (the table) and `arrays.safetensors` into a folder.
+
+        Of complex arrays the last axis holds the real and the imaginary part.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self.table().to_parquet(folder / TABLE, index=False)
         tensors = {name: value for name, value in vars_of(self).items() if isinstance(value, Tensor)}
+        # The format has no complex numbers: a last axis holds their two parts.
+        tensors |= {name: torch.view_as_real(tensors[name].contiguous()) for name in COMPLEX}
         parts = {name: [part.start, part.stop] for name, part in self.parts.items()}
         facts = {name: getattr(self, name) for name in ("n_lost", "n_far", "size", "tolerance")} | {"parts": parts}
         save_tensors(tensors, folder / ARRAYS, {"facts": json.dumps(facts)})
@@ -144,6 +150,7 @@ class FixedPoints:
         with safe_open(path, "pt") as file:
             facts = json.loads((file.metadata() or {}).get("facts", "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        tensors |= {name: torch.view_as_complex(tensors[name]) for name in COMPLEX}
         facts["parts"] = {name: slice(*ends) for name, ends in facts["parts"].items()}
         return cls(**tensors, **facts)
 

@@ -4,57 +4,66 @@ Karpathy et al. 2015 (arXiv 1506.02078): cells that follow quotes, brackets, com
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from jaxtyping import Bool, Float, Shaped
 from scipy.stats import rankdata
 
+from models.progress import progress
 from probes.detection import auroc, detect
 from workbench.activations import ActivationStore
+from workbench.dynamics.moved import moved_labels
 
 AUROC, SPEARMAN = "auroc", "spearman"
 # A label that holds, or not, on fewer rows cannot be judged.
 MIN_ROWS = 20
 N_SHUFFLES = 20
+# A category of more values is none that a unit tells.
+MOST_VALUES = 12
+MISSING = "(none)"
 
 
-def label_columns(
-    store: ActivationStore, rows: Shaped[np.ndarray, " n"], names: Sequence[str] | None = None
+def read_labels(
+    source: ActivationStore | pa.Table, rows: Shaped[np.ndarray, " n"], names: Sequence[str] | None = None
 ) -> dict[str, Shaped[np.ndarray, " n"]]:
-    """The labels of a recording as units are held against them: Booleans, and numbers with a missing one NaN.
-
-    A category gives a Boolean a value (`kind=comment`). Where no names are given, all labels that can be told.
+    """The labels of some rows, of a recording or a table: Booleans, numbers (a missing one NaN), or words.
 
     Raises:
         ValueError: there is no label of such a name.
     """
-    if unknown := [name for name in names or () if name not in store.labels]:
-        raise ValueError(f"{store.path} has no label {unknown[0]!r}: there are {', '.join(store.labels) or 'none'}.")
-    chosen = list(names if names is not None else store.labels)
-    return as_columns(store.columns(*chosen), rows) if chosen else {}
-
-
-def as_columns(table: Any, rows: Shaped[np.ndarray, " n"]) -> dict[str, Shaped[np.ndarray, " n"]]:
-    """The same of an Arrow table of labels, and some of its rows."""
+    known = source.labels if isinstance(source, ActivationStore) else source.column_names
+    if unknown := [name for name in names or () if name not in known]:
+        raise ValueError(f"there is no label {unknown[0]!r}: there are {', '.join(known) or 'none'}.")
     found: dict[str, np.ndarray] = {}
-    for name in table.column_names:
-        values = table[name].combine_chunks().to_pandas().iloc[rows]
-        if values.dtype == bool or (values.dtype == object and values.dropna().map(type).eq(bool).all()):
-            found[name] = values.fillna(False).to_numpy(bool)
-        elif pd.api.types.is_numeric_dtype(values):
-            found[name] = values.to_numpy(np.float64, na_value=np.nan)
+    for name in names or known:
+        table = source.columns(name) if isinstance(source, ActivationStore) else source
+        column = table[name].combine_chunks().take(pa.array(rows))
+        if pa.types.is_boolean(column.type):
+            found[name] = column.fill_null(False).to_numpy(zero_copy_only=False).astype(bool)
+        elif pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
+            found[name] = column.cast(pa.float64()).fill_null(np.nan).to_numpy(zero_copy_only=False).copy()
         else:
-            text = values.astype("string").fillna("(none)").to_numpy(str)
-            known = np.unique(text)
-            if len(known) <= MOST_VALUES:
-                found |= {f"{name}={value}": text == value for value in known}
+            found[name] = column.cast(pa.string()).fill_null(MISSING).to_numpy(zero_copy_only=False).astype(str)
     return found
 
 
-# A category of more values is none that a unit tells.
-MOST_VALUES = 12
+def told_apart(labels: Mapping[str, Shaped[np.ndarray, " n"]]) -> dict[str, Shaped[np.ndarray, " n"]]:
+    """What a unit can be held against: Booleans and numbers as they are, and a Boolean a value of words and of whole
+    numbers of three to a dozen values (`leader=2`), which may be names of classes.
+    """
+    found: dict[str, np.ndarray] = {}
+    for name, values in labels.items():
+        if values.dtype.kind in "bf":
+            found[name] = values
+        if values.dtype == bool:
+            continue
+        known = np.unique(values[values == values])
+        whole = values.dtype.kind != "f" or (known == np.round(known)).all()
+        if whole and (2 if values.dtype.kind != "f" else 3) <= len(known) <= MOST_VALUES:
+            found |= {f"{name}={str(value).removesuffix('.0')}": values == value for value in known.tolist()}
+    return found
 
 
 def unit_scores(
@@ -76,7 +85,7 @@ def unit_scores(
         labels: Booleans, or numbers (rows with NaN are left out), by name.
         groups: the document of each row.
         fit: the rows on which a unit is chosen; whole documents.
-        n_shuffles: how often labels are moved along within the documents by so many rows, drawn at random.
+        n_shuffles: how often labels are dealt out to other documents (`moved_labels`), as a control.
         seed: of these draws.
 
     Returns:
@@ -102,7 +111,8 @@ def unit_scores(
     if not able:
         raise ValueError("no label can be judged: each has too few rows of one kind, where units are chosen or judged.")
     rng = np.random.default_rng(seed)
-    tables = [_one_label(values, name, label, groups, fit, n_shuffles, rng) for name, label in able.items()]
+    bar = progress(able.items(), desc="units", unit="label")
+    tables = [_one_label(values, name, label, groups, fit, n_shuffles, rng) for name, label in bar]
     return pd.concat(tables, ignore_index=True)
 
 
@@ -119,19 +129,17 @@ def _one_label(
     known = np.ones(len(label), bool) if is_truth else ~np.isnan(label)
     values, label, groups, fit = values[known], label[known], groups[known], fit[known]
     chance = 0.5 if is_truth else 0.0
-    on_fit, on_held_out = _scores(values[fit], label[fit]), _scores(values[~fit], label[~fit])
-    best = _best(on_fit, chance)
-    moved = []
-    for _ in range(n_shuffles):
-        other = moved_within(label, groups, rng)
-        unit = _best(_scores(values[fit], other[fit]), chance)
-        moved.append(abs(_scores(values[~fit][:, [unit]], other[~fit])[0] - chance))
-    ours = abs(on_held_out[best] - chance)
+    both = np.stack([label, *(moved_labels(label, groups, rng) for _ in range(n_shuffles))], 1)
+    on_fit, on_held_out = _scores(values[fit], both[fit]), _scores(values[~fit], both[~fit])
+    units = np.abs(np.nan_to_num(on_fit, nan=chance) - chance).argmax(0)
+    best, apart = int(units[0]), np.abs(on_held_out[units, np.arange(len(units))] - chance)
+    ours, moved = apart[0], apart[1:]
+    on_fit, on_held_out = on_fit[:, 0], on_held_out[:, 0]
     measure = AUROC if is_truth else SPEARMAN
     found = pd.DataFrame({"label": name, "measure": measure, "unit": np.arange(values.shape[1])})
     found["fit"], found["held_out"], found["chosen"] = on_fit, on_held_out, found["unit"] == best
-    facts = {"shuffled": np.mean(moved) + chance, "shuffled_most": np.max(moved) + chance} if moved else {}
-    facts["p_value"] = (1 + np.sum(np.array(moved) >= ours)) / (1 + len(moved))
+    facts = {"shuffled": moved.mean() + chance, "shuffled_most": moved.max() + chance} if n_shuffles else {}
+    facts["p_value"] = float((1 + np.sum(moved >= ours)) / (1 + n_shuffles))
     facts |= {"threshold": np.nan, "f1": np.nan}
     if is_truth:
         detected = detect(values[:, [best]], label[:, None], fit=fit, held_out=~fit, names=[name], pairs=False)
@@ -141,18 +149,16 @@ def _one_label(
     return found
 
 
-def _scores(values: Float[np.ndarray, "n unit"], label: Shaped[np.ndarray, " n"]) -> Float[np.ndarray, " unit"]:
-    """AUROC, or Spearman's r, of every unit; at chance where a unit never changes."""
-    if label.dtype == bool:
-        return auroc(values, label[:, None])[:, 0]
-    ranks, truth = rankdata(values, axis=0), rankdata(label)
-    ranks, truth = ranks - ranks.mean(0), truth - truth.mean()
-    size = np.sqrt((ranks**2).sum(0) * (truth**2).sum())
-    return np.divide(ranks.T @ truth, size, out=np.zeros(len(size)), where=size > 0)
-
-
-def _best(scores: Float[np.ndarray, " unit"], chance: float) -> int:
-    return int(np.abs(np.nan_to_num(scores, nan=chance) - chance).argmax())
+def _scores(
+    values: Float[np.ndarray, "n unit"], labels: Shaped[np.ndarray, "n label"]
+) -> Float[np.ndarray, "unit label"]:
+    """AUROC, or Spearman's r, of every unit and label; of r 0 where either never changes."""
+    if labels.dtype == bool:
+        return auroc(values, labels)
+    ranks, truth = rankdata(values, axis=0), rankdata(labels, axis=0)
+    ranks, truth = ranks - ranks.mean(0), truth - truth.mean(0)
+    size = np.sqrt(np.outer((ranks**2).sum(0), (truth**2).sum(0)))
+    return np.divide(ranks.T @ truth, size, out=np.zeros(size.shape), where=size > 0)
 
 
 def _can_be_judged(label: Shaped[np.ndarray, " n"], rows: Bool[np.ndarray, " n"]) -> bool:
@@ -161,17 +167,3 @@ def _can_be_judged(label: Shaped[np.ndarray, " n"], rows: Bool[np.ndarray, " n"]
         return bool(MIN_ROWS <= part.sum() <= len(part) - MIN_ROWS)
     part = part[~np.isnan(part)]
     return len(part) >= MIN_ROWS and len(np.unique(part)) > 1
-
-
-def moved_within(
-    label: Shaped[np.ndarray, " n"], groups: Shaped[np.ndarray, " n"], rng: np.random.Generator
-) -> Shaped[np.ndarray, " n"]:
-    """Labels moved along within each group, round its end, by a number of rows drawn for it."""
-    _, of, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    order = np.argsort(of, kind="stable")
-    starts = np.cumsum(sizes) - sizes
-    place = np.arange(len(label)) - np.repeat(starts, sizes)
-    by = np.repeat(rng.integers(0, sizes), sizes)
-    found = np.empty_like(label)
-    found[order] = label[order][np.repeat(starts, sizes) + (place + by) % np.repeat(sizes, sizes)]
-    return found

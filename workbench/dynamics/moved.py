@@ -1,0 +1,26 @@
+"""The control of a label that changes slowly: the labels of other documents, in their order."""
+
+import numpy as np
+from jaxtyping import Shaped
+
+
+def moved_labels(
+    label: Shaped[np.ndarray, " n"], groups: Shaped[np.ndarray, " n"], rng: np.random.Generator
+) -> Shaped[np.ndarray, " n"]:
+    """Each group's rows with the labels of another group, read on from a place drawn at random, round its end.
+
+    What holds for long within a document does so then too, but tells nothing of the rows. Of a single group the labels
+    are moved along.
+    """
+    known, of, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    order = np.argsort(of, kind="stable")
+    starts = np.cumsum(sizes) - sizes
+    place = np.arange(len(label)) - np.repeat(starts, sizes)
+    turn = rng.permutation(len(known))
+    other = np.empty(len(known), np.int64)
+    other[turn] = np.roll(turn, 1)
+    by = rng.integers(0, sizes[other])
+    taken = np.repeat(starts[other], sizes) + (place + np.repeat(by, sizes)) % np.repeat(sizes[other], sizes)
+    found = np.empty_like(label)
+    found[order] = label[order][taken]
+    return found

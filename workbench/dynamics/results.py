@@ -1,0 +1,68 @@
+"""What an analysis of a subject's dynamics left in its folder, and the reader of it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from models.artifacts import ArtifactError, Manifest
+from workbench.dynamics.points import TABLE, FixedPoints
+
+VERB = "dynamics"
+UNTRAINED, TRAINED = "untrained", "trained"
+PORTRAIT, ATTRACTORS, GATES = "portrait.parquet", "attractors.parquet", "gates.parquet"
+UNITS, ABLATION = "units.parquet", "ablation.parquet"
+
+
+@dataclass(frozen=True)
+class Dynamics:
+    """An analysis as it was read; tables have a column `variant`, `trained` or `untrained`.
+
+    Attributes:
+        points: of the subject.
+        untrained: of the subject before its training; None where that was not kept.
+        table: one row a point (`FixedPoints.table`).
+        portrait: one row a place in principal axes `pc1` …: `what` is `trajectory` (with `path`, its sequence, `step`
+            and labels), `point` (with `point` and `kind`) or `manifold` (with `path`, its branch, `point`, `step`).
+        attractors: the line and ring tests, a row a test and label.
+        gates: statistics of the gates; None where the subject has none.
+        units: units against labels; None where there are no labels.
+        ablation: losses under clamped units; None where there are none.
+        explained: the share of the variance along each principal axis, by variant.
+    """
+
+    points: FixedPoints
+    untrained: FixedPoints | None
+    table: pd.DataFrame
+    portrait: pd.DataFrame
+    attractors: pd.DataFrame
+    gates: pd.DataFrame | None
+    units: pd.DataFrame | None
+    ablation: pd.DataFrame | None
+    explained: dict[str, list[float]]
+
+
+def read_dynamics(path: str | Path) -> Dynamics:
+    """Read what `workbench dynamics` made. Raises `ArtifactError` where the folder is no such analysis."""
+    folder = Path(path)
+    manifest = Manifest.read(folder)
+    if manifest.config.get("verb") != VERB:
+        raise ArtifactError(f"{folder} is no analysis of dynamics: `workbench dynamics` makes one.")
+    table, portrait, attractors = (_table(folder, name) for name in (TABLE, PORTRAIT, ATTRACTORS))
+    if table is None or portrait is None or attractors is None:
+        raise ArtifactError(f"{folder} is not whole: it lacks one of {TABLE}, {PORTRAIT} and {ATTRACTORS}.")
+    return Dynamics(
+        points=FixedPoints.load(folder),
+        untrained=FixedPoints.load(folder / UNTRAINED) if (folder / UNTRAINED).is_dir() else None,
+        table=table,
+        portrait=portrait,
+        attractors=attractors,
+        gates=_table(folder, GATES),
+        units=_table(folder, UNITS),
+        ablation=_table(folder, ABLATION),
+        explained=manifest.config["results"]["explained"],
+    )
+
+
+def _table(folder: Path, name: str) -> pd.DataFrame | None:
+    return pd.read_parquet(folder / name) if (folder / name).exists() else None
