@@ -1,5 +1,7 @@
 """Which rows are held out, and what labels may hide."""
 
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,78 @@ def split_by_group(
     chosen = np.random.default_rng(seed).choice(known, size, replace=False)
     held_out = np.isin(groups, chosen)
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+
+def blocked_splits(
+    n: int,
+    n_blocks: int = 5,
+    *,
+    gap: int = 0,
+    groups: Shaped[np.ndarray, " n"] | None = None,
+    by_group: bool = False,
+) -> Iterator[tuple[Int[np.ndarray, " fit"], Int[np.ndarray, " held_out"]]]:
+    """Row numbers to fit on and to hold out, of rows in the order of time: each block of time is held out once.
+
+    Neighbouring bins are alike, so that bins held out at random are hardly held out. What is left of a group around a
+    held-out block does not follow one another in time: `stretch_numbers` tells the parts apart for a decoder.
+
+    Args:
+        n: rows.
+        n_blocks: how many times rows are held out.
+        gap: rows on both sides of a held-out block, within its group, that are in neither part.
+        groups: of each row; each group's rows stand together.
+        by_group: whether groups are held out whole. There is then no gap: one group says nothing about the time
+            before or after another.
+
+    Raises:
+        ValueError: fewer than two blocks, more blocks than rows or groups, groups that come back, a gap that leaves
+            nothing to fit on.
+    """
+    edges = _edges_of_groups(groups, n)
+    pieces = len(edges) - 1 if by_group else n
+    if not 2 <= n_blocks <= pieces:
+        kind = "groups" if by_group else "rows"
+        raise ValueError(f"n_blocks is {n_blocks}: it must lie between 2 and the {pieces} {kind}.")
+    if gap < 0:
+        raise ValueError(f"gap is {gap}: it is a number of rows, not below zero.")
+    cuts = np.linspace(0, n, n_blocks + 1).round().astype(int)
+    if by_group:  # the groups' edges nearest to even cuts, at least one group between two
+        chosen = np.abs(edges[:, None] - cuts).argmin(0)
+        for i in range(1, n_blocks):
+            chosen[i] = np.clip(chosen[i], chosen[i - 1] + 1, pieces - (n_blocks - i))
+        cuts = edges[chosen]
+    row = np.arange(n)
+    start_of, stop_of = (edges[np.searchsorted(edges, row, "right") - 1 + after] for after in (0, 1))
+    for start, stop in pairwise(cuts):
+        # Only rows of the group that a block begins or ends in are its neighbours.
+        low = max(start - gap, start_of[start])
+        high = min(stop + gap, stop_of[stop - 1])
+        fit = np.r_[0:low, high:n]
+        if not len(fit):
+            raise ValueError(f"a gap of {gap} rows leaves nothing of {n} rows to fit on: give a smaller one.")
+        yield fit, row[start:stop]
+
+
+def stretch_numbers(
+    rows: Int[np.ndarray, " n"], groups: Shaped[np.ndarray, " all"] | None = None
+) -> Int[np.ndarray, " n"]:
+    """Of chosen rows the number of the stretch, within which they follow one another in one group."""
+    jumps = np.diff(rows) != 1
+    if groups is not None:
+        jumps |= groups[rows[1:]] != groups[rows[:-1]]
+    return np.r_[0, np.cumsum(jumps)]
+
+
+def _edges_of_groups(groups: Shaped[np.ndarray, " n"] | None, n: int) -> Int[np.ndarray, " edge"]:
+    """Where groups begin, and where the last ends."""
+    if groups is None:
+        return np.array([0, n])
+    if groups.shape != (n,):
+        raise ValueError(f"groups has the shape {groups.shape} and there are {n} rows: each row needs its group.")
+    edges = np.flatnonzero(np.r_[True, groups[1:] != groups[:-1], True])
+    if len(np.unique(groups)) < len(edges) - 1:
+        raise ValueError("the rows of a group do not stand together: sort them by group, then by time.")
+    return edges
 
 
 def follows_from_group(y: Shaped[np.ndarray, " n"], groups: Shaped[np.ndarray, " n"]) -> bool:

@@ -127,26 +127,36 @@ class Outputs:
         y: Float[np.ndarray, "n d"],
         vectors: Float[np.ndarray, "n k"],
         weight: Float[np.ndarray, " n"] | None = None,
+        noise: Float[np.ndarray, "k k"] | None = None,
     ) -> Float[np.ndarray, "k k"]:
         """The mean products of the errors of estimated vectors.
 
         An estimate of a unit vector may be long or short without being wrong about the direction. Its errors are those
         about the true direction times the length that it has along it in the mean, and as large every way as they are
         across that direction: those along it are no errors of the variable.
+
+        Args:
+            y: true values.
+            vectors: estimates.
+            weight: of the rows.
+            noise: a covariance that comes upon the estimates.
         """
         truth = self.encode(y)
         share = np.full(len(y), 1 / len(y)) if weight is None else weight / weight.sum()
+        noise = np.zeros((truth.shape[1],) * 2) if noise is None else noise
         missed = truth * self.lengths(share @ (truth * vectors)) - vectors
-        covariance = (missed.T * share) @ missed
+        covariance = (missed.T * share) @ missed + noise
         for place, circular in zip(self.places, self.is_circular, strict=True):
-            if circular:
-                (cos, sin), (part_x, part_y) = truth[:, place].T, vectors[:, place].T
-                across = share @ (cos * part_y - sin * part_x) ** 2
-                values, basis = np.linalg.eigh(covariance[place, place])
-                if values[0] > 0:  # a change of coordinates: what it shares with other variables goes with it
-                    rescaled = (basis / np.sqrt(values)) @ basis.T * np.sqrt(across)
-                    covariance[place] = rescaled @ covariance[place]
-                    covariance[:, place] = covariance[:, place] @ rescaled
+            if not circular:
+                continue
+            across = truth[:, place][:, ::-1] * [-1, 1]
+            size = share @ (across * vectors[:, place]).sum(1) ** 2
+            size += share @ einsum(across, noise[place, place], across, "row i, i j, row j -> row")
+            values, basis = np.linalg.eigh(covariance[place, place])
+            if values[0] > 0:  # a change of coordinates: what it shares with other variables goes with it
+                rescaled = (basis / np.sqrt(values)) @ basis.T * np.sqrt(size)
+                covariance[place] = rescaled @ covariance[place]
+                covariance[:, place] = covariance[:, place] @ rescaled
         return covariance
 
 
