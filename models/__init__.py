@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from models.recurrent import Recurrent, RecurrentConfig
     from models.saving import load_model, save_model
     from models.seq2seq import Seq2Seq, Seq2SeqConfig
+    from models.spiking.network import SpikingNetwork, SpikingNetworkConfig
     from models.step_hooks import at_pos, replace_at
     from models.toy import SuperpositionModel, SuperpositionModelConfig
     from models.train_config import TrainConfig
     from models.training import train
     from models.transformer import Transformer, TransformerConfig
+    from models.tuned.population import TunedPopulation, TunedPopulationConfig
 
 _HOME = {
     "Dataset": "models.dataset",
@@ -30,11 +32,15 @@ _HOME = {
     "RecurrentConfig": "models.recurrent",
     "Seq2Seq": "models.seq2seq",
     "Seq2SeqConfig": "models.seq2seq",
+    "SpikingNetwork": "models.spiking.network",
+    "SpikingNetworkConfig": "models.spiking.network",
     "SuperpositionModel": "models.toy",
     "SuperpositionModelConfig": "models.toy",
     "TrainConfig": "models.train_config",
     "Transformer": "models.transformer",
     "TransformerConfig": "models.transformer",
+    "TunedPopulation": "models.tuned.population",
+    "TunedPopulationConfig": "models.tuned.population",
     "at_pos": "models.step_hooks",
     "load_model": "models.saving",
     "replace_at": "models.step_hooks",
@@ -52,11 +58,15 @@ __all__ = [
     "RecurrentConfig",
     "Seq2Seq",
     "Seq2SeqConfig",
+    "SpikingNetwork",
+    "SpikingNetworkConfig",
     "SuperpositionModel",
     "SuperpositionModelConfig",
     "TrainConfig",
     "Transformer",
     "TransformerConfig",
+    "TunedPopulation",
+    "TunedPopulationConfig",
     "at_pos",
     "load_model",
     "recipes",

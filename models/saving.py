@@ -23,6 +23,7 @@ ARCHITECTURES: dict[str, tuple[str, str]] = {
     "mlp": ("models.mlp", "MLP"),
     "superposition": ("models.toy", "SuperpositionModel"),
     "spiking": ("models.spiking.network", "SpikingNetwork"),
+    "tuned": ("models.tuned.population", "TunedPopulation"),
     "hub": ("models.hub", "HubModel"),
 }
 
