@@ -12,6 +12,8 @@ from probes.tuning.fisher import (
     poisson_information,
 )
 from probes.tuning.grid import GridGeometry, autocorrelogram, grid_geometry, grid_score
+from probes.tuning.mixed import MixedSelectivity, encoding_r2, mixed_selectivity
+from probes.tuning.noise import fano_factors, noise_correlations, signal_correlations
 from probes.tuning.shuffle import TuningNull, tuning_score_null
 from probes.tuning.spatial import PlaceField, coherence, place_fields, selectivity, sparsity, spatial_information
 
@@ -19,6 +21,7 @@ __all__ = [
     "DirectionTuning",
     "GridGeometry",
     "LinearInformation",
+    "MixedSelectivity",
     "PlaceField",
     "TuningCurves",
     "TuningNull",
@@ -27,14 +30,19 @@ __all__ = [
     "cramer_rao",
     "curve_slopes",
     "direction_tuning",
+    "encoding_r2",
+    "fano_factors",
     "gaussian_information",
     "grid_geometry",
     "grid_score",
     "linear_information",
+    "mixed_selectivity",
+    "noise_correlations",
     "place_fields",
     "poisson_error_bound",
     "poisson_information",
     "selectivity",
+    "signal_correlations",
     "sparsity",
     "spatial_information",
     "tuning_curves",
