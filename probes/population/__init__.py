@@ -6,6 +6,7 @@ from probes.population.linear_estimator import OptimalLinearEstimator
 from probes.population.optimal_linear import OptimalLinearDecoder
 from probes.population.poisson_bayes import PoissonBayes
 from probes.population.population_vector import PopulationVector
+from probes.population.report import decoding_report
 from probes.population.template import TemplateDecoder
 from probes.population.wiener import WienerCascade, WienerFilter
 
@@ -19,4 +20,5 @@ __all__ = [
     "TemplateDecoder",
     "WienerCascade",
     "WienerFilter",
+    "decoding_report",
 ]

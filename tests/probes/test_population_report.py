@@ -1,0 +1,184 @@
+"""`decoding_report` and splits by blocks of time: what is held out, what chance gives, what the bound allows."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LinearRegression
+from sklearn.metrics import r2_score
+
+from probes.population import KalmanFilter, OptimalLinearDecoder, WienerFilter, decoding_report
+from probes.population.scores import correlation, errors, r2, typical_error
+from probes.validation import blocked_splits, stretch_numbers
+
+
+@pytest.mark.parametrize("gap", [0, 7])
+@pytest.mark.parametrize("lengths", [[103], [40, 63], [5] * 20 + [3]])
+def test_every_row_is_held_out_once_and_its_neighbours_are_not_fitted_on(lengths, gap):
+    groups = np.repeat(np.arange(len(lengths)), lengths)
+    seen = []
+    for fit, held_out in blocked_splits(103, 4, gap=gap, groups=groups):
+        assert (np.diff(held_out) == 1).all()
+        near = np.abs(fit[:, None] - held_out) <= gap
+        assert not (near & (groups[fit][:, None] == groups[held_out])).any()
+        other_groups = np.setdiff1d(np.flatnonzero(~np.isin(groups, groups[held_out])), fit)
+        assert len(other_groups) == 0
+        seen.append(held_out)
+    np.testing.assert_array_equal(np.concatenate(seen), np.arange(103))
+
+
+def test_whole_groups_are_held_out_where_that_is_asked():
+    groups = np.repeat(np.arange(6), [50, 1, 1, 1, 2, 50])
+    parts = list(blocked_splits(105, 4, groups=groups, by_group=True))
+    assert len(parts) == 4
+    for fit, held_out in parts:
+        assert len(held_out)
+        assert not set(groups[fit]) & set(groups[held_out])
+        assert len(fit) + len(held_out) == 105
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"n_blocks": 1}, "n_blocks is 1: it must lie between 2 and the 20 rows"),
+        ({"n_blocks": 3, "groups": np.repeat([0, 1], 10), "by_group": True}, "between 2 and the 2 groups"),
+        ({"gap": -1}, "gap is -1"),
+        ({"gap": 20}, "leaves nothing of 20 rows"),
+        ({"groups": np.r_[[0] * 5, [1] * 10, [0] * 5]}, "do not stand together"),
+        ({"groups": np.zeros(3)}, "each row needs its group"),
+    ],
+)
+def test_blocks_that_cannot_be_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        list(blocked_splits(20, **settings))
+
+
+def test_stretches_end_where_rows_or_groups_do():
+    assert stretch_numbers(np.array([0, 1, 4, 5, 6]), np.array([0] * 6 + [1] * 2)).tolist() == [0, 0, 1, 1, 2]
+
+
+def test_scores_are_the_fields():
+    rng = np.random.default_rng(0)
+    y, told = rng.standard_normal((2, 200, 2))
+    told += y
+    plain = (None, None)
+    np.testing.assert_allclose(r2(y, told, plain), r2_score(y, told, multioutput="raw_values"))
+    np.testing.assert_allclose(correlation(y, told, plain)[0], np.corrcoef(y[:, 0], told[:, 0])[0, 1])
+    small, period = 1e-3 * y, (2 * np.pi,) * 2  # small angles are as good as linear
+    np.testing.assert_allclose(r2(small, 1e-3 * told, period), r2(y, told, plain), rtol=1e-4)
+    np.testing.assert_allclose(correlation(small, 1e-3 * told, period), correlation(y, told, plain), rtol=1e-4)
+    turned = (3.0 * y + 100.0) % 360
+    np.testing.assert_allclose(errors(turned, (turned + 350) % 360, (360, 360)), -10)
+    np.testing.assert_allclose(typical_error(np.array([[3.0, 3.0], [-4.0, -4.0]]), (None, 360)), [np.sqrt(12.5), 3.5])
+
+
+def slow(n, seed, tau=50):
+    rng = np.random.default_rng(seed)
+    x = np.zeros(n)
+    for i in range(1, n):
+        x[i] = (1 - 1 / tau) * x[i - 1] + rng.standard_normal()
+    return x / x.std()
+
+
+def test_a_decoder_stands_beside_chance_and_the_bound():
+    """Linear neurons with Gaussian noise: maximum likelihood reaches the bound, and the optimal decoder nearly."""
+    n, n_neurons, noise = 3000, 40, 1.0
+    x = np.stack([slow(n, 0), slow(n, 1)], axis=1)
+    rng = np.random.default_rng(2)
+    H = rng.standard_normal((n_neurons, 2))
+    X = x @ H.T + noise * rng.standard_normal((n, n_neurons))
+    information = np.tile(H.T @ H / noise**2, (n, 1, 1))
+    table = decoding_report(
+        OptimalLinearDecoder(1e-3, fit_intercept=True), X, x, names=["x", "y"], gap=100, bound=information, n_shuffles=9
+    ).set_index(["output", "variant"])
+    for name in ("x", "y"):
+        own, chance, mean = (table.loc[name, variant] for variant in ("decoder", "shuffled", "mean"))
+        assert own["r2_low"] < own["r2"] < own["r2_high"]
+        assert own["r2"] > 0.85
+        assert chance["r2"] < 0.1
+        assert mean["r2"] <= 0.0
+        assert own["p_value"] == pytest.approx(1 / 10)
+        assert own["coverage"] == pytest.approx(0.95, abs=0.02)
+        assert 0.96 < own["error"] / own["bound"] < 1.1
+        assert (own["measure"], own["bins"], own["blocks"], own["note"]) == ("rmse", 3000, 5, "")
+    by_rule = decoding_report(
+        OptimalLinearDecoder(1e-3, fit_intercept=True), X, x, bound=lambda y: information, n_shuffles=0
+    )
+    np.testing.assert_array_equal(by_rule["bound"].dropna(), table["bound"].dropna())
+    assert by_rule["p_value"].isna().all()
+
+
+def test_two_slow_signals_that_have_nothing_to_do_with_each_other_are_no_finding():
+    found = []
+    for seed in range(8):
+        X = np.stack([slow(300, 100 + 7 * seed + i, tau=60) for i in range(3)], axis=1)
+        table = decoding_report(LinearRegression(), X, slow(300, seed, tau=60), n_blocks=3, n_shuffles=9)
+        found.append(table["p_value"][0])
+    assert np.mean(np.array(found) <= 0.1) < 0.4
+
+
+def test_blocks_are_decoded_by_what_was_fitted_to_the_others_and_time_does_not_jump():
+    n = 300
+    x = slow(n, 3)
+    X = x[:, None] * np.ones(4) + 0.3 * np.random.default_rng(0).standard_normal((n, 4))
+    groups = np.repeat([0, 1], 150)
+    table = decoding_report(WienerFilter(3), X, x, groups=groups, n_blocks=3, gap=5, n_shuffles=0)
+    told = np.empty(n)
+    for fit, held_out in blocked_splits(n, 3, gap=5, groups=groups):
+        decoder = WienerFilter(3).fit(X[fit], x[fit], stretch_numbers(fit, groups))
+        told[held_out] = decoder.predict(X[held_out], groups[held_out])
+    assert table["r2"][0] == pytest.approx(r2_score(x, told))
+    tensors = decoding_report(
+        WienerFilter(3), torch.from_numpy(X), torch.from_numpy(x), groups=groups, n_blocks=3, gap=5, n_shuffles=0
+    )
+    assert tensors["r2"][0] == pytest.approx(table["r2"][0])
+
+
+def test_an_angle_has_circular_scores_and_an_absolute_error():
+    rng = np.random.default_rng(0)
+    angle = np.cumsum(0.2 * rng.standard_normal(3000))
+    counts = rng.poisson(2 * np.exp(np.cos(angle[:, None] - np.linspace(0, 2 * np.pi, 12, endpoint=False)) - 1))
+    degrees = np.rad2deg(angle) % 360
+    own = decoding_report(KalmanFilter(period=360), counts, degrees, gap=20, n_shuffles=3).iloc[0]
+    assert own["measure"] == "mean absolute"
+    assert own["r2"] > 0.8
+    assert own["rho"] > 0.8
+    assert 5 < own["error"] < 40
+    assert own["coverage"] > 0.9
+
+
+def test_regressors_of_others_are_judged_too_and_what_is_missing_is_said():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((120, 3))
+    table = decoding_report(
+        LinearRegression(),
+        X,
+        np.c_[X[:, 0], np.zeros(120)],
+        groups=np.repeat(np.arange(6), 20),
+        by_group=True,
+        n_blocks=3,
+        n_shuffles=2,
+    )
+    own = table[table["variant"] == "decoder"].set_index("output")
+    assert own.loc["y0", "r2"] > 0.99
+    assert np.isnan(own.loc["y1", "r2"])
+    assert "never changes" in own.loc["y1", "note"]
+    assert "groups are short" in own.loc["y0", "note"]
+    assert "no uncertainty" in own.loc["y0", "note"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"names": ["a", "b"]}, "each of the 1 outputs needs one of its own"),
+        (
+            {"bound": np.ones((9, 2))},
+            r"the bound has the shape \(9, 2\): Fisher information is asked, \[9, 1, 1\] or \[9\]",
+        ),
+        ({"groups": np.zeros(3)}, "each bin needs its group"),
+        ({"n_blocks": 10}, "between 2 and the 9 rows"),
+    ],
+)
+def test_what_cannot_be_reported_is_refused(settings, message):
+    X = np.random.default_rng(0).random((9, 3))
+    with pytest.raises(ValueError, match=message):
+        decoding_report(OptimalLinearDecoder(), X, X[:, 0], **settings)
