@@ -31,7 +31,7 @@ def participation_ratio(X: Any, *, corrected: bool = True) -> float:
         ValueError: fewer than four rows, activity that does not vary, or too few rows to tell.
     """
     rows = checked(X, 4)
-    n, centred = rows.n, rows.less(_mean(rows))
+    n, centred = rows.n, rows.less(rows.mean())
     gram, fourth, total = _covariance(centred), 0.0, 0.0
     for _, x in centred.chunks():
         squares = x.double().square().sum(1)
@@ -56,7 +56,7 @@ def variance_dimension(X: Any, *, share: float = 0.9) -> int:
     if not 0 < share <= 1:
         raise ValueError(f"share is {share}: it must be above 0 and at most 1.")
     rows = checked(X, 2)
-    eigenvalues = torch.linalg.eigvalsh(_covariance(rows.less(_mean(rows)))).clamp(min=0).flip(0)
+    eigenvalues = torch.linalg.eigvalsh(_covariance(rows.less(rows.mean()))).clamp(min=0).flip(0)
     if eigenvalues.sum() <= 0:
         raise ValueError("the activity does not vary: it has no dimensions.")
     reached = (eigenvalues.cumsum(0) / eigenvalues.sum()).cpu().numpy()
@@ -79,7 +79,7 @@ def two_nn_dimension(X: Any, *, discarded: float = DISCARDED) -> float:
         raise ValueError(f"discarded is {discarded}: it must be a share from 0 to below 1.")
     rows = checked(X, 3)
     # The distances of near neighbours are small differences: double precision, about the mean.
-    x = torch.unique(torch.cat([part.double() for _, part in rows.chunks()]) - _mean(rows), dim=0)
+    x = torch.unique(torch.cat([part.double() for _, part in rows.chunks()]) - rows.mean(), dim=0)
     if len(x) < 3:
         raise ValueError(f"there are {len(x)} different rows: three are needed at least.")
     ratios = torch.cat([_ratios(x, some) for some in torch.arange(len(x)).split(max(1, BLOCK_BYTES // (8 * len(x))))])
@@ -110,13 +110,6 @@ def checked(X: Any, least: int) -> Rows:
     rows = Rows(values)
     rows.refuse_not_finite()
     return rows
-
-
-def _mean(rows: Rows) -> Float[Tensor, " d"]:
-    total = torch.zeros(rows.d, dtype=torch.float64, device=rows.device)
-    for _, x in rows.chunks():
-        total += x.double().sum(0)
-    return total / rows.n
 
 
 def _covariance(centred: Rows) -> Float[Tensor, "k k"]:

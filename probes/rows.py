@@ -39,6 +39,13 @@ class Rows:
         self.device = X.device if isinstance(X, Tensor) else torch.device("cpu")
         self.chunk = max(MIN_CHUNK_ROWS, CHUNK_BYTES // (self.d * self.dtype.itemsize))
 
+    def mean(self) -> Float[Tensor, " d"]:
+        """Of all rows, in double precision."""
+        total = torch.zeros(self.d, dtype=torch.float64, device=self.device)
+        for _, x in self.chunks():
+            total += x.double().sum(0)
+        return total / self.n
+
     def less(self, mean: Float[Tensor, " d"]) -> "Rows":
         """The same rows less their mean: small ones once for all, others whenever they are read."""
         found = copy(self)
