@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from probes.base import taken
+
 # Bins that are multiplied at once.
 BLOCK = 8192
 
@@ -58,7 +60,7 @@ class LaggedMoments:
         centre = np.where(np.ptp(X, axis=0) > 0, X.mean(0), X[0])
         target_mean = targets[first + before].mean(0)
         X, targets = X - centre, targets[first + before] - target_mean
-        sums = np.stack([X[first + lag].sum(0) for lag in range(n_lags)])
+        sums = np.stack([_at(X, first + lag).sum(0) for lag in range(n_lags)])
         gram = np.empty((n_lags, n_neurons, n_lags, n_neurons))
         for apart in range(n_lags):
             product = _products(X, X, first, apart)
@@ -70,7 +72,7 @@ class LaggedMoments:
                 gram[lag, :, lag + apart] = found
                 gram[lag + apart, :, lag] = found.T
         p = n_lags * n_neurons
-        by_lag = [X[first + lag].T @ targets for lag in range(n_lags)]
+        by_lag = [_at(X, first + lag).T @ targets for lag in range(n_lags)]
         mean = (sums / n + centre).ravel()
         return cls(n, mean, target_mean, gram.reshape(p, p), np.concatenate(by_lag))
 
@@ -82,7 +84,7 @@ def _products(
     found = np.zeros((X.shape[1], Y.shape[1]))
     for start in range(0, len(first), BLOCK):
         bins = first[start : start + BLOCK]
-        found += X[bins].T @ Y[bins + apart]
+        found += _at(X, bins).T @ _at(Y, bins + apart)
     return found
 
 
@@ -92,5 +94,10 @@ def weighted_sum(
     """Σ over lags of the weights times the recording that many bins from each, the first lag given."""
     found = np.zeros((len(bins), len(coef)))
     for i in range(coef.shape[1]):
-        found += X[bins + first + i] @ coef[:, i].T
+        found += _at(X, bins + first + i) @ coef[:, i].T
     return found
+
+
+def _at(X: Float[np.ndarray, "n neurons"], bins: Int[np.ndarray, " m"]) -> Float[np.ndarray, "m neurons"]:
+    """These bins, without a copy where they follow one another."""
+    return np.asarray(taken(X, bins))
