@@ -5,6 +5,7 @@ from torch import Tensor
 from models.dataset import Dataset
 from models.hooks import HookedModel
 from models.loss import IGNORED
+from models.train_config import TrainConfig
 
 
 def check_fits(model: HookedModel, dataset: Dataset) -> None:
@@ -27,6 +28,15 @@ def check_fits(model: HookedModel, dataset: Dataset) -> None:
     _check_source(cfg, dataset.source)
     if dataset.targets is not None:
         _check_targets(getattr(cfg, "d_out", None) or cfg.d_vocab, dataset.targets)
+
+
+def check_learns(model: HookedModel, config: TrainConfig) -> None:
+    """`ValueError` if a subject whose weights are all fixed is to take steps, or one that learns is to take none."""
+    learns = any(weight.requires_grad for weight in model.parameters())
+    if config.n_steps and not learns:
+        raise ValueError(f"this subject has nothing to learn, but n_steps is {config.n_steps}: it must be 0.")
+    if learns and not config.n_steps:
+        raise ValueError("n_steps is 0, but this subject has weights to learn: it must be at least 1.")
 
 
 def _check_length(cfg: object, what: str, tokens: Tensor) -> None:

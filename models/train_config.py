@@ -14,7 +14,7 @@ class TrainConfig:
     """How a subject is trained.
 
     Attributes:
-        n_steps: optimiser steps.
+        n_steps: optimiser steps; 0 for a subject that has nothing to learn, which is then measured only.
         batch_size: sequences a step.
         lr: peak learning rate of AdamW.
         schedule: after the warm-up: `cosine`, a decay to a tenth, or `constant`.
@@ -53,8 +53,9 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("n_steps", "batch_size", "log_every", "eval_every", "n_eval", "checkpoint_every"):
             value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < 1):
-                raise ValueError(f"{name} is {value}: it must be a whole number of at least 1.")
+            least = 0 if name == "n_steps" else 1
+            if value is not None and (not isinstance(value, int) or value < least):
+                raise ValueError(f"{name} is {value}: it must be a whole number of at least {least}.")
         whole_number(self.seed, "seed")
         if not (math.isfinite(self.lr) and self.lr > 0):
             raise ValueError(f"lr is {self.lr}: it must be above zero.")

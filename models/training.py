@@ -16,7 +16,7 @@ from models.artifacts import MANIFEST, Draft, Manifest, publishing
 from models.baselines import ngram_losses
 from models.dataset import Dataset
 from models.evaluation import Batch, evaluate
-from models.fitness import check_fits
+from models.fitness import check_fits, check_learns
 from models.hooks import HookedModel
 from models.metrics_log import MetricsLog
 from models.progress import progress
@@ -53,7 +53,8 @@ def train(
         the row of step 0 holds the n-gram baselines of what is predicted token by token.
 
     Raises:
-        ValueError: the dataset does not fit the model, there is no `train` document, or fresh batches have no task.
+        ValueError: the dataset does not fit the model, there is no `train` document, fresh batches have no task, or a
+            subject that has nothing to learn is to be trained, or one that has is not.
         FloatingPointError: the loss is no longer a number.
     """
     loop = _Loop(model, dataset, config, task)
@@ -90,6 +91,7 @@ class _Loop:
             raise ValueError("the dataset has no document in the split 'train'.")
         if config.fresh and task is None:
             raise ValueError("fresh batches are drawn from a task: give the task, or leave `fresh` out.")
+        check_learns(model, config)
         check_fits(model, dataset)
         self.train_set = dataset.batch(train_rows)
         self.test_set = dataset.batch(test_rows) if len(test_rows) else None
@@ -172,7 +174,7 @@ class _Loop:
         return {name: value[chosen] for name, value in self.train_set.items()}
 
     def _step_zero(self) -> dict[str, Any]:
-        line = {"step": 0, "tokens": 0} | self._heldout(everything=False)
+        line = {"step": 0, "tokens": 0} | self._heldout(everything=self.config.n_steps == 0)
         if self.test_set and self.train_set.keys() == {"input", "mask"} and not self.task:
             train_set, test_set = ((part["input"], part["mask"]) for part in (self.train_set, self.test_set))
             line |= ngram_losses(train_set, test_set, self.model.cfg.d_vocab)

@@ -1,11 +1,11 @@
 """Named pairings of subject, data and training that are known to work."""
 
-from models.recipes import circuits, corpora, memory, sparsity, translation
+from models.recipes import circuits, corpora, memory, populations, sparsity, translation
 from models.recipes.recipe import Recipe
 
 __all__ = ["RECIPES", "Recipe", "get"]
 
-_FAMILIES = (corpora, memory, translation, circuits, sparsity)
+_FAMILIES = (corpora, memory, translation, circuits, sparsity, populations)
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for family in _FAMILIES for recipe in family.RECIPES}
 
 

@@ -62,7 +62,15 @@ class Recipe:
         return model
 
     def with_changes(self, *, n_steps: int | None = None, seed: int | None = None) -> "Recipe":
-        """The same recipe for another length of training or another seed."""
+        """The same recipe for another length of training or another seed.
+
+        Raises:
+            ValueError: it is to take no step, or some although its subject has nothing to learn.
+        """
+        if n_steps is not None and not self.training.n_steps:
+            raise ValueError(f"the subject of {self.name} has nothing to learn: leave the number of steps out.")
+        if n_steps is not None and n_steps < 1:
+            raise ValueError(f"n_steps is {n_steps}: it must be a whole number of at least 1.")
         training = self.training if n_steps is None else replace(self.training, n_steps=n_steps)
         if seed is not None:
             training = replace(training, seed=seed)

@@ -13,13 +13,15 @@ from models.dataset import Dataset
 from models.evaluation import evaluate
 from models.fitness import check_fits
 from models.recipes import Recipe
-from models.saving import ARCHITECTURES
+from models.saving import ARCHITECTURES, load_model
 from models.tasks import TASKS
 from models.training import train
 
 ALL = list(recipes.RECIPES.values())
 OF_TASKS = [recipe for recipe in ALL if recipe.task is not None]
 MEASURED = [recipe for recipe in ALL if recipe.accuracy is not None]
+LEARNED = [recipe for recipe in OF_TASKS if recipe.training.n_steps]
+SOLVED = [recipe for recipe in OF_TASKS if not recipe.training.n_steps]
 
 
 def by_name(some):
@@ -33,7 +35,9 @@ def few_examples(name: str) -> Dataset:
     return replace(recipe, **few).data()
 
 
-@pytest.mark.parametrize("architecture", sorted(ARCHITECTURES.keys() - {"hub"}))  # which others have trained
+@pytest.mark.parametrize(
+    "architecture", sorted(ARCHITECTURES.keys() - {"hub", "tuned"})
+)  # trained by others, or not at all
 def test_every_architecture_has_a_recipe_that_states_its_accuracy(architecture):
     assert [r.name for r in MEASURED if r.architecture == architecture]
 
@@ -88,7 +92,7 @@ def test_a_corpus_is_not_a_task(recipe: Recipe):
         assert recipe.data_config()["task"] == recipe.task.to_dict()
 
 
-@by_name(OF_TASKS)
+@by_name(LEARNED)
 def test_the_subject_fits_its_data_and_takes_a_step_of_training(recipe: Recipe):
     dataset = few_examples(recipe.name)
     subject = recipe.build(dataset)
@@ -100,7 +104,32 @@ def test_the_subject_fits_its_data_and_takes_a_step_of_training(recipe: Recipe):
     assert any(not torch.equal(value, before[name]) for name, value in subject.state_dict().items())
 
 
-@by_name(MEASURED)
+@by_name(SOLVED)
+def test_a_subject_that_is_solved_for_reaches_the_stated_accuracy_at_once(recipe: Recipe, tmp_path):
+    dataset = replace(recipe, n_train=2, n_test=8).data()
+    subject = recipe.build(dataset)
+    before = {name: value.clone() for name, value in subject.state_dict().items()}
+    metrics = train(subject, dataset, recipe.training, run=tmp_path, task=recipe.task)
+    assert metrics["step"].tolist() == [0]
+    assert metrics["heldout_accuracy"].iloc[-1] >= recipe.accuracy
+    loaded = load_model(tmp_path).state_dict()
+    assert all(torch.equal(value, loaded[name]) for name, value in before.items())
+    with pytest.raises(ValueError, match=f"the subject of {recipe.name} has nothing to learn: leave the number"):
+        recipe.with_changes(n_steps=3)
+    with pytest.raises(ValueError, match="this subject has nothing to learn, but n_steps is 5: it must be 0"):
+        train(subject, dataset, replace(recipe.training, n_steps=5))
+
+
+def test_a_subject_that_learns_must_take_steps():
+    recipe = recipes.get("flip-flop-gru")
+    dataset = few_examples(recipe.name)
+    with pytest.raises(ValueError, match="n_steps is 0, but this subject has weights to learn"):
+        train(recipe.build(dataset), dataset, replace(recipe.training, n_steps=0), task=recipe.task)
+    with pytest.raises(ValueError, match="n_steps is 0: it must be a whole number of at least 1"):
+        recipe.with_changes(n_steps=0)
+
+
+@by_name([recipe for recipe in MEASURED if recipe.training.n_steps])
 def test_no_untrained_subject_reaches_the_stated_accuracy(recipe: Recipe):
     dataset = few_examples(recipe.name)
     held_out = dataset.batch(dataset.sequences("test"))
