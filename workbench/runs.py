@@ -151,9 +151,10 @@ class Run:
         """`find`, but what has gone stale is refused: what is made of it would not fit the rest of the run."""
         found = self.find(kind, name)
         if found.stale:
+            verb = found.manifest.config.get("verb", VERB[kind])  # several make analyses
             raise ArtifactError(
                 f"{found.path} is stale, because what it was made from has been replaced: "
-                f"make it again first (`workbench {VERB[kind]}`)."
+                f"make it again first (`workbench {verb}`)."
             )
         return found
 

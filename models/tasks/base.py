@@ -60,10 +60,12 @@ class Drawn:
 class Task(ABC):
     """A problem whose answer is known. Subclasses are frozen dataclasses whose fields are its difficulty.
 
-    The same seed draws the same examples on every machine. A subclass gives `name`, `shape` and `draw`.
+    The same seed draws the same examples on every machine. A subclass gives `name`, `shape` and `draw`; and, where a
+    label is an angle, its period in `circular`.
     """
 
     name: ClassVar[str]
+    circular: ClassVar[dict[str, float]] = {}
 
     @property
     @abstractmethod

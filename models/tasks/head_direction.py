@@ -33,6 +33,7 @@ class HeadDirection(Task):
     """
 
     name: ClassVar[str] = "head_direction"
+    circular: ClassVar[dict[str, float]] = {"heading": 2 * np.pi}
     n_steps: int = 100
     dt: float = 0.05
     turning: float = 2.0

@@ -37,6 +37,7 @@ class Navigation(Task):
     """
 
     name: ClassVar[str] = "navigation"
+    circular: ClassVar[dict[str, float]] = {"heading": 2 * np.pi}
     n_steps: int = 100
     side: float = 2.2
     dt: float = 0.05

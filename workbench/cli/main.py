@@ -17,6 +17,7 @@ VERBS = {
     "harvest": "record a subject's hooks",
     "sae": "train a dictionary on a recording and measure it beside its controls",
     "probe": "tell what can be read from every hook, each score beside its controls",
+    "decode": "tell what a population says of a variable, and how each unit is tuned to it",
     "dynamics": "find where a recurrent subject's states lead: fixed points, portrait, gates, units",
     "index": "make a dictionary's features browsable, with names that are measured",
     "explore": "open the explorer",

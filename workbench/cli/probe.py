@@ -3,17 +3,15 @@
 import argparse
 import shutil
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.cli.console import add_run, finish, number, run_path, say, table
 from workbench.cli.standing import standing
+from workbench.cli.untrained import record_untrained
 from workbench.runs import Artifact, Run
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from workbench.activations import ActivationStore
 
 PROBES = ("logistic", "mass_mean", "lda", "sparse", "mlp")
 # Lines of the table a person reads: the labels that are read best above what the word alone tells.
@@ -125,7 +123,7 @@ def make_probes(
                 hooks,
                 labels,
                 {chosen: _estimator(chosen) for chosen in names},
-                untrained=_untrained(run, source, hooks, draft.path / "untrained/rows"),
+                untrained=record_untrained(run, source, hooks, draft.path / "untrained/rows"),
                 positions=positions,
                 where=where,
                 max_rows=n_rows,
@@ -177,19 +175,3 @@ def _positions(text: str) -> tuple[int, int]:
     if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
         raise argparse.ArgumentTypeError(f"{text!r} is no range of positions: 1-15 is one, and 5 the position 5 alone")
     return int(first), int(last or first) + 1
-
-
-def _untrained(run: Run, source: Artifact, hooks: list[str], out: Path) -> "ActivationStore | None":
-    """The same rows of the subject before its training; None where none was kept, as of a model of the hub."""
-    from models.saving import checkpoint_steps
-    from workbench.activations import ActivationStore, harvest
-
-    if 0 not in checkpoint_steps(run.path):
-        return None
-    if (out / "manifest.json").exists():  # a killed sweep goes on
-        return ActivationStore.open(out)
-    config, model = source.manifest.config, run.model(step=0)
-    dataset = run.dataset(with_labels=False)
-    if sample := config.get("sample"):
-        dataset = dataset.sample(sample["n_tokens"], test_share=sample["test_share"], seed=sample["seed"])
-    return harvest(model, dataset, hooks, out, dtype=config["dtype"], positions=config["positions"])

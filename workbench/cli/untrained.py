@@ -1,0 +1,25 @@
+"""The same rows of the subject before its training, which what was read from the trained one is held against."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from workbench.runs import Artifact, Run
+
+if TYPE_CHECKING:
+    from workbench.activations import ActivationStore
+
+
+def record_untrained(run: Run, source: Artifact, hooks: list[str], out: Path) -> "ActivationStore | None":
+    """Record what `source` holds of the subject at step 0; None where that was not kept, as of a model of the hub."""
+    from models.saving import checkpoint_steps
+    from workbench.activations import ActivationStore, harvest
+
+    if 0 not in checkpoint_steps(run.path):
+        return None
+    if (out / "manifest.json").exists():  # a killed sweep goes on
+        return ActivationStore.open(out)
+    config, model = source.manifest.config, run.model(step=0)
+    dataset = run.dataset(with_labels=False)
+    if sample := config.get("sample"):
+        dataset = dataset.sample(sample["n_tokens"], test_share=sample["test_share"], seed=sample["seed"])
+    return harvest(model, dataset, hooks, out, dtype=config["dtype"], positions=config["positions"])

@@ -1,0 +1,239 @@
+"""`decode_sweep`: hooks × variables × decoders over a recording, each score beside its controls."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+from sklearn.base import clone
+from torch import Tensor
+
+from models.progress import progress
+from probes.base import as_numpy
+from probes.population import GaussianBayes, KalmanFilter, OptimalLinearDecoder, PoissonBayes, WienerFilter
+from probes.population.report import DECODER, decoding_report
+from probes.report import Split
+from workbench.activations import ActivationStore
+from workbench.decoding.recurrent import RecurrentDecoder
+from workbench.decoding.results import Decoding, read_part, write_part
+from workbench.decoding.tuning import counting_bound, unit_tuning
+from workbench.decoding.variables import Variables, stretches_of
+from workbench.probing.sweep import choose_rows
+
+MAX_ROWS = 100_000
+RANDOM_SUBJECT = "random subject"
+# Held-out bins whose estimates are kept, so that a page can show them.
+N_KEPT = 2_000
+# Parts of the held-out rows.
+N_BLOCKS = 10
+DECODERS: dict[str, Callable[..., Any]] = {
+    "optimal_linear": lambda **how: OptimalLinearDecoder(fit_intercept=True, **how),
+    "wiener": WienerFilter,
+    "kalman": lambda **how: KalmanFilter(shrinkage=0.01, **how),
+    "poisson_bayes": PoissonBayes,
+    "gaussian_bayes": GaussianBayes,
+    "lstm": lambda **how: RecurrentDecoder("lstm", **how),
+    "gru": lambda **how: RecurrentDecoder("gru", **how),
+}
+"""By name, each from the periods of what it decodes."""
+OF_COUNTS, OF_ACTIVATIONS = (
+    ("optimal_linear", "wiener", "kalman", "poisson_bayes"),
+    ("optimal_linear", "wiener", "kalman", "gaussian_bayes"),
+)
+
+
+def decode_sweep(
+    store: ActivationStore,
+    variables: Sequence[Variables],
+    hooks: Sequence[str] | None = None,
+    decoders: Sequence[str] | Mapping[str, Callable[..., Any]] | None = None,
+    *,
+    untrained: ActivationStore | None = None,
+    dt: float = 1.0,
+    where: str | None = None,
+    max_rows: int = MAX_ROWS,
+    n_shuffles: int = 20,
+    tuning: bool = True,
+    seed: int = 0,
+    parts: str | Path | None = None,
+) -> Decoding:
+    """Decode variables from every hook of a recording.
+
+    Documents of the split `train` are fitted on and those of `test` judged by, or, where a recording has no two splits,
+    a quarter of its documents. Nothing that looks back in time looks into another sequence.
+
+    Args:
+        store: a recording with labels.
+        variables: what is decoded, as `read_variables` gives it.
+        hooks: which; all where None.
+        decoders: names of `DECODERS`; or functions that make a decoder from `period`, by name. Where None, a
+            linear one, a Wiener and a Kalman filter, and a Bayesian one of counts or of activations.
+        untrained: the same rows of the same hooks of the randomly initialised subject.
+        dt: seconds a bin, of counts; 1 of activations.
+        where: only rows for which this query to the labels is true.
+        max_rows: of more, documents are drawn until they hold as many, a quarter of them to judge by.
+        n_shuffles: fits to variables that were shifted in time.
+        tuning: whether to make every unit's map.
+        seed: of the drawn documents, and of shuffles.
+        parts: a folder for what is ready, hook by hook: a killed sweep of the same settings goes on from there.
+
+    Raises:
+        ValueError: hooks or decoders that are not there, hooks of several axes, too few documents, variables that are
+            missing in every row.
+    """
+    hooks = list(hooks or store.hooks)
+    for hook in hooks:
+        store.width(hook)
+    if len({store.axis_of(hook) for hook in hooks}) > 1:
+        raise ValueError("these hooks do not count the same positions: decode those of one axis at a time.")
+    store = store.on(store.axis_of(hooks[0]))
+    if decoders is not None and not isinstance(decoders, Mapping):
+        check_decoders(decoders)
+        decoders = {name: DECODERS[name] for name in decoders}
+    chosen, rows = choose_rows(store, where, max_rows, seed)
+    sweep = _Sweep(
+        store=store,
+        untrained=None if untrained is None else untrained.on(store.axis),
+        chosen=chosen,
+        rows=rows,
+        variables=[(one, one.values(store, chosen)) for one in variables],
+        decoders=decoders,
+        dt=dt,
+        n_shuffles=n_shuffles,
+        tuning=tuning,
+        seed=seed,
+    )
+    for one, values in sweep.variables:
+        if not np.isfinite(values).all(1)[rows.fit].any():
+            raise ValueError(f"{one.title} is missing in every row that would be fitted on.")
+    made = [
+        sweep.kept(hook, one, None if parts is None else Path(parts))
+        for hook, one in progress(
+            [(hook, i) for hook in hooks for i in range(len(variables))], desc="decoding", unit="set"
+        )
+    ]
+    tables = (pd.concat([getattr(part, name) for part in made], ignore_index=True) for name in _TABLES)
+    return Decoding(*tables, {key: curves for part in made for key, curves in part.curves.items()})
+
+
+def check_decoders(names: Sequence[str] | None) -> None:
+    """Raise `ValueError` for a name that is none of `DECODERS`."""
+    if unknown := [name for name in names or () if name not in DECODERS]:
+        raise ValueError(f"no decoder is called {unknown[0]!r}: there are {', '.join(DECODERS)}.")
+
+
+_TABLES = ("results", "decoded", "tuning")
+
+
+@dataclass(frozen=True)
+class _Sweep:
+    """What all hooks and variables have in common."""
+
+    store: ActivationStore
+    untrained: ActivationStore | None
+    chosen: Int[np.ndarray, " n"]
+    rows: Split
+    variables: list[tuple[Variables, Float[np.ndarray, "n d"]]]
+    decoders: Mapping[str, Callable[..., Any]] | None
+    dt: float
+    n_shuffles: int
+    tuning: bool
+    seed: int
+
+    def kept(self, hook: str, number: int, parts: Path | None) -> Decoding:
+        """One hook and set of variables: read, where it is ready."""
+        if parts is None:
+            return self.one(hook, number)
+        folder = parts / f"{hook}-{number}-{self._digest()}"
+        if not folder.exists():
+            write_part(folder, self.one(hook, number))
+        return read_part(folder)
+
+    def one(self, hook: str, number: int) -> Decoding:
+        """One hook and set of variables."""
+        variables, values = self.variables[number]
+        known = np.isfinite(values).all(1)
+        order = np.cumsum(known) - 1
+        rows = Split(*(order[part[known[part]]] for part in (self.rows.fit, self.rows.held_out)))
+        chosen, y = self.chosen[known], values[known]
+        groups = stretches_of(self.store, chosen)
+        X = self.store.read(hook, chosen)
+        random = None
+        if self.untrained is not None and hook in self.untrained.hooks:
+            random = self.untrained.read(hook, chosen)
+        counts = bool((X >= 0).all() and (X.round() == X).all())
+        makers = self.decoders
+        if makers is None:
+            makers = {name: DECODERS[name] for name in (OF_COUNTS if counts else OF_ACTIVATIONS)}
+        scores, curves = pd.DataFrame({"unit": []}), {}
+        if self.tuning:
+            scores, maps = unit_tuning(X, y, variables, rows, dt=self.dt, seed=self.seed)
+            curves = {(hook, variables.title): maps}
+        bound = counting_bound(X, y, variables, dt=self.dt) if counts and self.tuning else np.full(y.shape[1], np.nan)
+        about = self.store.columns("doc", "pos").take(chosen[rows.held_out[:N_KEPT]])
+        place = {column: about[column].to_numpy() for column in ("doc", "pos")}
+        results, decoded = [], []
+        for name, make in makers.items():
+            decoder = make(period=variables.period)
+            lines, estimates = self._judged(decoder, X, random, y, variables, groups, rows, bound)
+            results.append(lines.assign(decoder=name))
+            decoded.append(pd.concat([one.assign(**place) for one in estimates]).assign(decoder=name))
+        return Decoding(
+            pd.concat(results, ignore_index=True).assign(hook=hook),
+            pd.concat(decoded, ignore_index=True).assign(hook=hook),
+            scores.assign(hook=hook, variables=variables.title),
+            curves,
+        )
+
+    def _judged(
+        self,
+        decoder: Any,
+        X: Float[Tensor, "n unit"],
+        random: Float[Tensor, "n unit"] | None,
+        y: Float[np.ndarray, "n d"],
+        variables: Variables,
+        groups: Int[np.ndarray, " n"],
+        rows: Split,
+        bound: Float[np.ndarray, " d"],
+    ) -> tuple[pd.DataFrame, list[pd.DataFrame]]:
+        """A decoder's scores beside its controls, and some of its estimates, a table a variable."""
+        blocks = [(rows.fit, block) for block in _blocks(groups, rows.held_out)]
+        about: dict[str, Any] = {"names": variables.names, "groups": groups, "splits": blocks, "seed": self.seed}
+        own = decoding_report(decoder, X, y, n_shuffles=self.n_shuffles, shift="recording", **about)
+        own.loc[own["variant"] == DECODER, "bound"] = bound
+        lines = [own]
+        if random is not None:
+            before = decoding_report(decoder, random, y, n_shuffles=0, **about)
+            lines.append(before[before["variant"] == DECODER].assign(variant=RANDOM_SUBJECT))
+        fitted = clone(decoder).fit(X[rows.fit], y[rows.fit], groups[rows.fit])
+        shown = rows.held_out[:N_KEPT]
+        estimate, std = (as_numpy(part) for part in fitted.predict(X[shown], groups[shown], return_std=True))
+        tables = [
+            pd.DataFrame({"output": name, "true": y[shown, i], "decoded": estimate[:, i], "std": std[:, i]})
+            for i, name in enumerate(variables.names)
+        ]
+        return pd.concat(lines, ignore_index=True), tables
+
+    def _digest(self) -> str:
+        """Of all that the results of a hook follow from."""
+        made_of = [
+            str(self.store.path),
+            None if self.untrained is None else str(self.untrained.path),
+            self.chosen,
+            (self.rows.fit, self.rows.held_out),
+            [(one.names, one.period) for one, _ in self.variables],
+            None if self.decoders is None else sorted(self.decoders),
+            (self.dt, self.n_shuffles, self.tuning, self.seed),
+        ]
+        return str(joblib.hash(made_of))[:12]
+
+
+def _blocks(groups: Int[np.ndarray, " n"], held_out: Int[np.ndarray, " m"]) -> list[Int[np.ndarray, " block"]]:
+    """Held-out rows in parts of whole stretches, over which intervals are."""
+    starts = np.flatnonzero(np.diff(groups[held_out], prepend=-1))
+    cuts = starts[np.linspace(0, len(starts), min(N_BLOCKS, len(starts)) + 1).astype(int)[1:-1]]
+    return np.split(held_out, cuts)

@@ -1,0 +1,132 @@
+"""How each unit of a recording is tuned to some variables: its map, its scores, and what they are by chance."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from torch import Tensor
+
+from probes.report import Split
+from probes.tuning import (
+    TuningCurves,
+    direction_tuning,
+    grid_score,
+    poisson_error_bound,
+    spatial_information,
+    tuning_curves,
+    tuning_score_null,
+)
+from workbench.decoding.variables import Variables
+
+# Bins along each axis, by the number of axes: so many that a unit's map is seen, so few that each is visited.
+N_BINS = {1: 24, 2: 16, 3: 8}
+# A neuron that was never heard somewhere may still fire there.
+FLOOR_HZ = 0.1
+
+
+def unit_tuning(
+    X: Float[Tensor, "n unit"],
+    x: Float[np.ndarray, "n d"],
+    variables: Variables,
+    rows: Split,
+    *,
+    dt: float = 1.0,
+    n_bins: int | None = None,
+    n_shuffles: int = 50,
+    seed: int = 0,
+) -> tuple[pd.DataFrame, TuningCurves]:
+    """Maps of all units over the variables, and their scores.
+
+    Args:
+        X: the units' values, or spike counts.
+        x: the variables, row by row.
+        variables: what they are.
+        rows: those that maps are fitted on, and those that the share of explained variance is measured on.
+        dt: seconds a bin; of activations 1, and maps are means.
+        n_bins: along each axis; `N_BINS` of their number where None.
+        n_shuffles: of the rows against the variables, by which scores are judged.
+        seed: of the shuffles.
+
+    Returns:
+        A line a unit: `unit`; `mean`; `r2`, the share of its variance on the held-out rows that its map explains, and
+        `r2_p`; of units that are never negative `information` (bits a spike, or a unit of activation) and
+        `information_p`, and of one circular variable `mean_vector` and `preferred`; of two linear ones `gridness`,
+        `gridness_p` and `grid_scale`. What does not apply is missing. And the maps, of all rows.
+
+    Raises:
+        ValueError: more than three variables, which no map shows.
+    """
+    about = _binning(x, variables, dt, n_bins)
+    values = X.double().numpy()
+    curves = tuning_curves(values, x, **about)
+    found = pd.DataFrame({"unit": np.arange(values.shape[1]), "mean": values.mean(0)})
+    found["r2"], found["r2_p"] = _explained(values, x, rows, about, n_shuffles, seed)
+    scores = {}
+    if (values >= 0).all():
+        scores["information"] = spatial_information
+        if len(variables.period) == 1 and variables.period[0] is not None:
+            direction = direction_tuning(curves)
+            found["mean_vector"], found["preferred"] = direction.length, direction.preferred
+    if variables.period == (None, None):
+        scores["gridness"] = grid_score
+    for name, score in scores.items():
+        null = tuning_score_null(score, values, x, n_shuffles=n_shuffles, seed=seed, **about)
+        found[name], found[f"{name}_p"] = null.score, null.p_value
+    return found, curves
+
+
+def counting_bound(
+    X: Float[Tensor, "n unit"], x: Float[np.ndarray, "n d"], variables: Variables, *, dt: float
+) -> Float[np.ndarray, " d"]:
+    """What the error of an estimate without bias from one bin's spikes cannot be below, by Cramér and Rao.
+
+    Of independent Poisson neurons with the maps that were measured, smoothed by a bin's width: noise in a map would
+    pass for information. The root of the mean square over the bins that were visited; of a circular variable the mean
+    absolute error of a normal one with that variance.
+    """
+    about = _binning(x, variables, dt, None)
+    coarse = tuning_curves(X.double().numpy(), x, **about)
+    width = [float(edge[1] - edge[0]) for edge in coarse.edges]
+    curves = tuning_curves(X.double().numpy(), x, smoothing=width, **about)
+    error = poisson_error_bound(curves, dt, floor=FLOOR_HZ)
+    weight = np.where(np.isfinite(error).all(-1), curves.probability, 0.0)
+    if not weight.any():
+        return np.full(len(variables.names), np.nan)
+    variance = np.tensordot(weight / weight.sum(), np.where(weight[..., None] > 0, error, 0.0) ** 2, axes=x.shape[1])
+    return np.sqrt(variance) * np.where([period is None for period in variables.period], 1.0, np.sqrt(2 / np.pi))
+
+
+def _binning(x: Float[np.ndarray, "n d"], variables: Variables, dt: float, n_bins: int | None) -> dict[str, Any]:
+    if x.shape[1] not in N_BINS:
+        raise ValueError(f"{variables.title} are {x.shape[1]} variables: a map has one, two or three.")
+    limits = [None if period else _limits(values) for values, period in zip(x.T, variables.period, strict=True)]
+    return {"dt": dt, "n_bins": n_bins or N_BINS[x.shape[1]], "period": variables.period, "range": limits}
+
+
+def _limits(values: Float[np.ndarray, " n"]) -> tuple[float, float]:
+    return float(values.min()), float(values.max())
+
+
+def _explained(
+    values: Float[np.ndarray, "n unit"],
+    x: Float[np.ndarray, "n d"],
+    rows: Split,
+    about: dict[str, Any],
+    n_shuffles: int,
+    seed: int,
+) -> tuple[Float[np.ndarray, " unit"], Float[np.ndarray, " unit"]]:
+    """The share of each unit's variance that its map explains where it was not fitted, and how often chance does."""
+    fit, held_out = values[rows.fit], values[rows.held_out]
+    mean = fit.mean(0)
+    spread = ((held_out - mean) ** 2).sum(0)
+
+    def share(x_fit: Float[np.ndarray, "m d"]) -> Float[np.ndarray, " unit"]:
+        told = tuning_curves(fit, x_fit, **about).at(x[rows.held_out])
+        missed = ((held_out - np.where(np.isfinite(told), told, mean)) ** 2).sum(0)
+        return 1 - np.divide(missed, spread, out=np.ones_like(spread), where=spread > 0)
+
+    own = share(x[rows.fit])
+    shifts = np.random.default_rng(seed).integers(len(fit) // 10, len(fit) - len(fit) // 10, n_shuffles)
+    above = sum(share(np.roll(x[rows.fit], int(shift), axis=0)) >= own for shift in shifts)
+    return own, (1 + above) / (1 + n_shuffles)
