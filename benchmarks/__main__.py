@@ -25,6 +25,7 @@ BENCHMARKS = (
     "sae",
     "sae_exchange",
     "probes",
+    "population",
     "demo",
     "explorer",
 )

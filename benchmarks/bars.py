@@ -28,7 +28,11 @@ def row(
 def show(rows: list[dict[str, Any]]) -> None:
     """Print rows one under the other."""
     for entry in rows:
-        value = "–" if entry["value"] is None else f"{entry['value']:,.2f}"
+        value = "–" if entry["value"] is None else _shown(entry["value"])
         ratio = "" if entry["ratio"] is None else f"{entry['ratio']:.2f}"
         verdict = {True: "yes", False: "NO", None: ""}[entry["passed"]]
         print(f"{entry['name']:<64}{value:>15} {entry['unit']:<14}{ratio:>8}  {entry['bar'] or '':<8}{verdict}")
+
+
+def _shown(value: float) -> str:
+    return f"{value:.1e}" if 0 < abs(value) < 0.01 else f"{value:,.2f}"
