@@ -10,6 +10,7 @@ NAMES = (
     "superposition",
     "induction_heads",
     "flip_flop",
+    "fixed_points",
     "dyck_depth",
     "bracket_depth",
     "gradient_flow",
@@ -27,6 +28,7 @@ NAMES = (
     "syntax_by_layer",
     "structural_probe",
     "concept_erasure",
+    "nef_error_laws",
 )
 
 __all__ = ["NAMES", "Bench", "Row", "reproduce"]
