@@ -4,12 +4,12 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from scipy.linalg import LinAlgError, cho_solve, cholesky
-from scipy.linalg.lapack import dpocon
+from scipy.linalg import cho_solve
 from sklearn.utils.validation import check_is_fitted
 
 from probes.base import Array
 from probes.population.base import Decoder
+from probes.population.least_squares import factored
 from probes.population.state_estimates import Motion, filtered, smoothed
 
 
@@ -82,12 +82,8 @@ class KalmanFilter(Decoder):
         heard = np.setdiff1d(np.arange(len(self.Q_)), self.silent_)
         self._weights = np.zeros_like(self.H_)
         if len(heard):
-            Q = self.Q_[np.ix_(heard, heard)]
-            try:
-                factor = cholesky(Q, lower=True)
-            except LinAlgError:
-                factor = None
-            if factor is None or dpocon(factor, np.abs(Q).sum(0).max(), uplo="L")[0] < np.finfo(float).eps:
+            factor = factored(self.Q_[np.ix_(heard, heard)])
+            if factor is None:
                 raise ValueError(
                     f"the noise covariance of the {len(heard)} neurons is singular (neurons that repeat each other, a "
                     "noiseless one, or too few bins): leave them out, or give a shrinkage above zero."
@@ -125,6 +121,6 @@ def _regression(
     x: Float[np.ndarray, "n p"], y: Float[np.ndarray, "n q"]
 ) -> tuple[Float[np.ndarray, "q p"], Float[np.ndarray, "q q"]]:
     """Least squares without intercept, and the covariance of what is left; the shortest weights where x is singular."""
-    weights = np.linalg.lstsq(x, y, rcond=None)[0]
+    weights, _, rank, _ = np.linalg.lstsq(x, y, rcond=None)
     left = y - x @ weights
-    return weights.T, left.T @ left / max(1, len(x) - x.shape[1])
+    return weights.T, left.T @ left / max(1, len(x) - rank)

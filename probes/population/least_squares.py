@@ -50,3 +50,13 @@ class PenalisedGram:
         found = np.zeros((self.size, whitened.shape[1]))
         found[self.used] = solve_triangular(self.factor, whitened, lower=True, trans=1, check_finite=False)
         return found
+
+
+def factored(matrix: Float[np.ndarray, "p p"]) -> Float[np.ndarray, "p p"] | None:
+    """The lower Cholesky factor of a symmetric matrix, which it may be written over; None where that is singular."""
+    norm = np.abs(matrix).sum(0).max()
+    try:
+        factor = cholesky(matrix, lower=True, overwrite_a=True, check_finite=False)
+    except LinAlgError:
+        return None
+    return factor if dpocon(factor, norm, uplo="L")[0] >= np.finfo(float).eps else None

@@ -173,6 +173,17 @@ def test_singular_noise_is_refused_or_drawn_to_its_diagonal():
         KalmanFilter(shrinkage=2.0).fit(z, x)
 
 
+def test_variables_that_depend_on_each_other_or_never_change_are_told_with_the_others():
+    z, x, groups = simulated([200, 100])
+    kf, more = KalmanFilter().fit(z, x, groups), KalmanFilter()
+    more.fit(z, np.c_[x, 2 * x[:, 0], np.full(300, 3.0)], groups)
+    for told, all_told in ((kf.predict, more.predict), (kf.smoothed, more.smoothed)):
+        estimate, std = told(z, groups, return_std=True)
+        found, spread = all_told(z, groups, return_std=True)
+        np.testing.assert_allclose(found, np.c_[estimate, 2 * estimate[:, 0], np.full(300, 3.0)], rtol=1e-6)
+        np.testing.assert_allclose(spread, np.c_[std, 2 * std[:, 0], np.zeros(300)], rtol=1e-5, atol=1e-7)
+
+
 def test_groups_too_short_are_refused():
     z, x, groups = simulated([3] * 10)
     with pytest.raises(ValueError, match="0 bins at lag 4"):
