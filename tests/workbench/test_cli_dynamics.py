@@ -84,19 +84,19 @@ def test_the_same_call_keeps_what_is_there_and_another_is_refused(flip_flop, cap
 
 
 def test_a_killed_analysis_goes_on_to_the_same_tables(flip_flop, capsys, monkeypatch):
-    whole = read_dynamics(run_verb(flip_flop, "--name", "whole", capsys=capsys)["path"])
+    whole = read_dynamics(run_verb(flip_flop, "--name", "whole", "--labels", "bit_0", capsys=capsys)["path"])
 
     def killed(*_, **__):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(analysis, "gate_statistics", killed)
-        assert cli.main(["dynamics", "--run", str(flip_flop), *QUICK, "--name", "halved"]) == 130
+        assert cli.main(["dynamics", "--run", str(flip_flop), *QUICK, "--name", "halved", "--labels", "bit_0"]) == 130
     assert Run.open(flip_flop).unfinished() == ["analyses/halved"]
     capsys.readouterr()
     with monkeypatch.context() as patch:
         patch.setattr(analysis, "find_fixed_points", killed)  # the points are there already
-        halved = read_dynamics(run_verb(flip_flop, "--name", "halved", capsys=capsys)["path"])
+        halved = read_dynamics(run_verb(flip_flop, "--name", "halved", "--labels", "bit_0", capsys=capsys)["path"])
     for name in ("table", "portrait", "attractors", "gates", "units", "ablation"):
         pd.testing.assert_frame_equal(getattr(halved, name), getattr(whole, name))
     assert torch.equal(halved.points.states, whole.points.states)
@@ -136,7 +136,7 @@ def test_what_is_wrong_is_told_before_any_work(flip_flop, options, sentence, cap
 
 
 def test_a_subject_without_recurrence_is_refused(tmp_path, capsys):
-    task = Dyck(max_length=8)
+    task = Dyck(n_types=2, max_length=8, objective="next")
     model = Transformer(TransformerConfig(n_layers=1, d_model=8, n_heads=2, **task.shape))
     path = trained(tmp_path / "transformer", task, model)
     assert cli.main(["dynamics", "--run", str(path)]) == 2

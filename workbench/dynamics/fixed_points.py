@@ -22,6 +22,8 @@ N_STARTS = 1024
 BATCH = 256
 # Marquardt's damping: where it starts, and by how much it falls and rises as a step is taken or refused.
 DAMPING, FALL, RISE, LEAST, MOST = 1e-2, 0.2, 5.0, 1e-12, 1e8
+# A search is over that has not brought q down to this share of what it was in so many steps.
+FALLS, IDLE = 0.9, 12
 
 
 class Descended(NamedTuple):
@@ -44,7 +46,7 @@ def find_fixed_points(
     apart: float = 0.01,
     reach: float = 0.05,
     far: float = 5.0,
-    max_steps: int = 200,
+    max_steps: int = 100,
     seed: int = 0,
 ) -> FixedPoints:
     """Search for states that a step leaves where they are, or nearly, by minimising q = ½‖x − F(x)‖².
@@ -87,10 +89,9 @@ def find_fixed_points(
     step.checked(begin)
     centre = begin.mean(0)
     size = float((begin - centre).square().sum(1).mean().sqrt()) or 1.0
-    slow, ends = _search(step, begin, tolerance, slow_tolerance, max_steps)
-    is_fixed = ends.arrived & ((ends.states - slow.states).norm(dim=1) <= reach * size)
-    states = torch.where(is_fixed[:, None], ends.states, slow.states)
-    speeds = torch.where(is_fixed, ends.speeds, slow.speeds)
+    slow, ends = _search(step, begin, (tolerance, slow_tolerance), (reach * size, far * size), max_steps)
+    states = torch.where(ends.arrived[:, None], ends.states, slow.states)
+    speeds = torch.where(ends.arrived, ends.speeds, slow.speeds)
     near = (states - centre).norm(dim=1) <= far * size
     kept = slow.arrived & near
     chosen, led_to = merge(states, speeds, kept, apart * size)
@@ -105,8 +106,8 @@ def find_fixed_points(
         left=modes.left,
         starts=begin,
         led_to=led_to,
-        n_lost=int((~slow.arrived).sum()),
-        n_far=int((slow.arrived & ~near).sum()),
+        n_lost=int((~slow.arrived & near).sum()),
+        n_far=int((~near).sum()),
         size=size,
         tolerance=tolerance,
         input=step.input,
@@ -137,38 +138,53 @@ def draw_starts(states: Float[Tensor, "n d"], n: int, noise: float, seed: int) -
 
 
 def _search(
-    step: StateMap, begin: Float[Tensor, "n d"], tolerance: float, slow_tolerance: float, max_steps: int
+    step: StateMap,
+    begin: Float[Tensor, "n d"],
+    tolerances: tuple[float, float],
+    ranges: tuple[float, float],
+    max_steps: int,
 ) -> tuple[Descended, Descended]:
-    """Where starts first are slow, and where the polish takes those that are."""
+    """Where starts first are slow, and where the polish takes those that are; each gives up outside its range."""
     slow, ends = [], []
+    centre = begin.mean(0)
     for part in progress(begin.split(BATCH), desc="fixed points", unit="batch"):
-        found = descend(step, part, slow_tolerance, max_steps)
+        found = descend(step, part, tolerances[1], max_steps, (centre.expand_as(part), ranges[1]))
         states, speeds, arrived = (value.clone() for value in found)
         rows = found.arrived.nonzero()[:, 0]
         if len(rows):
-            states[rows], speeds[rows], arrived[rows] = descend(step, found.states[rows], tolerance, max_steps)
+            near = found.states[rows]
+            states[rows], speeds[rows], arrived[rows] = descend(step, near, tolerances[0], max_steps, (near, ranges[0]))
         slow.append(found)
         ends.append(Descended(states, speeds, arrived))
     return Descended(*map(torch.cat, zip(*slow, strict=True))), Descended(*map(torch.cat, zip(*ends, strict=True)))
 
 
-def descend(step: StateMap, states: Float[Tensor, "n d"], tolerance: float, max_steps: int) -> Descended:
-    """Levenberg and Marquardt's method on q = ½‖x − F(x)‖², each state with a damping of its own, until q is small."""
+def descend(
+    step: StateMap,
+    states: Float[Tensor, "n d"],
+    tolerance: float,
+    max_steps: int,
+    within: tuple[Float[Tensor, "n d"], float],
+) -> Descended:
+    """Levenberg and Marquardt's method on q = ½‖x − F(x)‖², each state with a damping of its own, until q is small.
+
+    A state gives up further from its place in `within` than the distance there, and where q stops falling.
+    """
     states = states.clone()
     speeds = _speeds(step, states)
     damping = torch.full_like(speeds, DAMPING)
+    least, idle = speeds.clone(), torch.zeros_like(speeds)
+    place, radius = within
     active = (speeds > tolerance).nonzero()[:, 0]
     for _ in range(max_steps):
         if not len(active):
             break
         x = states[active]
-        residual = x - step(x)
         slope = torch.eye(x.shape[1], dtype=x.dtype) - step.jacobians(x)
-        # Fletcher's choice of scale keeps the damping the same whatever the unit of the states.
-        normal, uphill = slope.mT @ slope, (slope.mT @ residual[..., None])
+        normal, uphill = slope.mT @ slope, slope.mT @ (x - step(x))[..., None]
+        # In units of the matrix's own size the damping means the same whatever the unit of the states.
         scale = normal.diagonal(dim1=-2, dim2=-1).mean(-1)
-        mu = damping[active] * scale
-        normal.diagonal(dim1=-2, dim2=-1).add_(mu[:, None])
+        normal.diagonal(dim1=-2, dim2=-1).add_((damping[active] * scale)[:, None])
         factor, failed = torch.linalg.cholesky_ex(normal)
         move = torch.cholesky_solve(uphill, factor)[..., 0]
         tried = x - torch.where((failed == 0)[:, None], move, 0)
@@ -177,8 +193,13 @@ def descend(step: StateMap, states: Float[Tensor, "n d"], tolerance: float, max_
         states[active] = torch.where(better[:, None], tried, x)
         speeds[active] = torch.where(better, after, speeds[active])
         damping[active] = torch.where(better, damping[active] * FALL, damping[active] * RISE).clamp(min=LEAST)
-        active = active[(speeds[active] > tolerance) & (damping[active] < MOST)]
-    return Descended(states, speeds, speeds <= tolerance)
+        falls = speeds[active] < FALLS * least[active]
+        idle[active] = torch.where(falls, 0, idle[active] + 1)
+        least[active] = torch.where(falls, speeds[active], least[active])
+        inside = (states[active] - place[active]).norm(dim=1) <= radius
+        active = active[(speeds[active] > tolerance) & (damping[active] < MOST) & (idle[active] < IDLE) & inside]
+    inside = (states - place).norm(dim=1) <= radius
+    return Descended(states, speeds, (speeds <= tolerance) & inside)
 
 
 def merge(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from models.dataset import Dataset
 from models.evaluation import accepted
-from models.recurrent import Recurrent
+from models.hooks import HookedModel
 from workbench.dynamics.step import cells_of
 
 BATCH = 256
@@ -35,7 +35,7 @@ class Trajectories:
         return self.states[self.real]
 
 
-def state_hooks(model: Recurrent) -> list[str]:
+def state_hooks(model: HookedModel) -> list[str]:
     """The hooks that a subject's state is read from, in the order in which it holds them."""
     return [
         f"blocks.{layer}.rnn.hook_{name}" for layer, cell in enumerate(cells_of(model)) for name in cell.state_names
