@@ -117,6 +117,8 @@ class SpikingNetwork(HookedModel):
             )
         connection = self._make(made)
         _put(connection, coef, offset)
+        if made.name in self.connections:
+            del self.connections[made.name]  # it goes to the end, as in the config: the order of sums is one network's
         self.connections[made.name] = connection.to(speaker.gain.device)
         others = tuple(c for c in self.cfg.connections if c.name != made.name)
         self.cfg = dataclasses.replace(self.cfg, connections=(*others, made))

@@ -230,6 +230,9 @@ def test_what_a_hook_returns_is_what_all_later_steps_go_on_from():
 def test_a_saved_network_is_the_same_network(tmp_path):
     net = pair("square", "lif", dtype=torch.float32)
     net.connect("a", "b", function=lambda x: x**3, name="cubed", synapse=0.01)
+    net.connect("b", "b", function=lambda x: -x, transform=[[0.3]])
+    net.connect("a", "b", function=lambda x: x**2)
+    assert list(net.connections) == [made.name for made in net.cfg.connections]
     net.population("b").tune(-net.population("b").encoders, net.population("b").gain, net.population("b").bias)
     assert json.loads(json.dumps(net.cfg.to_dict())) == net.cfg.to_dict()
     save_model(net, tmp_path)
