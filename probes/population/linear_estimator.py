@@ -28,7 +28,8 @@ class OptimalLinearEstimator(Decoder):
 
     Args:
         n_bins: of the grid on which the curves stand, along all variables or one for each.
-        noise: `residual`, each neuron's variance about its curve; or `poisson`, its mean count.
+        noise: `residual`, each neuron's variance about its curve (a bin of the grid costs a degree of freedom); or
+            `poisson`, its mean count.
         fit_intercept: whether counts and variables are taken less their means. The formula above has no intercept.
         period: of circular outputs.
 
@@ -59,7 +60,8 @@ class OptimalLinearEstimator(Decoder):
         self.curves_ = tuning_curves(X, y, n_bins=self.n_bins, period=self.outputs_.period, dt=1.0)
         expected = self.curves_.at(y)
         poisson = self.noise == "poisson"
-        self._solve(X.mean(0) if poisson else ((X - expected) ** 2).mean(0))
+        freedom = max(1, len(X) - int((self.curves_.occupancy > 0).sum()))
+        self._solve(X.mean(0) if poisson else ((X - expected) ** 2).sum(0) / freedom)
         self.covariance_ = self.outputs_.residual_covariance(y, X @ self._weights + self._offset)
         return self
 
@@ -112,7 +114,7 @@ class OptimalLinearEstimator(Decoder):
         f, x = f - f_mean, x - x_mean
         weighted = f.T * share
         Q, L = weighted @ f + np.diag(noise), weighted @ x
-        gram = PenalisedGram.of(Q, 0.0, "give the noise of the neurons, or leave out those that repeat others")
+        gram = PenalisedGram.of(Q, 0.0, "give fewer bins of the grid, or the noise of the neurons")
         self._weights = gram.solved(gram.whitened(L))
         self._offset = x_mean - f_mean @ self._weights
         self.noise_ = noise
