@@ -18,6 +18,12 @@ PAGES = [
     (place.RUNS, "Runs", ":material/inventory_2:", "What was trained, how well, and what was made from it."),
     (place.FEATURES, "Features", ":material/grid_view:", "Every feature of a dictionary, and each one's own page."),
     (place.PROBES, "Probes", ":material/network_node:", "What each hook tells of each label, beside its controls."),
+    (
+        place.POPULATION,
+        "Population",
+        ":material/explore:",
+        "What units tell together, and what each is tuned to.",
+    ),
     (place.LAB, "Prompt lab", ":material/experiment:", "Type text: losses, features, attention, token by token."),
     (
         place.STATES,
@@ -25,6 +31,7 @@ PAGES = [
         ":material/waves:",
         "What a recurrent subject holds at each token.",
     ),
+    (place.DYNAMICS, "Dynamics", ":material/hub:", "Where a recurrent subject's states lead: its fixed points."),
 ]
 
 

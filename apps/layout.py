@@ -1,7 +1,8 @@
-"""Two panes side by side where there is room for both, one below the other where there is not."""
+"""Two panes side by side where there is room for both, one below the other where there is not; charts as drawn."""
 
 from typing import Any
 
+import altair as alt
 import streamlit as st
 
 
@@ -9,3 +10,8 @@ def halves(least_width: int = 430) -> tuple[Any, Any]:
     """Two equal panes of at least so many pixels; use each as a context."""
     grid = st.grid(2, min_column_width=least_width, gap=("medium", "large"))
     return grid.cell(), grid.cell()
+
+
+def as_drawn(chart: alt.TopLevelMixin) -> None:
+    """Show a chart at its own size, axes and legend around it: Streamlit would fit all of it in, and skew a square."""
+    st.altair_chart(chart.properties(autosize=alt.AutoSizeParams(type="pad")), width="content")

@@ -37,15 +37,32 @@ def no_index(run: Run) -> None:
 
 def no_probes(run: Run) -> None:
     """The run has no table of probes: say which command is next."""
-    for draft in run.drafts():
-        if run.key(draft.home).startswith("probes/"):
-            st.info(escape_markdown(draft.about(run.key(draft.home))), icon=":material/hourglass:")
+    _drafts(run, "probes/")
     kinds = {artifact.kind for artifact in run.artifacts()}
     missing = [verb for kind, verb in (("activations", "harvest"), ("probes", "probe")) if kind not in kinds]
     st.title("No probes to show yet", anchor=False)
     one = "One command asks" if len(missing) == 1 else "These commands ask, in order,"
     st.markdown(f"{one} every hook of a recording what it tells of every label:")
     st.code("\n".join(f"workbench {verb} --run {run.path}" for verb in missing), language="shell")
+
+
+def no_decoding(run: Run) -> None:
+    """Nothing was decoded in this run: say which command is next."""
+    _drafts(run, "analyses/")
+    kinds = {artifact.kind for artifact in run.artifacts()}
+    missing = [] if "activations" in kinds else ["harvest"]
+    st.title("No population decoded yet", anchor=False)
+    one = "These commands read" if missing else "One command reads"
+    st.markdown(f"{one} variables off a recording's units, and what each unit is tuned to:")
+    st.code("\n".join(f"workbench {verb} --run {run.path}" for verb in [*missing, "decode"]), language="shell")
+
+
+def no_dynamics(run: Run) -> None:
+    """The dynamics of this run's subject were not looked at: say which command does."""
+    _drafts(run, "analyses/")
+    st.title("No dynamics to show yet", anchor=False)
+    st.markdown("One command finds the fixed points of a recurrent subject, and what lies about them:")
+    st.code(f"workbench dynamics --run {run.path}", language="shell")
 
 
 def no_subject(run: Run) -> bool:
@@ -88,6 +105,13 @@ def trouble(error: Exception) -> None:
 def plain(error: ValueError) -> None:
     """Something that was typed cannot be used."""
     st.warning(escape_markdown(_capital(str(error))), icon=":material/info:")
+
+
+def _drafts(run: Run, below: str) -> None:
+    """What is being made there, or was left unfinished."""
+    for draft in run.drafts():
+        if run.key(draft.home).startswith(below):
+            st.info(escape_markdown(draft.about(run.key(draft.home))), icon=":material/hourglass:")
 
 
 def _capital(sentence: str) -> str:

@@ -6,6 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from apps import serve
+from apps.choices import segments, select
 from probes.report import PROBE
 from workbench.figures.probe_scores import SCORES, Score, measured
 from workbench.runs import Artifact, Run
@@ -35,46 +36,21 @@ def choose(run: Run, found: dict[str, Artifact], *, one_label: bool) -> tuple[Ch
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         # Names come from files: a selectbox shows them as they are, other choices would read them as Markdown.
         newest = run.find("probes").name
-        name = _select("Result", list(found), newest, "probes") if len(found) > 1 else newest
+        name = select("Result", list(found), newest, "probes") if len(found) > 1 else newest
         results = serve.probes(found[name])
         estimators = results["probe"].unique().tolist()
         estimator = (
-            _select("Estimator", estimators, estimators[0], "estimator") if len(estimators) > 1 else estimators[0]
+            select("Estimator", estimators, estimators[0], "estimator") if len(estimators) > 1 else estimators[0]
         )
         ranges = results["positions"].unique().tolist()
         if len(ranges) > 1:
-            results = results[results["positions"] == _select("Positions", ranges, ranges[0], "positions")]
+            results = results[results["positions"] == select("Positions", ranges, ranges[0], "positions")]
         own = results[results["probe"] == estimator]
         scores = {SCORES[score]: score for score in SCORES if measured(own, score)} or {SCORES["accuracy"]: "accuracy"}
-        score = scores[_segments("Score", list(scores), "score")]
+        score = scores[segments("Score", list(scores), "score")]
         controls = [name for name in measured(own, score) if name != PROBE]
         control, difference = controls[0] if controls else None, False
         if controls and (not one_label or len(estimators) > 1):
-            control = _segments("Beside the probe", controls, "beside")
+            control = segments("Beside the probe", controls, "beside")
             difference = st.toggle("Difference", key="difference", bind="query-params", persist_state="session")
     return Chosen(found[name], estimator, score, control, difference), results
-
-
-def _select(label: str, options: list[str], default: str, key: str) -> str:
-    return st.selectbox(
-        label,
-        options,
-        index=options.index(default),
-        key=key,
-        bind="query-params",
-        persist_state="session",
-        width=240,
-    )
-
-
-def _segments(label: str, options: list[str], key: str) -> str:
-    return st.segmented_control(
-        label,
-        options,
-        default=options[0],
-        required=True,
-        key=key,
-        bind="query-params",
-        persist_state="session",
-        width="content",
-    )

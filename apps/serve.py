@@ -5,16 +5,20 @@ Caches are keyed by the artifact's id, so a replaced artifact is opened anew and
 
 import json
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import streamlit as st
+from safetensors import SafetensorError
 
 from apps.environment import root
 from models.artifacts import ArtifactError
 from models.dataset import Dataset
-from workbench.dynamics import StatesReading, read_states
+from workbench.decoding import Decoding, read_decoding
+from workbench.dynamics import Dynamics, StatesReading, read_dynamics, read_states
 from workbench.features.index import Example, FeatureIndex, FeatureRecord
 from workbench.features.prompt import PromptReading, read_prompt
 from workbench.features.text_reading import predicts_next_token
@@ -112,6 +116,16 @@ def probes(artifact: Artifact) -> pd.DataFrame:
     return _probes(artifact.id, artifact.path)
 
 
+def decoding(artifact: Artifact) -> Decoding:
+    """An analysis of a population."""
+    return _decoding(artifact.id, artifact.path)
+
+
+def dynamics(artifact: Artifact) -> Dynamics:
+    """An analysis of a subject's dynamics."""
+    return _dynamics(artifact.id, artifact.path)
+
+
 def losses(artifact_id: str, path: Path) -> pd.DataFrame | None:
     """The lines of a training's log; None where none was kept."""
     return _log(artifact_id, path / "metrics.jsonl")
@@ -135,6 +149,18 @@ def _table(artifact_id: str, _path: Path) -> pd.DataFrame:
 @st.cache_data(max_entries=32, show_spinner=False)
 def _probes(artifact_id: str, _path: Path) -> pd.DataFrame:
     return read_results(_path)
+
+
+@st.cache_resource(max_entries=8, show_spinner="Opening the result …")
+def _decoding(artifact_id: str, _path: Path) -> Decoding:
+    with _named(_path):
+        return read_decoding(_path)
+
+
+@st.cache_resource(max_entries=8, show_spinner="Opening the result …")
+def _dynamics(artifact_id: str, _path: Path) -> Dynamics:
+    with _named(_path):
+        return read_dynamics(_path)
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
@@ -194,6 +220,17 @@ def _reading(key: str, text: str, _subject: Any, _dictionary: SAE | None) -> Pro
 def _states(key: str, text: str, _subject: Any) -> StatesReading:
     with _ONE_READER:
         return read_states(_subject, text)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Whatever a reader stumbles over in a file that is not as it was written is that folder's damage."""
+    try:
+        yield
+    except ArtifactError:
+        raise
+    except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+        raise ArtifactError(f"{path} is damaged: {error}") from error
 
 
 def _name(run: Run, base: Path) -> str:

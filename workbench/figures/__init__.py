@@ -2,26 +2,47 @@
 
 from workbench.figures.activation_histogram import activation_histogram
 from workbench.figures.concept_gain import concept_gain
+from workbench.figures.decoded_path import decoded_path, decoded_scatter
+from workbench.figures.decoded_trace import decoded_trace
+from workbench.figures.decoding_scores import decoding_scores
 from workbench.figures.density import density_histogram
 from workbench.figures.dictionary_comparison import dictionary_comparison
+from workbench.figures.error_against_bound import error_against_bound
 from workbench.figures.gate_saturation import gate_saturation
 from workbench.figures.naming_fractions import naming_fractions
 from workbench.figures.pareto import pareto
 from workbench.figures.probe_by_hook import probe_by_hook
 from workbench.figures.probe_heatmap import probe_heatmap
+from workbench.figures.rate_maps import maps_table, rate_maps
+from workbench.figures.spectrum import eigenvalue_table, spectrum
 from workbench.figures.state_heatmap import state_heatmap
+from workbench.figures.state_portrait import state_portrait
 from workbench.figures.training_curve import training_curve
+from workbench.figures.unit_ablation import unit_ablation
+from workbench.figures.unit_scores import unit_scores
 
 __all__ = [
     "activation_histogram",
     "concept_gain",
+    "decoded_path",
+    "decoded_scatter",
+    "decoded_trace",
+    "decoding_scores",
     "density_histogram",
     "dictionary_comparison",
+    "eigenvalue_table",
+    "error_against_bound",
     "gate_saturation",
+    "maps_table",
     "naming_fractions",
     "pareto",
     "probe_by_hook",
     "probe_heatmap",
+    "rate_maps",
+    "spectrum",
     "state_heatmap",
+    "state_portrait",
     "training_curve",
+    "unit_ablation",
+    "unit_scores",
 ]

@@ -3,6 +3,8 @@
 Each is of middling lightness, so that it stands out from a white and from a near-black page alike.
 """
 
+from typing import Any
+
 import altair as alt
 import pandas as pd
 
@@ -24,6 +26,14 @@ PROBE_VARIANTS = {
     "shuffled labels": "#a9713a",
     "majority": RULE,
 }
+# A decoder and what stands beside it.
+DECODER_VARIANTS = {"decoder": TRAINED, "random subject": RANDOM, "shuffled": "#a9713a", "mean": "#d99a00"}
+# Of names that mean nothing by themselves: decoders, categories.
+CATEGORIES = [TRAINED, NEURONS, PCA, "#d99a00", "#b0569b", "#7560d0", "#3fb0cf", "#a9713a"]
+# Of what is never negative, such as a rate: its ends stand out from a white page and from a near-black one.
+SEQUENTIAL = {"name": "viridis", "extent": [0.12, 0.94]}
+ZERO = "#eef0f3"  # of signed colours
+UNKNOWN = "rgba(139,146,156,0.28)"  # what was never seen: no colour of the scale, and no hole in the page
 # A second sign beside the colour, for print and for those who see none.
 SHAPES = {"trained": "circle", "neurons": "diamond", "PCA": "triangle-up", "random": "cross"}
 
@@ -33,6 +43,11 @@ def dictionary_colour(present: list[str], *, title: str | None = None) -> alt.Co
     names = [name for name in DICTIONARIES if name in present]
     scale = alt.Scale(domain=names, range=[DICTIONARIES[name] for name in names])
     return alt.Color("dictionary:N", scale=scale, title=title, sort=names)
+
+
+def in_turn(signs: list[Any], n: int) -> list[Any]:
+    """The first n signs, from the beginning again where there are more names than signs."""
+    return [signs[i % len(signs)] for i in range(n)]
 
 
 def require_columns(table: pd.DataFrame, columns: list[str], figure: str) -> None:

@@ -1,0 +1,54 @@
+"""Choices of one thing among several, whose value stands in the URL; and which analysis of a verb is looked at."""
+
+from typing import Any
+
+import streamlit as st
+
+from workbench.runs import Artifact, Run
+
+
+def select(label: str, options: list[str], default: str, key: str) -> str:
+    """One of some names that come from files: a selectbox shows them as they are."""
+    _forget_foreign(options, key)
+    return st.selectbox(
+        label,
+        options,
+        index=options.index(default),
+        key=key,
+        bind="query-params",
+        persist_state="session",
+        width=240,
+    )
+
+
+def segments(label: str, options: list[str], key: str) -> str:
+    """One of some words of ours, the first unless another is asked for."""
+    _forget_foreign(options, key)
+    return st.segmented_control(
+        label,
+        options,
+        default=options[0],
+        required=True,
+        key=key,
+        bind="query-params",
+        persist_state="session",
+        width="content",
+    )
+
+
+def analyses(run: Run, verb: str) -> dict[str, Artifact]:
+    """The analyses that a verb made, by name."""
+    found = [a for a in run.artifacts() if a.kind == "analysis" and a.manifest.config.get("verb") == verb]
+    return {artifact.name: artifact for artifact in found}
+
+
+def choose_analysis(found: dict[str, Artifact], key: str) -> Artifact:
+    """The one that is asked for, or the newest; a selector where there are several."""
+    newest = max(found.values(), key=lambda artifact: artifact.manifest.made.get("time", "")).name
+    return found[select("Result", list(found), newest, key) if len(found) > 1 else newest]
+
+
+def _forget_foreign(options: list[Any], key: str) -> None:
+    """A choice made of another run or result does not hold for this one."""
+    if key in st.session_state and st.session_state[key] not in options:
+        del st.session_state[key]

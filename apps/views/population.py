@@ -1,0 +1,206 @@
+"""The population page: what units tell together, beside every control, and what each of them is tuned to."""
+
+import pandas as pd
+import streamlit as st
+
+from apps import serve
+from apps.choices import analyses, choose_analysis, segments, select
+from apps.components.link_table import Cell, Column, link_table
+from apps.layout import as_drawn, halves
+from apps.messages import no_decoding, no_subject
+from apps.place import Place
+from apps.text import escape_markdown, number, percent
+from apps.views import tuning
+from models.artifacts import ArtifactError
+from workbench.decoding import Decoding
+from workbench.figures import decoded_path, decoded_scatter, decoded_trace, decoding_scores
+from workbench.figures.decoding_scores import MEASURES, Measure
+from workbench.figures.palette import DECODER_VARIANTS
+from workbench.runs import Artifact
+
+DECODER, *CONTROLS = DECODER_VARIANTS
+_HELP = {
+    "random subject": "The same decoder on the same rows of the network before its training.",
+    "shuffled": "The variable shifted in time against the units: what is left when they say nothing of it.",
+    "mean": "The mean of the bins that were fitted on, always.",
+}
+_STRETCH = 300  # bins in one picture
+
+Periods = dict[str, float | None]
+
+
+def show() -> None:
+    """Draw the page."""
+    here: Place = st.session_state["_place"]
+    found = analyses(here.run, "decode")
+    if not found:
+        if any(artifact.kind == "model" for artifact in here.run.artifacts()) or not no_subject(here.run):
+            no_decoding(here.run)
+        return
+    st.title("Population", anchor=False)
+    about = st.container()
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        artifact = choose_analysis(found, "population")
+        decoding = serve.decoding(artifact)
+        sets = _sets(artifact, decoding)
+        hooks = decoding.results["hook"].unique().tolist()
+        hook = select("Hook", hooks, hooks[0], "hook")
+        titles = list(sets)
+        title = select("Variables", titles, titles[0], "variables")
+        measures = {MEASURES[name]: name for name in MEASURES if name in decoding.results}
+        measure = measures[segments("Score", list(measures), "measure")]
+    periods = sets[title]
+    lines = _of(decoding.results, hook, periods)
+    with about:
+        st.caption(_about(artifact, lines))
+    _scores(lines, measure)
+    _notes(lines)
+    _decoded(_of(decoding.decoded, hook, periods), periods)
+    tuning.show(here, decoding, artifact, hook, title)
+    _download(lines, artifact)
+
+
+def _sets(artifact: Artifact, decoding: Decoding) -> dict[str, Periods]:
+    """What was decoded together, by its title, with the period of each variable."""
+    try:
+        asked = [dict(zip(one["names"], one["period"], strict=True)) for one in artifact.manifest.config["variables"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(f"{artifact.path} is damaged: its manifest does not say what was decoded.") from error
+    known = set(decoding.results["output"])
+    sets = {", ".join(one): one for one in asked if known & set(one)}
+    if not sets:
+        raise ArtifactError(f"{artifact.path} is damaged: it has no score of what its manifest says was decoded.")
+    return sets
+
+
+def _of(table: pd.DataFrame, hook: str, periods: Periods) -> pd.DataFrame:
+    return table[(table["hook"] == hook) & table["output"].isin(list(periods))]
+
+
+def _about(artifact: Artifact, lines: pd.DataFrame) -> str:
+    config = artifact.manifest.config
+    told = [f"{lines['decoder'].nunique():,} decoders"]
+    if "n_bins" in lines and lines["n_bins"].notna().any():
+        told.append(f"judged by {lines['n_bins'].max():,.0f} bins of documents that were not fitted on")
+    if recording := config.get("recording"):
+        told.append(f"recording {escape_markdown(recording)}")
+    if where := config.get("where"):
+        told.append(f"only where {escape_markdown(where)}")
+    if artifact.stale:
+        told.append(":material/history: stale: something it was made from has changed since")
+    return " · ".join(told)
+
+
+def _scores(lines: pd.DataFrame, measure: Measure) -> None:
+    st.subheader("How well it is read, beside every control", anchor=False)
+    outputs = lines["output"].unique().tolist()
+    panes = [pane for _ in range(0, len(outputs), 2) for pane in halves()]
+    for pane, output in zip(panes, outputs, strict=False):
+        with pane:
+            st.caption(escape_markdown(output))
+            st.altair_chart(decoding_scores(lines[lines["output"] == output], measure), width="stretch")
+    told = " A grey stroke is the least error that the counts allow (Cramér and Rao)."
+    bounded = measure == "error" and "bound" in lines and lines["bound"].notna().any()
+    low = " An R² below −1 stands at −1." if measure == "r2" and (lines["r2"] < -1).any() else ""
+    st.caption(f"Bars are 95% intervals.{told if bounded else ''}{low}")
+    _table(lines, measure)
+
+
+def _table(lines: pd.DataFrame, measure: Measure) -> None:
+    there = [name for name in CONTROLS if name in set(lines["variant"])]
+    columns = [
+        Column("variable", "text"),
+        Column("decoder", "text"),
+        Column(MEASURES[measure], "number" if measure == "error" else "bar-number", "On held-out bins."),
+        Column("95% interval"),
+        *(Column(name, help=_HELP[name]) for name in there),
+        Column("error", help="Root of the mean square; of angles the mean of its size."),
+        Column("bound", help="The least error that these counts allow, by Cramér and Rao."),
+        Column("95% covers", help="How often the truth lies in the decoder's own 95% band."),
+        Column("p", help="How often the variable shifted in time is read as well."),
+    ]
+    rows = []
+    for (output, decoder), group in lines.groupby(["output", "decoder"], sort=False):
+        of = group.drop_duplicates("variant").set_index("variant")
+
+        def at(name: str, variant: str = DECODER, of: pd.DataFrame = of) -> float:
+            known = of[name].get(variant) if name in of else None
+            return float("nan") if known is None else float(known)
+
+        low, high = at(f"{measure}_low"), at(f"{measure}_high")
+        rows.append(
+            [
+                Cell(str(output)),
+                Cell(str(decoder)),
+                Cell(number(at(measure), 3), bar=None if measure == "error" else at(measure)),
+                Cell(f"{number(low, 3)} to {number(high, 3)}" if low == low else "–"),
+                *(Cell(number(at(measure, variant), 3)) for variant in there),
+                Cell(number(at("error"), 3)),
+                Cell(number(at("bound"), 3)),
+                Cell(percent(at("coverage"))),
+                Cell(number(at("p_value"), 3)),
+            ]
+        )
+    link_table(columns, rows, key="decoder_table")
+
+
+def _notes(lines: pd.DataFrame) -> None:
+    """What to mind, each sentence once, with those that it is true of."""
+    noted = lines[lines["note"].fillna("") != ""]
+    for note, group in noted.groupby("note", sort=False):
+        of = [str(name) for name in group["decoder"].unique()]
+        where = "" if len(of) == lines["decoder"].nunique() else f"{', '.join(of)}: "
+        sentence = where + str(note)
+        st.info(f"{escape_markdown(sentence[:1].upper() + sentence[1:])}", icon=":material/info:")
+
+
+def _decoded(decoded: pd.DataFrame, periods: Periods) -> None:
+    st.subheader("Decoded against true", anchor=False)
+    if decoded.empty:
+        st.caption("No estimates were kept of this hook.")
+        return
+    decoders = decoded["decoder"].unique().tolist()
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        decoder = select("Decoder", decoders, decoders[0], "decoder")
+        own = decoded[decoded["decoder"] == decoder]
+        n_bins = int(own.groupby("output").size().max())
+        last = max(1, -(-n_bins // _STRETCH))
+        stretch = 1
+        if last > 1:
+            stretch = int(st.number_input("Stretch", 1, last, key="stretch", bind="query-params", width=140))
+    start = (min(stretch, last) - 1) * _STRETCH
+    shown = (
+        own.groupby("output", sort=False)
+        .head(start + _STRETCH)
+        .groupby("output", sort=False)
+        .tail(min(_STRETCH, n_bins - start))
+    )
+    st.caption(
+        f"Held-out bins {start + 1:,} to {min(start + _STRETCH, n_bins):,} of the {n_bins:,} that were kept; the band "
+        "is where the decoder believes the truth to be with 95%. Lines end where a sequence does."
+    )
+    outputs = [name for name in periods if name in set(shown["output"])]
+    for output in outputs:
+        trace = decoded_trace(shown[shown["output"] == output], period=periods[output], title=output)
+        st.altair_chart(trace, width="stretch")
+    linear = [name for name in outputs if periods[name] is None]
+    with st.container(horizontal=True, gap="large"):
+        if len(linear) >= 2:
+            as_drawn(decoded_path(shown, (linear[0], linear[1])))
+        for output in outputs:
+            as_drawn(decoded_scatter(own[own["output"] == output], title=output))
+
+
+def _download(lines: pd.DataFrame, artifact: Artifact) -> None:
+    st.download_button(
+        "Download the scores",
+        lambda: lines.to_csv(index=False),
+        f"{artifact.name}.csv",
+        "text/csv",
+        icon=":material/download:",
+        on_click="ignore",
+    )
+
+
+if __name__ == "__main__":  # Streamlit runs a page's file as a script
+    show()
