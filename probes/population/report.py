@@ -27,7 +27,7 @@ LEAST_SHIFT = 0.1
 SHIFTS = ("groups", "recording")
 SHORT = 50
 
-Rows = Int[np.ndarray, " rows"]
+Rows = Int[np.ndarray, " _"]
 Information = Array | Callable[[np.ndarray], Array]
 
 

@@ -11,6 +11,7 @@ from probes.report import Split
 from probes.tuning import (
     TuningCurves,
     direction_tuning,
+    encoding_r2,
     grid_score,
     poisson_error_bound,
     spatial_information,
@@ -117,16 +118,10 @@ def _explained(
     seed: int,
 ) -> tuple[Float[np.ndarray, " unit"], Float[np.ndarray, " unit"]]:
     """The share of each unit's variance that its map explains where it was not fitted, and how often chance does."""
-    fit, held_out = values[rows.fit], values[rows.held_out]
-    mean = fit.mean(0)
-    spread = ((held_out - mean) ** 2).sum(0)
-
-    def share(x_fit: Float[np.ndarray, "m d"]) -> Float[np.ndarray, " unit"]:
-        told = tuning_curves(fit, x_fit, **about).at(x[rows.held_out])
-        missed = ((held_out - np.where(np.isfinite(told), told, mean)) ** 2).sum(0)
-        return 1 - np.divide(missed, spread, out=np.ones_like(spread), where=spread > 0)
-
-    own = share(x[rows.fit])
-    shifts = np.random.default_rng(seed).integers(len(fit) // 10, len(fit) - len(fit) // 10, n_shuffles)
-    above = sum(share(np.roll(x[rows.fit], int(shift), axis=0)) >= own for shift in shifts)
-    return own, (1 + above) / (1 + n_shuffles)
+    fit, held_out, judged = values[rows.fit], values[rows.held_out], x[rows.held_out]
+    own = encoding_r2(tuning_curves(fit, x[rows.fit], **about), held_out, judged)
+    above = np.zeros(values.shape[1])
+    for shift in np.random.default_rng(seed).integers(len(fit) // 10, len(fit) - len(fit) // 10, n_shuffles):
+        moved = np.roll(x[rows.fit], int(shift), axis=0)
+        above += encoding_r2(tuning_curves(fit, moved, **about), held_out, judged) >= own
+    return own, np.where(np.isnan(own), np.nan, (1 + above) / (1 + n_shuffles))
