@@ -7,11 +7,13 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from probes.base import as_numpy
-from probes.population.grid_decoder import CHUNK_BYTES, GridDecoder
+from probes.population.grid_decoder import GridDecoder
 from probes.population.random_walk import RandomWalk, decoded
 from probes.population.scores import errors
 
 PRIORS = ("occupancy", "uniform")
+# Of what is found of a block of time bins, so much is held at once: to smooth it is needed twice, to filter it is not.
+CHUNK_BYTES, PASSING_SHARE = 64 << 20, 16
 
 
 class BayesDecoder(GridDecoder):
@@ -84,12 +86,18 @@ class BayesDecoder(GridDecoder):
         if self.continuity_ is None:
             yield from super()._posteriors(X, runs)
             return
-        possible = np.where(self.prior_ > 0, 0.0, -np.inf)
+        possible, n_grid = np.where(self.prior_ > 0, 0.0, -np.inf), self.curves_.occupancy.size
 
-        def likelihood(rows: Int[np.ndarray, " some"]) -> Float[np.ndarray, "some visited"]:
+        def likelihood(rows: Int[np.ndarray, " some"]) -> Float[np.ndarray, "some n_grid"]:
             scores = self._log_likelihood(X[rows]) + possible
             scores -= scores.max(1, keepdims=True)
-            return np.exp(scores, out=scores)
+            everywhere = np.zeros((len(rows), n_grid))
+            everywhere[:, self.visited_] = np.exp(scores, out=scores)
+            return everywhere
 
-        walk = RandomWalk.on(self.curves_, self.continuity_, self.prior_, self.jump)
-        yield from decoded(walk, likelihood, runs, CHUNK_BYTES, self.smooth)
+        prior = np.zeros(n_grid)
+        prior[self.visited_] = self.prior_
+        walk = RandomWalk.on(self.curves_, self.continuity_, prior, self.jump)
+        n_bytes = CHUNK_BYTES if self.smooth else CHUNK_BYTES // PASSING_SHARE
+        for rows, p in decoded(walk, likelihood, runs, n_bytes, self.smooth):
+            yield rows, p[:, self.visited_]

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from scipy.special import ndtr
 
 from probes.tuning import TuningCurves
 
-Likelihood = Callable[[Int[np.ndarray, " some"]], Float[np.ndarray, "some visited"]]
-Block = tuple[Int[np.ndarray, " some"], Float[np.ndarray, "some visited"]]
+Likelihood = Callable[[Int[np.ndarray, " some"]], Float[np.ndarray, "some n_grid"]]
+Block = tuple[Int[np.ndarray, " some"], Float[np.ndarray, "some n_grid"]]
 # Groups that are stepped together, at most so many to a block of so many steps.
 LEAST_STEPS = 16
 
@@ -24,55 +24,60 @@ class RandomWalk:
 
     Attributes:
         kernels: of each axis the chance [bin, bin] to step from one bin to another; symmetric.
-        visited: where one can be [*bins].
-        prior: where one starts, and leaps to [V].
+        prior: where one starts, and leaps to; zero where one cannot be [n_grid].
         jump: the chance of a leap.
     """
 
     kernels: tuple[Float[np.ndarray, "_ _"], ...]
-    visited: Bool[np.ndarray, "*bins"]
-    prior: Float[np.ndarray, " visited"]
+    prior: Float[np.ndarray, " n_grid"]
     jump: float
 
     @classmethod
     def on(
-        cls, curves: TuningCurves, sigma: Float[np.ndarray, " d"], prior: Float[np.ndarray, " visited"], jump: float
+        cls, curves: TuningCurves, sigma: Float[np.ndarray, " d"], prior: Float[np.ndarray, " n_grid"], jump: float
     ) -> "RandomWalk":
         """On the grid of some curves, with a step of that standard deviation along each axis."""
         kernels = [
             step_kernel(len(edge) - 1, edge[1] - edge[0], one, period is not None)
             for edge, period, one in zip(curves.edges, curves.period, sigma, strict=True)
         ]
-        return cls(tuple(kernels), curves.visited, prior, jump)
+        return cls(tuple(kernels), prior, jump)
 
-    def forward(self, p: Float[np.ndarray, "group visited"]) -> Float[np.ndarray, "group visited"]:
-        """Where one is a time bin later, from where one is."""
-        return self._spread(p * self._per_reach) + self.jump * self.prior
+    def forward(self, p: Float[np.ndarray, "group n_grid"]) -> Float[np.ndarray, "group n_grid"]:
+        """Where one is a time bin later, from where one is; of bins where one cannot be it says nothing."""
+        ahead = self._spread(p * self._per_reach)
+        ahead += self._leap
+        return ahead
 
-    def backward(self, q: Float[np.ndarray, "group visited"]) -> Float[np.ndarray, "group visited"]:
-        """The expectation of a function of where one is a time bin later, by where one is now."""
-        return self._spread(q) * self._per_reach + self.jump * (q @ self.prior)[:, None]
+    def backward(self, q: Float[np.ndarray, "group n_grid"]) -> Float[np.ndarray, "group n_grid"]:
+        """The expectation of a function, zero where one cannot be, of where one is a time bin later."""
+        before = self._spread(q)
+        before *= self._per_reach
+        before += (q @ self._leap)[:, None]
+        return before
 
     @cached_property
-    def _per_reach(self) -> Float[np.ndarray, " visited"]:
+    def _leap(self) -> Float[np.ndarray, " n_grid"]:
+        return self.jump * self.prior
+
+    @cached_property
+    def _per_reach(self) -> Float[np.ndarray, " n_grid"]:
         """What steps from each bin are multiplied with, as those into walls and holes are not taken."""
-        return (1 - self.jump) / self._spread(np.ones((1, len(self.prior))))[0]
+        possible = self.prior > 0
+        reach = self._spread(possible[None].astype(np.float64))[0]
+        return np.divide(1 - self.jump, reach, out=np.zeros_like(reach), where=possible)
 
-    @cached_property
-    def _where(self) -> Int[np.ndarray, " visited"]:
-        return np.flatnonzero(self.visited)
-
-    def _spread(self, p: Float[np.ndarray, "group visited"]) -> Float[np.ndarray, "group visited"]:
-        full = np.zeros((len(p), self.visited.size))
-        full[:, self._where] = p
-        after = self.visited.size
+    def _spread(self, p: Float[np.ndarray, "group n_grid"]) -> Float[np.ndarray, "group n_grid"]:
+        shape, after = p.shape, len(self.prior)
         for kernel in self.kernels:
             after //= len(kernel)
             if after == 1:  # kernels are symmetric; one product rather than many small ones
-                full = full.reshape(-1, len(kernel)) @ kernel
+                p = p.reshape(-1, len(kernel)) @ kernel
+            elif p.size == len(kernel) * after:
+                p = kernel @ p.reshape(len(kernel), after)
             else:
-                full = np.matmul(kernel, full.reshape(-1, len(kernel), after))
-        return full.reshape(len(p), -1)[:, self._where]
+                p = np.matmul(kernel, p.reshape(-1, len(kernel), after))
+        return p.reshape(shape)
 
 
 def step_kernel(n: int, width: float, sigma: float, circular: bool) -> Float[np.ndarray, "n n"]:
@@ -105,7 +110,7 @@ def decoded(walk: RandomWalk, likelihood: Likelihood, runs: list[slice], n_bytes
 
     Args:
         walk: how the variable moves.
-        likelihood: of time bins by number, with a largest value of one in each.
+        likelihood: of time bins by number, with a largest value of one in each, and zero where one cannot be.
         runs: where each group's time bins lie.
         n_bytes: what a block may take.
         smooth: whether later time bins count.
@@ -119,22 +124,21 @@ def decoded(walk: RandomWalk, likelihood: Likelihood, runs: list[slice], n_bytes
         )
         size = max(1, n_bytes // (8 * len(walk.prior) * len(some)))
         starts = list(range(0, int(lane.lengths[0]), size))
-        states: list[np.ndarray | None] = []
-        state = None
+        states: list[np.ndarray | None] = [None]
         for start in starts:
-            states.append(state)
-            block = lane.filtered(start, start + size, state)
-            state = block.p[-1]
+            block = lane.filtered(start, start + size, states[-1])
+            states.append(block.p[-1])
             if not smooth:
                 yield block.rows, np.concatenate(block.p)
         later: _Later = None
-        for start, state in zip(reversed(starts), reversed(states), strict=True) if smooth else ():
-            block = lane.filtered(start, start + size, state)
+        for number in reversed(range(len(starts))) if smooth else ():
+            if number < len(starts) - 1:  # the last block is still there
+                block = lane.filtered(starts[number], starts[number] + size, states[number])
             smoothed, later = lane.smoothed(block, later)
             yield block.rows, smoothed
 
 
-_Later = tuple[Float[np.ndarray, "_ visited"], Float[np.ndarray, "_ visited"]] | None
+_Later = tuple[Float[np.ndarray, "_ n_grid"], Float[np.ndarray, "_ n_grid"]] | None
 
 
 @dataclass(frozen=True)
@@ -155,7 +159,7 @@ class _Lanes:
     starts: Int[np.ndarray, " group"]
     lengths: Int[np.ndarray, " group"]
 
-    def filtered(self, start: int, stop: int, before: Float[np.ndarray, "group visited"] | None) -> _Filtered:
+    def filtered(self, start: int, stop: int, before: Float[np.ndarray, "group n_grid"] | None) -> _Filtered:
         steps = np.arange(start, min(stop, int(self.lengths[0])))
         running = np.searchsorted(-self.lengths, -steps)
         rows = np.concatenate([self.starts[:k] + t for t, k in zip(steps, running, strict=True)])
@@ -173,16 +177,16 @@ class _Lanes:
             end += k
         return _Filtered(rows, expected, found)
 
-    def smoothed(self, block: _Filtered, later: _Later) -> tuple[Float[np.ndarray, "some visited"], _Later]:
+    def smoothed(self, block: _Filtered, later: _Later) -> tuple[Float[np.ndarray, "some n_grid"], _Later]:
         """Rauch's backward pass, on a grid: what is found later, over what was expected of it, carried back."""
         found = []
         for ahead, p in zip(reversed(block.expected), reversed(block.p), strict=True):
             if later is not None:
                 after, was_expected = later
-                surprise = np.divide(after, was_expected, out=np.zeros_like(after), where=was_expected > 0)
+                # Nothing is found where nothing was expected.
+                surprise = after / np.maximum(was_expected, np.finfo(float).tiny)
                 p = p.copy()
                 p[: len(after)] *= self.walk.backward(surprise)
-                p /= p.sum(1, keepdims=True)
             found.append(p)
             later = (p, ahead)
         return np.concatenate(found[::-1]), later
