@@ -11,6 +11,8 @@ NAMES = (
     "induction_heads",
     "flip_flop",
     "fixed_points",
+    "line_attractor",
+    "ring_attractor",
     "dyck_depth",
     "bracket_depth",
     "gradient_flow",
@@ -29,6 +31,8 @@ NAMES = (
     "structural_probe",
     "concept_erasure",
     "nef_error_laws",
+    "lif_rates",
+    "neural_dynamics",
 )
 
 __all__ = ["NAMES", "Bench", "Row", "reproduce"]
