@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int
 from sklearn.base import RegressorMixin
 from torch import Tensor
 
@@ -13,6 +13,7 @@ from probes.base import Array, Probe, as_numpy
 from probes.population.outputs import Outputs
 from probes.population.scores import r2
 from probes.rows import SHOWN_ROWS, returned
+from probes.series import stretches
 
 LEAST_SAMPLES = 2
 
@@ -159,28 +160,6 @@ def targets(y: Any, n: int) -> Float[np.ndarray, " bin *output"]:
             f"y contains NaN or infinity in {len(wrong):,} of {n:,} bins ({shown(wrong)}): leave these bins out."
         )
     return y.astype(np.float64)
-
-
-def stretches(groups: Any, n: int) -> list[slice]:
-    """The bins of each group in turn; all of them where there are no groups.
-
-    Raises `ValueError` for groups of other bins, and for one whose bins do not stand together: time would jump in it.
-    """
-    if groups is None:
-        return [slice(0, n)]
-    groups = as_numpy(groups)
-    if groups.shape != (n,):
-        raise ValueError(f"X has {n} bins and groups the shape {groups.shape}: each bin needs its group.")
-    starts = _starts(groups)
-    labels = groups[starts].tolist()
-    if len(set(labels)) < len(labels):
-        twice = next(label for i, label in enumerate(labels) if label in labels[:i])
-        raise ValueError(f"the bins of group {twice!r} do not stand together: sort them by group, then by time.")
-    return [slice(int(a), int(b)) for a, b in zip(starts, [*starts[1:], n], strict=True)]
-
-
-def _starts(groups: Shaped[np.ndarray, " n"]) -> Int[np.ndarray, " run"]:
-    return np.flatnonzero(np.r_[True, groups[1:] != groups[:-1]])
 
 
 def shown(numbers: list[int]) -> str:

@@ -8,6 +8,8 @@ from einops import einsum
 from jaxtyping import Bool, Float
 from scipy.special import ive
 
+from probes.series import periods_of
+
 # Below this length a mean direction is rounding: its standard deviation is that of a direction nobody knows.
 LEAST_RESULTANT = 1e-12
 FAR = 1e6
@@ -173,14 +175,3 @@ def projected_variance(certainty: Float[np.ndarray, " n"]) -> Float[np.ndarray, 
 def circular_std(resultant: Float[np.ndarray, "*n"], period: float) -> Float[np.ndarray, "*n"]:
     """√(−2 ln R) of a mean resultant length, in the unit of a variable with that period."""
     return np.sqrt(-2 * np.log(np.clip(resultant, LEAST_RESULTANT, 1))) * period / (2 * np.pi)
-
-
-def periods_of(period: Any, d: int) -> tuple[float | None, ...]:
-    """The period of each of d outputs, from one for all or one for each. Raises `ValueError` where they do not fit."""
-    each = (period,) * d if period is None or np.ndim(period) == 0 else tuple(period)
-    if len(each) != d:
-        raise ValueError(f"period has {len(each)} entries and y {d} outputs: give one number, or one for each output.")
-    for value in each:
-        if value is not None and not (np.isfinite(value) and value > 0):
-            raise ValueError(f"period is {value}: it must be above zero, or None for an output that is not circular.")
-    return tuple(None if value is None else float(value) for value in each)

@@ -13,9 +13,9 @@ from scipy.stats import norm, t
 from sklearn.base import clone
 
 from probes.base import Array, as_numpy, taken
-from probes.population.base import stretches, targets
-from probes.population.outputs import periods_of
+from probes.population.base import targets
 from probes.population.scores import circular_mean, correlation, errors, r2, typical_error
+from probes.series import periods_of, stretches
 from probes.tuning import cramer_rao
 from probes.validation import blocked_splits, stretch_numbers
 

@@ -36,19 +36,6 @@ def as_variable(x: Any, name: str = "x") -> Float[np.ndarray, "n d"]:
     return values
 
 
-def periods(period: Numbers, d: int) -> tuple[float | None, ...]:
-    """The period of each of `d` axes, None where it is linear. One number is that of all of them."""
-    given = list(period) if isinstance(period, Sequence | np.ndarray) else [period] * d
-    if len(given) != d:
-        raise ValueError(
-            f"period has {len(given)} entries where x has {d} dimensions: give one number, or one for each."
-        )
-    found = tuple(None if one is None or np.isnan(one) else float(one) for one in given)
-    if any(one is not None and not 0 < one < np.inf for one in found):
-        raise ValueError(f"period is {period}: each must be above zero, or None for a linear axis.")
-    return found
-
-
 def bin_edges(
     x: Float[np.ndarray, "n d"],
     n_bins: int | Sequence[int] | np.ndarray,

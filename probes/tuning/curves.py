@@ -1,6 +1,6 @@
 """`TuningCurves`: the rate of each neuron in each bin of a variable of any dimension, and the seconds spent there."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,7 +12,8 @@ from scipy.ndimage import gaussian_filter1d
 
 from probes.base import as_numpy
 from probes.rows import Rows
-from probes.tuning.bins import Numbers, as_variable, bin_edges, bin_numbers, periods
+from probes.series import periods_of, stretches
+from probes.tuning.bins import Numbers, as_variable, bin_edges, bin_numbers
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def tuning_curves(
     rows, values = checked_series(counts, x, groups)
     if not 0 < dt < np.inf:
         raise ValueError(f"dt is {dt}: it must be the seconds of a time bin, above zero.")
-    period = periods(period, values.shape[1])
+    period = periods_of(period, values.shape[1])
     edges = bin_edges(values, n_bins, range, period)
     sizes = tuple(len(edge) - 1 for edge in edges)
     numbers = bin_numbers(values, edges, period)
@@ -145,29 +146,10 @@ def checked_series(counts: Any, x: Any, groups: Any = None) -> tuple[Rows, Float
     values = as_variable(x)
     if len(values) != len(counts):
         raise ValueError(f"counts have {len(counts):,} time bins and x has {len(values):,}: they must be the same.")
-    list(stretches(groups, len(values)))
+    stretches(groups, len(values))
     rows = Rows(counts)
     rows.refuse_not_finite()
     return rows, values
-
-
-def stretches(groups: Any, n: int) -> Iterator[slice]:
-    """Where each group's time bins lie; all of them are one group where there are none.
-
-    Raises:
-        ValueError: as many groups as there are bins are needed, and one that was left may not come back.
-    """
-    if groups is None:
-        yield slice(0, n)
-        return
-    labels = as_numpy(groups)
-    if labels.shape != (n,):
-        raise ValueError(f"groups have shape {labels.shape} where there are {n:,} time bins: each needs its group.")
-    starts = np.flatnonzero(np.concatenate([[True], labels[1:] != labels[:-1]]))
-    if len(np.unique(labels[starts])) < len(starts):
-        raise ValueError("the time bins of a group must follow one another, and one of them comes back: sort by group.")
-    for start, stop in zip(starts, np.append(starts[1:], n), strict=True):
-        yield slice(int(start), int(stop))
 
 
 def binned_sums(rows: Rows, numbers: Int[np.ndarray, " n"], n_grid: int) -> Float[np.ndarray, "n_grid neuron"]:

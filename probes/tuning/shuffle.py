@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from probes.series import stretches
 from probes.tuning.curves import (
     TuningCurves,
     binned_sums,
     checked_series,
     smoothed_rates,
     smoothing_in_bins,
-    stretches,
     tuning_curves,
 )
 
@@ -80,7 +80,7 @@ def tuning_score_null(
     """
     curves = tuning_curves(counts, x, dt=dt, groups=groups, smoothing=smoothing, min_occupancy=min_occupancy, **binning)
     rows, values = checked_series(counts, x, groups)
-    numbers, parts = curves.bins_of(values), list(stretches(groups, rows.n))
+    numbers, parts = curves.bins_of(values), stretches(groups, rows.n)
     if min(part.stop - part.start for part in parts) < 4:
         raise ValueError("a group has fewer than four time bins: there is nothing to turn round.")
     observed, widths = _scores(score, curves), smoothing_in_bins(smoothing, curves.edges)

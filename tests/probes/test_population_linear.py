@@ -164,7 +164,7 @@ def test_what_cannot_be_decoded_is_refused_in_one_sentence(change, message):
         ({"solver": "svd"}, "choose auto, primal or dual"),
         ({"sigma": -1.0}, "not below zero"),
         ({"period": 0}, "period is 0: it must be above zero"),
-        ({"period": (1, 2)}, "period has 2 entries and y 1 outputs"),
+        ({"period": (1, 2)}, "period has 2 entries for 1 variables"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(settings, message):

@@ -114,14 +114,14 @@ X, COUNTS = walk(n=20, d=1)
         ({"range": [(0, 1), (0, 1)]}, r"a pair \(low, high\) for each of 1 dimensions"),
         ({"period": 2.0, "range": (0, 1)}, "not one period of 2 long"),
         ({"period": -1.0}, "above zero, or None"),
-        ({"period": (None, None)}, "period has 2 entries where x has 1 dimensions"),
+        ({"period": (None, None)}, "period has 2 entries for 1 variables"),
         ({"n_bins": 0}, "one whole number above zero"),
         ({"n_bins": (4, 4)}, "one whole number above zero"),
         ({"x": np.zeros(20)}, "nothing to tune to"),
         ({"dt": 0.0}, "seconds of a time bin, above zero"),
         ({"smoothing": -1.0}, "standard deviation in the unit of x"),
-        ({"groups": np.arange(20) % 2}, "one of them comes back"),
-        ({"groups": np.arange(3)}, "each needs its group"),
+        ({"groups": np.arange(20) % 2}, "do not stand together"),
+        ({"groups": np.arange(3)}, "each bin needs its group"),
     ],
 )
 def test_what_cannot_be_binned_is_refused_in_one_sentence(changed, message):

@@ -197,11 +197,12 @@ def _circular(text: str) -> tuple[str, float]:
 
 
 def _circular_of(run: Run) -> dict[str, float]:
-    """The angles among the labels of the task that the run's data came from."""
+    """The angles among the labels of the task that the run's data came from, or its subject was trained on."""
     from models.tasks import TASKS
 
-    task = run.find("dataset").manifest.config.get("task") or {}
-    known = TASKS.get(task.get("name"))
+    told = [run.find(kind).manifest.config.get("task") for kind in ("dataset", "model")]
+    task: dict[str, Any] = next((one for one in told if one), {})
+    known = TASKS.get(task.get("name", ""))
     return {} if known is None else dict(known.circular)
 
 

@@ -137,7 +137,7 @@ class _Sweep:
     untrained: ActivationStore | None
     chosen: Int[np.ndarray, " n"]
     rows: Split
-    variables: list[tuple[Variables, Float[np.ndarray, "n d"]]]
+    variables: list[tuple[Variables, Float[np.ndarray, "n _"]]]
     decoders: Mapping[str, Callable[..., Any]] | None
     dt: float
     n_shuffles: int

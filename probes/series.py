@@ -1,0 +1,42 @@
+"""What arrays over time have in common: stretches of bins that follow one another, variables that go round."""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int, Shaped
+
+from probes.base import as_numpy
+
+
+def stretches(groups: Any, n: int) -> list[slice]:
+    """The bins of each group in turn; all of them where there are no groups.
+
+    Raises `ValueError` for groups of other bins, and for one whose bins do not stand together: time would jump in it.
+    """
+    if groups is None:
+        return [slice(0, n)]
+    groups = as_numpy(groups)
+    if groups.shape != (n,):
+        raise ValueError(f"X has {n} bins and groups the shape {groups.shape}: each bin needs its group.")
+    starts = _starts(groups)
+    labels = groups[starts].tolist()
+    if len(set(labels)) < len(labels):
+        seen: set[Any] = set()
+        twice = next(label for label in labels if label in seen or seen.add(label))  # type: ignore[func-returns-value]
+        raise ValueError(f"the bins of group {twice!r} do not stand together: sort them by group, then by time.")
+    return [slice(int(a), int(b)) for a, b in zip(starts, [*starts[1:], n], strict=True)]
+
+
+def periods_of(period: Any, d: int) -> tuple[float | None, ...]:
+    """The period of each of d variables, from one for all or one for each. `ValueError` where they do not fit."""
+    each = (period,) * d if period is None or np.ndim(period) == 0 else tuple(period)
+    if len(each) != d:
+        raise ValueError(f"period has {len(each)} entries for {d} variables: give one number, or one for each.")
+    for value in each:
+        if value is not None and not (np.isfinite(value) and value > 0):
+            raise ValueError(f"period is {value}: it must be above zero, or None for a variable that is not circular.")
+    return tuple(None if value is None else float(value) for value in each)
+
+
+def _starts(groups: Shaped[np.ndarray, " n"]) -> Int[np.ndarray, " run"]:
+    return np.flatnonzero(np.r_[True, groups[1:] != groups[:-1]])
