@@ -1,7 +1,7 @@
 """`RecurrentDecoder`: a recurrent network of ours that reads a population, with the decoders' own signatures."""
 
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -80,6 +80,8 @@ class RecurrentDecoder(Decoder):
         self.period = period
         self.seed = seed
 
+    model_: Recurrent
+
     def fit(self, X: Any, y: Any, groups: Any = None) -> "RecurrentDecoder":
         """Train on X [bins, neurons] and y [bins] or [bins, d].
 
@@ -123,7 +125,7 @@ class RecurrentDecoder(Decoder):
                 subset="heldout_loss"
             )
             self.n_steps_ = int(measured.loc[measured["heldout_loss"].idxmin(), "step"])
-            self.model_ = load_model(run, step=self.n_steps_)
+            self.model_ = cast(Recurrent, load_model(run, step=self.n_steps_))
         found = [self._vectors(counts[run]) for run in runs]
         held_out = [
             np.arange(max(end - self.ahead, 0), run.stop - run.start) for end, run in zip(ends, runs, strict=True)

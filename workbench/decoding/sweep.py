@@ -116,17 +116,18 @@ def decode_sweep(
             [(hook, i) for hook in hooks for i in range(len(variables))], desc="decoding", unit="set"
         )
     ]
-    tables = (pd.concat([getattr(part, name) for part in made], ignore_index=True) for name in _TABLES)
-    return Decoding(*tables, {key: curves for part in made for key, curves in part.curves.items()})
+    return Decoding(
+        results=pd.concat([part.results for part in made], ignore_index=True),
+        decoded=pd.concat([part.decoded for part in made], ignore_index=True),
+        tuning=pd.concat([part.tuning for part in made], ignore_index=True),
+        curves={key: curves for part in made for key, curves in part.curves.items()},
+    )
 
 
 def check_decoders(names: Sequence[str] | None) -> None:
     """Raise `ValueError` for a name that is none of `DECODERS`."""
     if unknown := [name for name in names or () if name not in DECODERS]:
         raise ValueError(f"no decoder is called {unknown[0]!r}: there are {', '.join(DECODERS)}.")
-
-
-_TABLES = ("results", "decoded", "tuning")
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """How each unit of a recording is tuned to some variables: its map, its scores, and what they are by chance."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,7 @@ def unit_tuning(
     curves = tuning_curves(values, x, **about)
     found = pd.DataFrame({"unit": np.arange(values.shape[1]), "mean": values.mean(0)})
     found["r2"], found["r2_p"] = _explained(values, x, rows, about, n_shuffles, seed)
-    scores = {}
+    scores: dict[str, Callable[[TuningCurves], Any]] = {}
     if (values >= 0).all():
         scores["information"] = spatial_information
         if len(variables.period) == 1 and variables.period[0] is not None:

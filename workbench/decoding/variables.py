@@ -54,8 +54,8 @@ def read_variables(
     numeric = [name for name in store.labels if _is_number(store, name)]
     if asked is None:
         floating = [name for name in numeric if pa.types.is_floating(_type(store, name))]
-        together = PLACE if set(PLACE) <= set(floating) else ()
-        groups = [together] * bool(together) + [(name,) for name in floating if name not in together]
+        together: list[tuple[str, ...]] = [PLACE] if set(PLACE) <= set(floating) else []
+        groups = together + [(name,) for name in floating if not together or name not in PLACE]
         if not groups:
             raise ValueError(
                 f"{store.path} has no label of real numbers: name what is to be decoded, of the labels "
