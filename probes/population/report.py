@@ -1,6 +1,7 @@
 """`decoding_report`: how well a decoder reads each variable, beside what chance, the mean and the bound would give."""
 
 import inspect
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -101,7 +102,9 @@ def decoding_report(
     by_chance = []
     for _ in range(n_shuffles):
         moved = _moved(columns, runs if shift == "groups" else [slice(0, len(columns))], rng)
-        by_chance.append(judge.scores(moved, judge.decoded(moved)[0]))
+        with warnings.catch_warnings():  # what there is to warn of, of silent neurons say, was said of the variables
+            warnings.simplefilter("ignore", UserWarning)
+            by_chance.append(judge.scores(moved, judge.decoded(moved)[0]))
     tables = {
         DECODER: judge.with_intervals(columns, told),
         SHUFFLED: _over_shuffles(by_chance, columns.shape[1]),

@@ -6,7 +6,7 @@ import torch
 from sklearn.linear_model import LinearRegression
 from sklearn.metrics import r2_score
 
-from probes.population import KalmanFilter, OptimalLinearDecoder, WienerFilter, decoding_report
+from probes.population import KalmanFilter, OptimalLinearDecoder, PoissonBayes, WienerFilter, decoding_report
 from probes.population.scores import correlation, errors, r2, typical_error
 from probes.validation import blocked_splits, stretch_numbers
 
@@ -114,6 +114,15 @@ def test_two_slow_signals_that_have_nothing_to_do_with_each_other_are_no_finding
         table = decoding_report(LinearRegression(), X, slow(300, seed, tau=60), n_blocks=3, n_shuffles=9)
         found.append(table["p_value"][0])
     assert np.mean(np.array(found) <= 0.1) < 0.4
+
+
+def test_silent_neurons_are_told_of_for_every_block_and_not_again_for_every_shuffle():
+    rng = np.random.default_rng(0)
+    x = rng.uniform(size=400)
+    counts = rng.poisson(np.stack([5 * x, 5 - 5 * x, np.zeros(400)], axis=1))
+    with pytest.warns(UserWarning, match="1 of 3 neurons never change") as told:
+        decoding_report(PoissonBayes(5), counts, x, n_blocks=2, n_shuffles=4)
+    assert len(told) == 2
 
 
 def test_blocks_are_decoded_by_what_was_fitted_to_the_others_and_time_does_not_jump():
