@@ -174,7 +174,9 @@ class GridDecoder(Decoder):
             unit = np.divide(part, length[:, None], out=np.tile([1.0, 0.0], (n, 1)), where=length[:, None] > 0)
             jacobian[:, j, place] = np.stack([-unit[:, 1], unit[:, 0]], axis=1)
             across = einsum(jacobian[:, j], centred, jacobian[:, j], "row k, row k l, row l -> row")
-            scale[:, j] = np.divide(circular_std(length, period), np.sqrt(across), out=scale[:, j], where=across > 0)
+            scale[:, j] = np.divide(
+                circular_std(length, period), np.sqrt(across.clip(min=0)), out=scale[:, j], where=across > 0
+            )
             variance[:, j] = circular_std(length * np.sinc(width / period), period) ** 2
         linear = einsum(jacobian, centred, jacobian, "row a k, row k l, row b l -> row a b")
         covariance = linear * scale[:, :, None] * scale[:, None, :]
