@@ -13,6 +13,7 @@ NAMES = (
     "fixed_points",
     "line_attractor",
     "ring_attractor",
+    "path_integration",
     "dyck_depth",
     "bracket_depth",
     "gradient_flow",
@@ -33,6 +34,8 @@ NAMES = (
     "nef_error_laws",
     "lif_rates",
     "neural_dynamics",
+    "population_vector",
+    "fisher_bound",
 )
 
 __all__ = ["NAMES", "Bench", "Row", "reproduce"]

@@ -59,8 +59,8 @@ def movements(seed: int) -> tuple[Float[Tensor, "trial step 1"], Float[Tensor, "
     step = np.diff(goals, prepend=0.0, axis=1) / (EVERY // 2)
     moving = np.arange(EVERY) < EVERY // 2
     told = (step[:, :, None] * moving).reshape(N_TRIALS, N_STEPS)
-    as_float = {"dtype": torch.float32}
-    return torch.tensor(told / DT, **as_float)[..., None], torch.tensor(told.cumsum(1), **as_float)
+    told, truth = (torch.from_numpy(values).float() for values in (told / DT, told.cumsum(1)))
+    return told[..., None], truth
 
 
 def with_connection(network: SpikingNetwork, recurrent: str, seed: int) -> SpikingNetwork:
