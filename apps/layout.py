@@ -12,6 +12,6 @@ def halves(least_width: int = 430) -> tuple[Any, Any]:
     return grid.cell(), grid.cell()
 
 
-def as_drawn(chart: alt.TopLevelMixin) -> None:
+def as_drawn(chart: alt.LayerChart | alt.FacetChart | alt.ConcatChart) -> None:
     """Show a chart at its own size, axes and legend around it: Streamlit would fit all of it in, and skew a square."""
     st.altair_chart(chart.properties(autosize=alt.AutoSizeParams(type="pad")), width="content")

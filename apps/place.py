@@ -1,8 +1,8 @@
 """Where the reader is, and how a link or a click leads elsewhere.
 
-All of the view's state stands in the URL. Widgets bind their own parameters; `feature`, `label`, `token`, `f`, `unit`
-and `point`, which components set, are read and written here. Links are true `href`s, relative to the page, so that
-they can be copied and opened in a new tab; a plain click on one stays inside the session.
+All of the view's state stands in the URL. Widgets bind their own parameters; `feature`, `label`, `token`, `f`, `unit`,
+`point`, `by` and `turned`, which components set, are read and written here. Links are true `href`s, relative to the
+page, so that they can be copied and opened in a new tab; a plain click on one stays inside the session.
 """
 
 from collections.abc import Mapping

@@ -143,7 +143,7 @@ def _pictures(
         n_paths = portrait.loc[portrait["what"] == "trajectory", "path"].nunique()
         st.caption(
             f"{n_paths:,} held-out sequences. Full circles are stable; open ones saddles, with the number of modes "
-            "that grow; orange lines leave saddles along these."
+            "that grow; crosses are slow points; orange lines leave saddles along the modes that grow there."
         )
     with right:
         both = [(TRAINED, dynamics.points), (UNTRAINED, dynamics.untrained)]

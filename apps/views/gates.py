@@ -4,7 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from apps.choices import select
-from apps.components.link_table import Cell, Column, link_table
+from apps.components.link_table import Cell, Column, Hue, link_table
 from apps.layout import halves
 from workbench.dynamics import Dynamics
 from workbench.figures import gate_saturation
@@ -20,7 +20,7 @@ def show(dynamics: Dynamics) -> None:
         st.caption("This subject has no gates.")
         return
     layers = list(dict.fromkeys(hook.rpartition(".")[0] for hook in dynamics.gates["hook"]))
-    layer = select("Layer", layers, layers[0], "layer") if len(layers) > 1 else layers[0]
+    layer = select("Layer", layers, layers[0], "gates") if len(layers) > 1 else layers[0]
     own = dynamics.gates[dynamics.gates["hook"].str.startswith(f"{layer}.")]
     own = own.assign(gate=own["hook"].str.rpartition("hook_")[2])
     everywhere = own[own["label"] == "all"]
@@ -46,7 +46,7 @@ def _shares(everywhere: pd.DataFrame) -> None:
         for variant in _VARIANTS:
             units = group[group["variant"] == variant]
             if len(units):
-                hue = "" if variant == "trained" else "muted"
+                hue: Hue = "" if variant == "trained" else "muted"
                 shares = [(units[side] >= _MOSTLY).mean() for side in ("left", "right")]
                 cells = [Cell(f"{share:.0%}", bar=share, hue=hue) for share in shares]
                 rows.append([Cell(str(gate)), Cell(variant), Cell(f"{units['mean'].mean():.2f}"), *cells])

@@ -106,15 +106,18 @@ def _scores(lines: pd.DataFrame, measure: Measure) -> None:
     _table(lines, measure)
 
 
+_ERROR = Column("error", help="Root of the mean square; of angles the mean of its size.")
+
+
 def _table(lines: pd.DataFrame, measure: Measure) -> None:
     there = [name for name in CONTROLS if name in set(lines["variant"])]
     columns = [
         Column("variable", "text"),
         Column("decoder", "text"),
-        Column(MEASURES[measure], "number" if measure == "error" else "bar-number", "On held-out bins."),
+        _ERROR if measure == "error" else Column(MEASURES[measure], "bar-number", "On held-out bins."),
         Column("95% interval"),
         *(Column(name, help=_HELP[name]) for name in there),
-        Column("error", help="Root of the mean square; of angles the mean of its size."),
+        *([] if measure == "error" else [_ERROR]),
         Column("bound", help="The least error that these counts allow, by Cramér and Rao."),
         Column("95% covers", help="How often the truth lies in the decoder's own 95% band."),
         Column("p", help="How often the variable shifted in time is read as well."),
@@ -135,7 +138,7 @@ def _table(lines: pd.DataFrame, measure: Measure) -> None:
                 Cell(number(at(measure), 3), bar=None if measure == "error" else at(measure)),
                 Cell(f"{number(low, 3)} to {number(high, 3)}" if low == low else "–"),
                 *(Cell(number(at(measure, variant), 3)) for variant in there),
-                Cell(number(at("error"), 3)),
+                *([] if measure == "error" else [Cell(number(at("error"), 3))]),
                 Cell(number(at("bound"), 3)),
                 Cell(percent(at("coverage"))),
                 Cell(number(at("p_value"), 3)),
@@ -184,11 +187,11 @@ def _decoded(decoded: pd.DataFrame, periods: Periods) -> None:
         trace = decoded_trace(shown[shown["output"] == output], period=periods[output], title=output)
         st.altair_chart(trace, width="stretch")
     linear = [name for name in outputs if periods[name] is None]
-    with st.container(horizontal=True, gap="large"):
+    with st.container(horizontal=True, gap="medium"):
         if len(linear) >= 2:
             as_drawn(decoded_path(shown, (linear[0], linear[1])))
         for output in outputs:
-            as_drawn(decoded_scatter(own[own["output"] == output], title=output))
+            as_drawn(decoded_scatter(own[own["output"] == output], title=output, size=200))
 
 
 def _download(lines: pd.DataFrame, artifact: Artifact) -> None:

@@ -7,7 +7,7 @@ from apps import place
 from apps.choices import segments
 from apps.components.facts import Fact, facts
 from apps.components.link_table import Cell, Column, link_table, opened
-from apps.layout import as_drawn
+from apps.layout import as_drawn, halves
 from apps.messages import plain
 from apps.place import Place
 from apps.text import escape_markdown, number
@@ -19,7 +19,8 @@ from workbench.runs import Artifact
 _TABLE = "tuning_table"
 _LISTED, _HEIGHT = 200, 420  # units in the table, and pixels before it scrolls
 _COUNTS = ["12", "24", "48"]  # pictures
-_SMALL, _LARGE = 104, 330  # pixels
+_SMALL, _LARGE = 96, 300  # pixels
+_LEAST_PANE = 440  # what a large picture with its scale needs
 # What is known of a score: its heading, what it is, and digits.
 _SCORES = {
     "r2": ("R² of its map", "The share of its variance that its map explains on bins it was not fitted on.", 3),
@@ -54,8 +55,11 @@ def show(here: Place, decoding: Decoding, artifact: Artifact, hook: str, title: 
     if curves is None or len(curves.edges) > 2:
         st.caption("Maps of one and of two variables can be drawn: of these there are none.")
         return
-    _one(ordered, scores, curves, title, unit)
-    _pictures(ordered, curves, title, by)
+    left, right = halves(_LEAST_PANE)
+    with left:
+        _one(ordered, scores, curves, title, unit)
+    with right:
+        _pictures(ordered, curves, title, by)
 
 
 def _is_score(values: pd.Series) -> bool:
@@ -68,9 +72,9 @@ def _heading(score: str) -> str:
 
 def _order(scores: list[str]) -> tuple[str, bool]:
     """The score that units are sorted by, the best first unless it is turned round."""
-    asked = st.query_params.get("sort", "")
+    asked = st.query_params.get("by", "")
     by = asked if asked in (*scores, "unit") else scores[0] if scores else "unit"
-    return by, (by in _ASCENDING) != (st.query_params.get("reverse") == "true")
+    return by, (by in _ASCENDING) != (st.query_params.get("turned") == "true")
 
 
 def _unit_in_url(ordered: pd.DataFrame) -> int:
@@ -136,8 +140,8 @@ def _sort(sorted_by: tuple[str, bool]) -> None:
     """A heading sorts by its column; the same one again turns the order round."""
     asked, (by, ascending) = st.session_state[_TABLE].sort, sorted_by
     turned = (by in _ASCENDING) != ascending
-    place.put("sort", asked)
-    place.put("reverse", "true" if asked == by and not turned else None)
+    place.put("by", asked)
+    place.put("turned", "true" if asked == by and not turned else None)
 
 
 def _one(ordered: pd.DataFrame, scores: list[str], curves: TuningCurves, title: str, unit: int) -> None:
@@ -155,7 +159,7 @@ def _one(ordered: pd.DataFrame, scores: list[str], curves: TuningCurves, title: 
     names = title.split(", ")
     table = maps_table(curves.rates, curves.edges, [unit], [f"unit {unit} over {title}"])
     as_drawn(rate_maps(table, period=curves.period[0], names=_two(names), value=_value(curves), size=_LARGE))
-    st.caption(_seen(curves))
+    st.caption(_seen(curves, unit))
 
 
 def _pictures(ordered: pd.DataFrame, curves: TuningCurves, title: str, by: str) -> None:
@@ -184,7 +188,11 @@ def _value(curves: TuningCurves) -> str:
     return "mean" if curves.dt == 1 else "Hz"
 
 
-def _seen(curves: TuningCurves) -> str:
+def _seen(curves: TuningCurves, unit: int) -> str:
     unvisited = int((~curves.visited).sum())
-    told = f"{curves.occupancy.size:,} bins" + (f", {unvisited:,} of them never visited (grey)" if unvisited else "")
-    return f"{told}. Below zero orange, above blue, where a unit goes below zero."
+    told = [f"{curves.occupancy.size:,} bins"]
+    if unvisited:
+        told.append(f"{unvisited:,} of them never visited: grey")
+    if len(curves.edges) == 2 and (curves.rates[unit] < 0).any():
+        told.append("orange below zero, blue above")
+    return " · ".join(told)

@@ -5,7 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_run import make_probed_run, make_recurrent_run, make_result_run, make_run, make_task_run
+from tiny_run import (
+    make_dynamics_run,
+    make_population_run,
+    make_probed_run,
+    make_recurrent_run,
+    make_result_run,
+    make_run,
+    make_task_run,
+)
 
 
 @pytest.fixture(scope="session")
@@ -14,7 +22,8 @@ def runs_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     `tiny` is whole; `unindexed` has a subject and nothing more. `gru` reads the same text, and `both-ways` in both
     directions; `flip-flop` and `sums` have learned tasks without text; `result` has tables and no subject;
-    `probed` is `tiny` with probes and no dictionary.
+    `probed` is `tiny` with probes and no dictionary; `dynamics` and `population` are `flip-flop` with fixed points, and
+    with what was decoded.
     """
     root = tmp_path_factory.mktemp("runs")
     threads = torch.get_num_threads()
@@ -27,6 +36,8 @@ def runs_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_result_run(root / "result")
     make_probed_run(root / "probed", root / "tiny")
     shutil.rmtree(root / "untrained-rows")
+    make_dynamics_run(root / "dynamics", root / "flip-flop")
+    make_population_run(root / "population", root / "flip-flop")
     torch.set_num_threads(threads)
     for part in ("data", "model"):
         shutil.copytree(root / "tiny" / part, root / "unindexed" / part)

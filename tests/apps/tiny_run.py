@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import torch
@@ -16,7 +17,10 @@ from models.hooks import HookedModel
 from models.saving import save_model
 from models.tasks import FlipFlop, ModularAddition, Task
 from probes import LogisticProbe, MassMeanProbe
+from probes.tuning import TuningCurves
 from workbench.activations import ActivationStore, harvest
+from workbench.cli.dynamics import make_dynamics
+from workbench.decoding import Decoding, write_decoding
 from workbench.features import build_index
 from workbench.probing import probe_sweep
 from workbench.reproductions.base import publish_table
@@ -121,6 +125,66 @@ def make_probed_run(path: Path, tiny: Path) -> None:
     config = {"where": "line >= 0"}
     with publishing(run.path_of("probes", "two"), "probes", inputs=inputs, config=config) as draft:
         found.to_parquet(draft.path / "result.parquet", index=False)
+
+
+def make_dynamics_run(path: Path, flip_flop: Path) -> None:
+    """The subject of flip-flops with its fixed points; one of its labels has a name that would do harm."""
+    for part in ("data", "model"):
+        shutil.copytree(flip_flop / part, path / part)
+    made = make_dynamics(Run.open(path), n_starts=24, n_tokens=400)
+    for name in ("portrait", "units", "ablation", "gates"):
+        table = made.path / f"{name}.parquet"
+        found = pd.read_parquet(table).replace({"label": {"bit_0": WICKED}}).rename(columns={"bit_0": WICKED})
+        found.to_parquet(table, index=False)
+
+
+def make_population_run(path: Path, flip_flop: Path) -> None:
+    """Scores, estimates and maps as a sweep leaves them: of a place and a heading, by two decoders, at two hooks."""
+    for part in ("data", "model"):
+        shutil.copytree(flip_flop / part, path / part)
+    run = Run.open(path)
+    sets = [(("x", "y"), (None, None)), (("heading",), (6.0,))]
+    config = {"verb": "decode", "recording": WICKED, "where": None, "dt": 0.1}
+    config |= {"variables": [{"names": list(names), "period": list(period)} for names, period in sets]}
+    inputs = run.inputs(run.find("dataset"), run.find("model"))
+    with publishing(run.path_of("analysis", "decode"), "analysis", inputs=inputs, config=config) as draft:
+        write_decoding(Path(draft.path), population(sets, ("blocks.0.rnn.hook_h", "blocks.0.hook_out")))
+
+
+def population(sets: list, hooks: tuple[str, ...], n_units: int = 14, n_bins: int = 320) -> Decoding:
+    """A made-up analysis; one decoder has a name that would do harm, and one place was never visited."""
+    rng = np.random.default_rng(0)
+    results, decoded, tuning, curves = [], [], [], {}
+    for hook in hooks:
+        for names, periods in sets:
+            title = ", ".join(names)
+            for decoder in ("kalman", WICKED):
+                for output, period in zip(names, periods, strict=True):
+                    about = {"hook": hook, "decoder": decoder, "output": output}
+                    for at, variant in enumerate(("decoder", "random subject", "shuffled", "mean")):
+                        value = 0.9 - 0.3 * at - 0.1 * rng.random() - (9 if variant == "mean" else 0)
+                        line = about | {"variant": variant, "note": f"mind {WICKED}." if at == 2 else ""}
+                        for score, of in (("r2", value), ("rho", value / 2), ("error", 1.1 - value)):
+                            line |= {score: of, f"{score}_low": of - 0.1, f"{score}_high": of + 0.05}
+                        line["measure"] = "rmse" if period is None else "mean absolute"
+                        own = variant == "decoder"
+                        line |= {name: v if own else np.nan for name, v in _OF_THE_DECODER.items()}
+                        results.append(line)
+                    true = np.cumsum(rng.normal(size=n_bins)) % (period or 1e9)
+                    place = {"doc": np.arange(n_bins) // 80, "pos": np.arange(n_bins) % 80}
+                    guess = (true + rng.normal(size=n_bins) * 0.2) % (period or 1e9)
+                    decoded.append(pd.DataFrame(about | place | {"true": true, "decoded": guess, "std": 0.2}))
+            scores = {"r2": rng.random(n_units), "r2_p": 0.05, "information": rng.random(n_units) - 0.2}
+            tuning.append(pd.DataFrame({"hook": hook, "variables": title, "unit": np.arange(n_units)} | scores))
+            edges = tuple(np.linspace(0, period or 2, 7) for period in periods)
+            rates = rng.random((n_units, *(len(edge) - 1 for edge in edges))) * 9
+            rates[:, 0] = np.nan
+            seconds = np.where(np.isnan(rates[0]), 0.0, 3.0)
+            curves[hook, title] = TuningCurves(rates, seconds, edges, tuple(periods), 0.1)
+    return Decoding(pd.DataFrame(results), pd.concat(decoded), pd.concat(tuning), curves)
+
+
+_OF_THE_DECODER = {"p_value": 0.02, "coverage": 0.94, "bound": 0.07, "n_bins": 900.0}
 
 
 def _metrics(sae, store: ActivationStore, model, dataset: Dataset) -> list[dict]:

@@ -12,6 +12,14 @@ VERB = "dynamics"
 UNTRAINED, TRAINED = "untrained", "trained"
 PORTRAIT, ATTRACTORS, GATES = "portrait.parquet", "attractors.parquet", "gates.parquet"
 UNITS, ABLATION = "units.parquet", "ablation.parquet"
+_NEEDED = {
+    TABLE: ("variant", "point", "kind", "n_unstable", "basin", "modulus"),
+    PORTRAIT: ("variant", "what", "path", "step", "point", "kind", "pc1"),
+    ATTRACTORS: ("variant", "test", "label"),
+    GATES: ("variant", "hook", "unit", "label", "value", "mean", "left", "right"),
+    UNITS: ("variant", "hook", "label", "measure", "unit", "held_out", "chosen", "shuffled"),
+    ABLATION: ("variant", "label", "unit", "rise_on", "rise_off"),
+}
 
 
 @dataclass(frozen=True)
@@ -65,4 +73,9 @@ def read_dynamics(path: str | Path) -> Dynamics:
 
 
 def _table(folder: Path, name: str) -> pd.DataFrame | None:
-    return pd.read_parquet(folder / name) if (folder / name).exists() else None
+    if not (folder / name).exists():
+        return None
+    found = pd.read_parquet(folder / name)
+    if missing := [column for column in _NEEDED[name] if column not in found.columns]:
+        raise ArtifactError(f"{folder / name} is damaged: it lacks {', '.join(missing)}.")
+    return found

@@ -28,7 +28,7 @@ def decoded_path(decoded: pd.DataFrame, outputs: tuple[str, str] = ("x", "y"), s
     if missing := [name for name in outputs if name not in known]:
         raise ValueError(f"there is no output {missing[0]!r}: there are {', '.join(map(str, known))}.")
     right, up = (decoded[decoded["output"] == name].reset_index(drop=True) for name in outputs)
-    if len(right) != len(up) or not (right[["doc", "pos"]] == up[["doc", "pos"]]).all(None):
+    if len(right) != len(up) or not (right[["doc", "pos"]] == up[["doc", "pos"]]).all(axis=None):
         raise ValueError("decoded_path needs the same bins of both outputs, in one order: choose a decoder.")
     bins = right[["doc", "pos"]].assign(
         **{f"{name}_{axis}": of[name] for name in _NAMES for axis, of in (("x", right), ("y", up))}

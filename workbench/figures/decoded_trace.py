@@ -4,7 +4,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from workbench.figures.palette import NEURONS, TRAINED, Layers, require_columns
+from workbench.figures.palette import NEURONS, RULE, TRAINED, Layers, require_columns
 
 Z = 1.959964  # standard deviations to either side of 95% of a Gaussian
 _NAMES = ["true", "decoded"]
@@ -12,7 +12,7 @@ _HUES = [NEURONS, TRAINED]
 
 
 def decoded_trace(decoded: pd.DataFrame, *, period: float | None = None, title: str = "", height: int = 250) -> Layers:
-    """True and decoded value over time, the decoder's 95% band behind; lines end where positions do not follow.
+    """True and decoded value over time, the decoder's 95% band behind; a line ends where the next bin does not follow.
 
     A circular value's lines and band end at one edge of its range and go on from the other.
 
@@ -30,7 +30,7 @@ def decoded_trace(decoded: pd.DataFrame, *, period: float | None = None, title: 
     for name in ("decoder", "output"):
         if name in decoded and len(decoded[name].unique()) > 1:
             raise ValueError(f"decoded_trace draws one {name} at a time, but the table has {decoded[name].nunique()}.")
-    shown = decoded.assign(at=np.arange(len(decoded)))
+    shown = decoded.assign(at=np.arange(len(decoded)), begins=_begins(decoded))
     ends = _range(shown, period) if period is not None else None
     y_scale = alt.Scale(domain=list(ends), nice=False) if ends else alt.Scale(zero=False, padding=4)
     x = alt.X("at:Q", title="held-out bins", scale=alt.Scale(nice=False), axis=alt.Axis(grid=False, format=",d"))
@@ -50,7 +50,10 @@ def decoded_trace(decoded: pd.DataFrame, *, period: float | None = None, title: 
     ]
     stroke = alt.Chart(lines).mark_line(strokeWidth=1.6, clip=True, tooltip=None)
     over = alt.Chart(shown).mark_point(opacity=0, size=60, filled=True)
+    begins = shown[shown["begins"]].iloc[1:]
+    between = alt.Chart(begins).mark_rule(color=RULE, strokeDash=[1, 3], xOffset=-1, tooltip=None)
     return alt.layer(
+        between.encode(x=x),
         _band(shown, y, period, ends),
         stroke.encode(x=x, y=y, color=colour, strokeDash=dash, detail="piece:N"),
         over.encode(x=x, y=alt.Y("decoded:Q", scale=y_scale), tooltip=tooltip),
@@ -62,14 +65,17 @@ def _range(shown: pd.DataFrame, period: float) -> tuple[float, float]:
     return (-period / 2, period / 2) if negative else (0.0, period)
 
 
+def _begins(decoded: pd.DataFrame) -> pd.Series:
+    """Whether a bin does not follow the one before it."""
+    return (decoded["doc"] != decoded["doc"].shift()) | (decoded["pos"] != decoded["pos"].shift() + 1)
+
+
 def _line(shown: pd.DataFrame, name: str, period: float | None) -> pd.DataFrame:
     values = shown[name].to_numpy(float)
-    doc, pos = (shown[column].to_numpy() for column in ("doc", "pos"))
-    ended = (doc[1:] != doc[:-1]) | (pos[1:] != pos[:-1] + 1)
+    begins = shown["begins"].to_numpy()
     if period is not None:
-        ended |= np.abs(np.diff(values)) > period / 2
-    piece = np.concatenate([[0], np.cumsum(ended)])[: len(values)]
-    pieces = [f"{name} {number}" for number in piece]
+        begins = begins | (np.abs(np.diff(values, prepend=values[:1])) > period / 2)
+    pieces = [f"{name} {number}" for number in np.cumsum(begins)]
     return pd.DataFrame({"at": shown["at"], "value": values, "of": name, "piece": pieces})
 
 

@@ -31,7 +31,7 @@ DECODER_VARIANTS = {"decoder": TRAINED, "random subject": RANDOM, "shuffled": "#
 # Of names that mean nothing by themselves: decoders, categories.
 CATEGORIES = [TRAINED, NEURONS, PCA, "#d99a00", "#b0569b", "#7560d0", "#3fb0cf", "#a9713a"]
 # Of what is never negative, such as a rate: its ends stand out from a white page and from a near-black one.
-SEQUENTIAL = {"name": "viridis", "extent": [0.12, 0.94]}
+SEQUENTIAL = alt.SchemeParams(name="viridis", extent=[0.12, 0.94])
 ZERO = "#eef0f3"  # of signed colours
 UNKNOWN = "rgba(139,146,156,0.28)"  # what was never seen: no colour of the scale, and no hole in the page
 # A second sign beside the colour, for print and for those who see none.

@@ -131,7 +131,7 @@ def _map(
 def _colours(low: float, high: float) -> alt.Scale:
     if low < 0:
         return alt.Scale(domain=[low, 0, high], range=[NEURONS, ZERO, TRAINED], interpolate="rgb")
-    return alt.Scale(domain=[low, high], scheme=alt.SchemeParams(name=SEQUENTIAL["name"], extent=SEQUENTIAL["extent"]))
+    return alt.Scale(domain=[low, high], scheme=SEQUENTIAL)
 
 
 def _curve(

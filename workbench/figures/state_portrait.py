@@ -79,13 +79,12 @@ def _called(axis: str, explained: Sequence[float] | None) -> str:
 def _trajectories(paths: pd.DataFrame, label: str | None, place: dict[str, Any]) -> list[alt.Chart]:
     table = paths[["x", "y", "path", "step"]].astype({"path": "float", "step": "float"})
     table["value"], colour = _coloured(paths, label)
+    kind = "Q" if label is not None and table["value"].dtype.kind == "f" else "N"
     tooltip = [
-        *([alt.Tooltip("value", title=label)] if label is not None else []),
+        *([alt.Tooltip(f"value:{kind}", title=label)] if label is not None else []),
         alt.Tooltip("path:Q", title="sequence", format="d"),
         alt.Tooltip("step:Q", format="d"),
     ]
-    for one in tooltip[: label is not None]:
-        one.type = "quantitative" if table["value"].dtype.kind == "f" else "nominal"
     base = alt.Chart(table)
     return [
         base.mark_line(color=RULE, strokeWidth=0.6, opacity=0.2, tooltip=None).encode(
@@ -117,8 +116,8 @@ def _numbers(values: pd.Series) -> alt.Scale:
     """Purple below zero and green above where there are both, else one scale from the least on."""
     if values.min() < 0 < values.max():
         largest = float(values.abs().max())
-        return alt.Scale(domain=[-largest, 0, largest], range=[_BELOW, RULE, _ABOVE])
-    return alt.Scale(scheme=alt.SchemeParams(name=SEQUENTIAL["name"], extent=SEQUENTIAL["extent"]))
+        return alt.Scale(domain=[-largest, 0, largest], range=[_BELOW, RULE, _ABOVE], interpolate="rgb")
+    return alt.Scale(scheme=SEQUENTIAL)
 
 
 def _manifolds(branches: pd.DataFrame, place: dict[str, Any]) -> alt.Chart:

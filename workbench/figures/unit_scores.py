@@ -55,7 +55,12 @@ def unit_scores(scores: pd.DataFrame, chosen: str | None = None) -> Layers:
         alt.Tooltip("score:Q", format=".3f"),
     ]
     marks = base.mark_point(filled=True, size=75, opacity=1).encode(
-        x=alt.X("apart:Q", title="how far from chance (0) to perfect (1)", scale=alt.Scale(domain=[0, 1])),
+        x=alt.X(
+            "apart:Q",
+            title="how far from chance (0) to perfect (1)",
+            scale=alt.Scale(domain=[0, 1]),
+            axis=alt.Axis(tickCount=5),
+        ),
         y=y,
         color=alt.Color(
             "of:N",
