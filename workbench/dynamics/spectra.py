@@ -8,7 +8,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 Jacobians = Float[Tensor, "*n d d"]
-Eigenvalues = Complex[np.ndarray, "*n d"] | Float[np.ndarray, "*n d"]
+Eigenvalues = Complex[np.ndarray, "*n d"] | Float[np.ndarray, "*n d"] | Complex[Tensor, "*n d"] | Float[Tensor, "*n d"]
 # Right vectors so near to dependent have no left vectors that mean anything: the matrix is defective.
 MOST_DEPENDENT = 1e12
 
@@ -45,13 +45,13 @@ def spectrum(jacobians: Jacobians) -> Spectrum:
 def time_constants(eigenvalues: Eigenvalues) -> Float[np.ndarray, "*n d"]:
     """τ = −1/ln|λ|, in steps: negative where a mode grows, infinite where it stays, 0 for λ = 0."""
     with np.errstate(divide="ignore"):
-        logs = np.log(np.abs(eigenvalues))
+        logs = np.log(np.abs(np.asarray(eigenvalues)))
         return np.divide(-1.0, logs, out=np.full(logs.shape, np.inf), where=logs != 0) + 0.0
 
 
 def frequencies(eigenvalues: Eigenvalues) -> Float[np.ndarray, "*n d"]:
     """Cycles a step, |arg λ|/2π, between 0 and ½."""
-    return np.abs(np.angle(eigenvalues)) / (2 * np.pi)
+    return np.abs(np.angle(np.asarray(eigenvalues))) / (2 * np.pi)
 
 
 def non_normality(jacobians: Jacobians) -> Float[np.ndarray, "*n"]:
