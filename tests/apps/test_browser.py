@@ -263,6 +263,43 @@ def test_a_label_is_chosen_and_its_link_reopens_it(page: Page, address: str) -> 
     assert page.locator("[data-testid=stMainBlockContainer]").inner_text() == before
 
 
+def test_a_unit_is_chosen_and_its_link_reopens_it(page: Page, address: str) -> None:
+    visit(page, f"{address}/population?run=population&variables=heading")
+    units = page.locator(".st-key-tuning_table")
+    units.get_by_role("button", name="information").click()
+    page.wait_for_url(re.compile("by=information"))
+    expect(units.locator("th[aria-sort=descending]")).to_contain_text("information")
+    unit = settled(page).locator(".st-key-tuning_table tbody tr").nth(2).locator("a").inner_text()
+    units.get_by_role("link", name=unit, exact=True).click()
+    page.wait_for_url(re.compile(f"unit={unit}"))
+    expect(page.get_by_role("heading", name=f"Unit {unit}", exact=True)).to_be_visible()
+    drawn = page.locator("[data-testid=stVegaLiteChart] canvas, [data-testid=stVegaLiteChart] svg")
+    expect(drawn).to_have_count(1 + 1 + 1 + 1 + 12)  # scores, trace, scatter, the unit, and units beside units
+    before, link = page.locator("[data-testid=stMainBlockContainer]").inner_text(), settled(page).url
+    visit(page, link)
+    assert page.locator("[data-testid=stMainBlockContainer]").inner_text() == before
+    assert page.evaluate("window.wicked") is None
+
+
+def test_a_fixed_point_is_chosen_and_its_link_reopens_it(page: Page, address: str) -> None:
+    visit(page, f"{address}/dynamics?run=dynamics&right=pc2&up=pc3")
+    points = page.locator(".st-key-point_table")
+    points.get_by_role("link", name="0", exact=True).click()
+    page.wait_for_url(re.compile("point=0"))
+    expect(points.get_by_text("shown")).to_be_visible()
+    page.get_by_role("radio", name="untrained").click()
+    page.wait_for_url(re.compile("subject=untrained"))
+    before, link = settled(page).locator("[data-testid=stMainBlockContainer]").inner_text(), page.url
+    assert "right=pc2" in link
+    visit(page, link)
+    assert page.locator("[data-testid=stMainBlockContainer]").inner_text() == before
+    for chart in page.locator("[data-testid=stVegaLiteChart]").all()[:2]:
+        box = chart.bounding_box()
+        for share in (0.3, 0.5, 0.7):  # whatever a tooltip says is text
+            page.mouse.move(box["x"] + share * box["width"], box["y"] + 0.5 * box["height"])
+    assert page.evaluate("window.wicked") is None
+
+
 def test_a_wicked_label_is_inert(page: Page, address: str) -> None:
     visit(page, f"{address}/probes?run=probed")
     page.get_by_role("link", name=WICKED).click()
@@ -284,6 +321,8 @@ def test_a_wicked_label_is_inert(page: Page, address: str) -> None:
         "probes?run=probed&label=is_return",
         "prompt_lab",
         "states?run=gru",
+        "population?run=population",
+        "dynamics?run=dynamics",
     ],
 )
 @pytest.mark.parametrize("width", [768, 1440])
