@@ -36,6 +36,7 @@ NAMES = (
     "neural_dynamics",
     "population_vector",
     "fisher_bound",
+    "nonlinear_tuning",
 )
 
 __all__ = ["NAMES", "Bench", "Row", "reproduce"]

@@ -59,8 +59,7 @@ def movements(seed: int) -> tuple[Float[Tensor, "trial step 1"], Float[Tensor, "
     step = np.diff(goals, prepend=0.0, axis=1) / (EVERY // 2)
     moving = np.arange(EVERY) < EVERY // 2
     told = (step[:, :, None] * moving).reshape(N_TRIALS, N_STEPS)
-    told, truth = (torch.from_numpy(values).float() for values in (told / DT, told.cumsum(1)))
-    return told[..., None], truth
+    return torch.from_numpy(told / DT).float()[..., None], torch.from_numpy(told.cumsum(1)).float()
 
 
 def with_connection(network: SpikingNetwork, recurrent: str, seed: int) -> SpikingNetwork:
