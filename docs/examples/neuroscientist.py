@@ -72,7 +72,7 @@ def fire(position, heading, dt, rng):
 
 rng = np.random.default_rng(1)
 dt = 0.1
-position, heading = wander(6_000 if quick else 12_000, dt, rng)
+position, heading = wander(5_000 if quick else 12_000, dt, rng)
 np.savez(folder / "session.npz", counts=fire(position, heading, dt, rng), position=position, heading=heading, dt=dt)
 
 # %%
@@ -126,7 +126,7 @@ for name, cells in {
 # 95th percentile of chance, one in twenty of the other cells is found too.
 
 # %%
-gridness = tuning_score_null(grid_score, counts, position, n_shuffles=n_shuffles, smoothing=0.04, **box)
+gridness = tuning_score_null(grid_score, counts, position, n_shuffles=n_shuffles // 4, smoothing=0.04, **box)
 is_grid = gridness.p_value < 0.05
 print(f"gridness beyond the 95th percentile of the shuffles: neurons {np.flatnonzero(is_grid).tolist()}")
 strict = grid_score(maps, definition="extremes")
@@ -158,14 +158,14 @@ print(f"head-direction cells, mean vector above .4: {np.flatnonzero(direction.is
 # %%
 decoders = {
     "optimal linear": OptimalLinearDecoder(fit_intercept=True),
-    "Wiener filter": WienerFilter(before=5, after=5),
+    "Wiener filter": WienerFilter(before=3, after=3),
     "Kalman filter": KalmanFilter(),
     "Poisson–Bayes": PoissonBayes(n_side, range=box["range"], dt=dt),
     "Poisson–Bayes, continuous": PoissonBayes(n_side, range=box["range"], dt=dt, continuity="fit"),
 }
 reports = {}
 for name, decoder in decoders.items():
-    reports[name] = decoding_report(decoder, counts, position, names=["x", "y"], gap=20, n_shuffles=2 if quick else 10)
+    reports[name] = decoding_report(decoder, counts, position, names=["x", "y"], gap=20, n_shuffles=1 if quick else 10)
     own, shuffled = (reports[name][reports[name]["variant"] == which] for which in ("decoder", "shuffled"))
     print(
         f"{name:<26}R² {own['r2'].mean():.2f} (shuffled {shuffled['r2'].mean():+.2f}), "
@@ -174,8 +174,8 @@ for name, decoder in decoders.items():
 
 # %% [markdown]
 # Bumps are not linear in the place: the optimal linear decoder makes little of them, and a Wiener filter more, by
-# averaging over a second. The Kalman filter averages too, but takes its errors for noise that is new in every bin, and
-# so believes itself too much: look at its interval. The Bayesian decoder knows the bumps, from one bin alone; with
+# averaging over seven bins. The Kalman filter averages too, but takes its errors for noise that is new in every bin,
+# and so believes itself too much: look at its interval. The Bayesian decoder knows the bumps, from one bin alone; with
 # continuity it also knows that the animal cannot be elsewhere 100 ms later.
 #
 # A circular variable needs nothing but its period. Six head-direction cells give the heading, the rest give little:

@@ -116,9 +116,9 @@ hertz = -(phase[:, -1] - phase[:, 300]) / (2 * np.pi * (phase.shape[1] - 301) * 
 print(f"oscillator: {hertz.mean():.3f} Hz, asked for {10 / (2 * np.pi):.3f}")
 
 # %%
-task = BandLimited(objective="integral")
+task = BandLimited(objective="integral", n_steps=600 if quick else 1000)
 memory = integrator(100 if quick else 200)
-data = task.dataset(12 if quick else 48, 4 if quick else 16, seed=0)
+data = task.dataset(8 if quick else 48, 4 if quick else 16, seed=0)
 log = train(memory, data, TrainConfig(n_steps=0), run=folder, task=task)
 print(
     f"integrator: held-out error {log['heldout_loss'].iloc[-1] ** 0.5:.3f} (root mean square), "
@@ -169,7 +169,7 @@ decoders = {
 }
 for name, decoder in decoders.items():
     report = decoding_report(
-        decoder, counts, x, groups=groups, by_group=True, shift="recording", n_shuffles=2 if quick else 10
+        decoder, counts, x, groups=groups, by_group=True, shift="recording", n_shuffles=1 if quick else 10
     )
     own, shuffled = (report[report["variant"] == which].iloc[0] for which in ("decoder", "shuffled"))
     print(f"{name:<26}R² {own['r2']:.3f} (shuffled {shuffled['r2']:+.2f}), error {own['error']:.3f}")
@@ -188,6 +188,6 @@ for name, decoder in decoders.items():
 # %%
 workbench(
     ["decode", "--run", str(folder), "--variables", "x", "--decoders", "wiener", "poisson_bayes"]
-    + (["--shuffles", "2", "--rows", "4000"] if quick else ["--shuffles", "5", "--rows", "20000"])
+    + (["--shuffles", "1", "--rows", "4000", "--no-tuning"] if quick else ["--shuffles", "5", "--rows", "20000"])
 )
 print(f"now open it: workbench explore --run {folder}")

@@ -65,7 +65,7 @@ points = find_fixed_points(model, held_out, n_starts=512 if quick else 1024)
 print(points.table().groupby(["kind", "n_unstable"]).agg(points=("point", "size"), greatest_q=("q", "max")))
 
 with torch.no_grad():
-    memories = model.unembed(points.states[points.stable].float()).numpy()
+    memories = model.unembed(points.states[points.stable].float()[None])[0].numpy()
 print("what the output says at the stable points:")
 print(np.unique(memories.round(1), axis=0))
 
@@ -136,7 +136,7 @@ print(
 # it leaves. In a shell: `workbench dynamics --run FOLDER`.
 
 # %%
-workbench(["dynamics", "--run", str(folder)] + (["--starts", "256", "--tokens", "6400", "--no-units"] if quick else []))
+workbench(["dynamics", "--run", str(folder)] + (["--starts", "128", "--tokens", "3200", "--no-units"] if quick else []))
 result = read_dynamics(folder / "analyses" / "dynamics")
 state_portrait(
     result.portrait[result.portrait["variant"] == "trained"],
