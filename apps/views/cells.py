@@ -75,7 +75,7 @@ def _ablation(dynamics: Dynamics, own: pd.DataFrame) -> None:
         st.altair_chart(unit_ablation(table, units), width="stretch")
     with right:
         _costs(table, units)
-        st.caption("How much the loss rises when a unit is clamped to its mean, in nats; grey: units drawn at random.")
+        st.caption("How much the loss rises when a unit is clamped to its mean; grey: units drawn at random.")
 
 
 def _costs(table: pd.DataFrame, units: dict[str, int]) -> None:

@@ -167,7 +167,8 @@ def _pictures(ordered: pd.DataFrame, curves: TuningCurves, title: str, by: str) 
     count = int(segments("Units", _COUNTS, "pictures"))
     shown = ordered.head(count)
     units = shown["unit"].tolist()
-    st.caption(f"The first {len(units):,} of the list above, each up to its own peak; grey: never visited.")
+    said = f"; over each its number · {escape_markdown(_heading(by))}" if by != "unit" else ""
+    st.caption(f"The first {len(units):,} of the list above, each up to its own peak; grey: never visited{said}.")
     titles = [f"{u} · {number(s, 2)}" if by != "unit" else f"{u}" for u, s in zip(units, shown[by], strict=True)]
     names, value = _two(title.split(", ")), _value(curves)
     # A chart a unit: they flow into as many columns as there is room for.
@@ -175,8 +176,6 @@ def _pictures(ordered: pd.DataFrame, curves: TuningCurves, title: str, by: str) 
         for unit, words in zip(units, titles, strict=True):
             table = maps_table(curves.rates, curves.edges, [unit], [words])
             as_drawn(rate_maps(table, period=curves.period[0], names=names, value=value, size=_SMALL))
-    if by != "unit":
-        st.caption(f"Over each its number and its {escape_markdown(_heading(by))}.")
 
 
 def _two(names: list[str]) -> tuple[str, str]:

@@ -170,9 +170,11 @@ def population(sets: list, hooks: tuple[str, ...], n_units: int = 14, n_bins: in
                         own = variant == "decoder"
                         line |= {name: v if own else np.nan for name, v in _OF_THE_DECODER.items()}
                         results.append(line)
-                    true = np.cumsum(rng.normal(size=n_bins)) % (period or 1e9)
+                    true = np.cumsum(rng.normal(size=n_bins))
                     place = {"doc": np.arange(n_bins) // 80, "pos": np.arange(n_bins) % 80}
-                    guess = (true + rng.normal(size=n_bins) * 0.2) % (period or 1e9)
+                    guess = true + rng.normal(size=n_bins) * 0.2
+                    if period is not None:
+                        true, guess = true % period, guess % period
                     decoded.append(pd.DataFrame(about | place | {"true": true, "decoded": guess, "std": 0.2}))
             scores = {"r2": rng.random(n_units), "r2_p": 0.05, "information": rng.random(n_units) - 0.2}
             tuning.append(pd.DataFrame({"hook": hook, "variables": title, "unit": np.arange(n_units)} | scores))

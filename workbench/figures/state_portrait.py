@@ -153,15 +153,15 @@ def _points(
     base = alt.Chart(table)
     ringed = alt.Chart(table[table["point"] == chosen])
     layers = [
-        base.mark_point(size=120, opacity=1, strokeWidth=1.8).encode(
+        base.mark_point(size=150, opacity=1, strokeWidth=1.8).encode(
             tooltip=tooltip, **kind_signs(table["kind"].unique().tolist(), legend), **place
         ),
-        ringed.mark_point(size=420, opacity=1, stroke=RULE, strokeWidth=3, filled=False, tooltip=None).encode(**place),
+        ringed.mark_point(size=480, opacity=1, stroke=RULE, strokeWidth=3, filled=False, tooltip=None).encode(**place),
     ]
     if facts is not None and 0 < table["modes"].notna().sum() <= MOST_NUMBERS:
         layers.append(
             alt.Chart(table[table["modes"].notna()])
-            .mark_text(color=NEURONS, fontSize=9, fontWeight="bold", tooltip=None)
+            .mark_text(color=NEURONS, fontSize=10, fontWeight="bold", tooltip=None)
             .encode(text="modes:N", **place)
         )
     return layers

@@ -15,7 +15,7 @@ def unit_ablation(ablation: pd.DataFrame, units: dict[str, int]) -> Layers:
 
     Args:
         ablation: as `workbench dynamics` makes it: `unit`, `variant` (`unit` or `random unit`), `label`, `rise_on`
-            (where the label holds) and `rise_off`, in nats.
+            (where the label holds) and `rise_off`, in the loss's own unit.
         units: the unit that was chosen for each label that is shown, in their order.
 
     Raises:
@@ -30,10 +30,11 @@ def unit_ablation(ablation: pd.DataFrame, units: dict[str, int]) -> Layers:
     table = table.dropna(subset="rise").assign(
         row=[f"{n} (unit {units[n]})" for n in table.dropna(subset="rise")["label"]]
     )
+    table = table.sort_values("variant", kind="stable")  # a label's own unit over the random ones
     present = [name for name in _HUES if name in set(table["variant"])]
     legend = alt.Legend(orient="top", direction="horizontal", title=None, symbolOpacity=1)
     zero = alt.Chart(pd.DataFrame({"rise": [0.0]})).mark_rule(color=RULE, strokeDash=[3, 3], tooltip=None)
-    x = alt.X("rise:Q", title="rise of the loss (nats)", scale=alt.Scale(padding=8), axis=alt.Axis(tickCount=5))
+    x = alt.X("rise:Q", title="rise of the loss", scale=alt.Scale(padding=8), axis=alt.Axis(tickCount=5))
     marks = alt.Chart(table).mark_point(filled=True, size=70, opacity=0.9)
     return alt.layer(
         zero.encode(x=x),
@@ -65,7 +66,7 @@ def unit_ablation(ablation: pd.DataFrame, units: dict[str, int]) -> Layers:
                 alt.Tooltip("variant:N", title="clamped"),
                 alt.Tooltip("unit:Q", format="d"),
                 alt.Tooltip("where:N"),
-                alt.Tooltip("rise:Q", format="+.4f", title="rise (nats)"),
+                alt.Tooltip("rise:Q", format="+.4f", title="rise of the loss"),
             ],
         ),
     ).properties(height={"step": _ROW, "for": "position"})
