@@ -70,7 +70,7 @@ def decoding_report(
             is needed where groups are shorter than the variables' memory.
         bound: the Fisher information about y [bins, d, d] ([bins] of one variable), or a function that gives it for
             values of y. Its inverse bounds the variance of estimates that have no bias and know one bin alone; a
-            prior, or other bins, may tell more.
+            prior, or other bins, may tell more. Bins where it is NaN (nobody was near enough for a slope) have no say.
         seed: of the shifts.
 
     Returns:
@@ -259,8 +259,11 @@ def _bound(
             + (f" or [{n}]." if d == 1 else ".")
         )
     variance = np.diagonal(cramer_rao(information.reshape(n, d, d)), axis1=1, axis2=2)
-    absolute = np.sqrt(2 / np.pi) * np.sqrt(variance).mean(0)
-    return np.where([each is None for each in period], np.sqrt(variance.mean(0)), absolute)
+    known = variance[~np.isnan(variance).any(1)]
+    if not len(known):
+        return np.full(d, np.nan)
+    absolute = np.sqrt(2 / np.pi) * np.sqrt(known).mean(0)
+    return np.where([each is None for each in period], np.sqrt(known.mean(0)), absolute)
 
 
 def _note(y: Float[np.ndarray, " n"], runs: list[slice], no_spread: bool, shift: str) -> str:

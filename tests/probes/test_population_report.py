@@ -107,6 +107,16 @@ def test_a_decoder_stands_beside_chance_and_the_bound():
     assert by_rule["p_value"].isna().all()
 
 
+def test_bins_whose_information_is_unknown_have_no_say_in_the_bound():
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((60, 2)), rng.standard_normal(60)
+    information = np.where(np.arange(60) % 3 == 0, np.nan, 4.0)
+    by_bound = [decoding_report(LinearRegression(), X, y, n_shuffles=0, bound=one)["bound"][0]
+                for one in (information, np.full(60, np.nan))]  # fmt: skip
+    assert by_bound[0] == pytest.approx(0.5)
+    assert np.isnan(by_bound[1])
+
+
 def test_two_slow_signals_that_have_nothing_to_do_with_each_other_are_no_finding():
     found = []
     for seed in range(8):
