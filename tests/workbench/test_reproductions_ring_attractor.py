@@ -46,7 +46,7 @@ def test_a_compass_tells_a_heading_that_goes_round_unevenly_and_backwards():
 
 
 def test_points_on_a_ring_and_their_slowest_mode():
-    states, _ = ring(400)
+    states, _ = ring(150)
     starts = near(states, 0.05, seed=0)
     assert starts.shape == states.shape
     assert 0.05 < float((torch.cdist(starts, states).min(1).values).mean()) < 0.2
