@@ -64,7 +64,7 @@ def _kalman(rounds: int, n_bins: int) -> list[dict[str, Any]]:
 
 def _bayes(rounds: int, n_bins: int) -> list[dict[str, Any]]:
     counts, x = recording(TRAINING, 1)
-    decoder = PoissonBayes(PLACES, range=[(0, 1), (0, 1)], dt=DT).fit(counts, x)
+    decoder = PoissonBayes(PLACES, range=(0, 1), dt=DT).fit(counts, x)
     counts, _ = recording(n_bins, 2)
     # Silent neurons tell nothing, and places that were never visited have no prior: neither side reads them.
     given = (decoder.expected_, decoder.prior_, decoder.curves_.grid[decoder.visited_])

@@ -90,7 +90,7 @@ print(f"{n_neurons} neurons, {n_bins * dt / 60:.0f} minutes, {counts.sum():,} sp
 
 # %%
 n_side = 16 if quick else 20
-box = {"n_bins": n_side, "range": [(0, 1), (0, 1)], "dt": dt}
+box = {"n_bins": n_side, "range": (0, 1), "dt": dt}
 maps = tuning_curves(counts, position, smoothing=0.04, **box)
 print(f"{maps.visited.mean():.0%} of the bins were visited, the median one for {np.median(maps.occupancy):.1f} s")
 

@@ -47,7 +47,7 @@ def bin_edges(
     Args:
         x: the values that must lie within.
         n_bins: of all axes, or one number for each.
-        range: (low, high) of one axis, or one pair (or None) for each; of a linear axis the smallest and largest value
+        range: (low, high) of all axes, or one pair (or None) for each; of a linear axis the smallest and largest value
             where it is None; of a circular one [0, period), or [−period/2, period/2) where a value is negative.
         period: of each axis.
 
@@ -106,10 +106,10 @@ def _pairs(range: Any, d: int) -> list[tuple[float, float] | None]:
     if range is None:
         return [None] * d
     given = list(range)
-    if d == 1 and len(given) == 2 and np.ndim(given[0]) == 0 and given[0] is not None:
-        given = [given]
+    if len(given) == 2 and np.ndim(given[0]) == 0 and given[0] is not None:
+        given = [given] * d
     if len(given) != d or any(pair is not None and np.shape(pair) != (2,) for pair in given):
-        raise ValueError(f"range is {range}: it must be a pair (low, high) for each of {d} dimensions.")
+        raise ValueError(f"range is {range}: it must be a pair (low, high), or one for each of {d} dimensions.")
     return [None if pair is None else (float(pair[0]), float(pair[1])) for pair in given]
 
 

@@ -109,8 +109,8 @@ def tuning_curves(
         counts: of spikes, or any activations [n, neurons]: NumPy or torch, in memory or mapped.
         x: the variable [n], or variables [n, d].
         n_bins: along all axes, or one number for each.
-        range: (low, high), or one pair for each axis. Of a linear axis the smallest and the largest value where None;
-            of a circular one [0, period), or [−period/2, period/2) where a value is negative.
+        range: (low, high) of all axes, or one pair for each. Of a linear axis the smallest and the largest value where
+            None; of a circular one [0, period), or [−period/2, period/2) where a value is negative.
         period: of circular axes: one number for all, or one for each axis and None where it is linear.
         dt: seconds a time bin. Of activations, 1 makes the rates their means.
         min_occupancy: seconds below which a bin has no rate (NaN), and no say in that of its neighbours.

@@ -23,6 +23,7 @@ def test_rates_and_occupancy_are_those_of_plain_binning(d):
     np.testing.assert_allclose(curves.occupancy, seconds)
     np.testing.assert_allclose(curves.rates, spikes / seconds)
     assert curves.grid.shape == (np.prod(sizes), d)
+    np.testing.assert_array_equal(tuning_curves(counts, x, n_bins=sizes, range=(0, 1), dt=0.05).rates, curves.rates)
     np.testing.assert_allclose(curves.at(x)[7], curves.flat[:, curves.bins_of(x[7:8])[0]])
 
 
@@ -111,7 +112,7 @@ X, COUNTS = walk(n=20, d=1)
         ({"counts": np.where(np.arange(20)[:, None] == 3, np.inf, COUNTS)}, "infinity in 1 of 20 rows"),
         ({"range": (0.5, 1)}, "x lies outside the range 0.5 to 1 of dimension 0"),
         ({"range": (1, 0)}, "the first number must be the smaller"),
-        ({"range": [(0, 1), (0, 1)]}, r"a pair \(low, high\) for each of 1 dimensions"),
+        ({"range": [(0, 1), (0, 1)]}, r"a pair \(low, high\), or one for each of 1 dimensions"),
         ({"period": 2.0, "range": (0, 1)}, "not one period of 2 long"),
         ({"period": -1.0}, "above zero, or None"),
         ({"period": (None, None)}, "period has 2 entries for 1 variables"),
