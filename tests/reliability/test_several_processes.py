@@ -36,9 +36,8 @@ def alone(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("n", [2, 4])
-def test_the_rows_are_those_of_one_process_bit_for_bit(tmp_path, alone, n):
-    run(n, "reliability.jobs", "record", tmp_path)
+def test_the_rows_are_those_of_one_process_bit_for_bit(tmp_path, alone):
+    run(2, "reliability.jobs", "record", tmp_path)
     store, expected = (ActivationStore.open(folder / "activations" / "a") for folder in (tmp_path, alone))
     assert store.n_shards > 20
     assert store.id == expected.id  # which names a checksum for every tensor and row table

@@ -404,6 +404,8 @@ def small_demo(monkeypatch):
 @pytest.mark.usefixtures("small_demo")
 def test_the_demo_finishes_what_a_kill_left_and_then_has_nothing_to_do(tmp_path, text, monkeypatch, capsys):
     words = ["demo", "--run", str(tmp_path / "run"), "--corpus", str(text), "--steps", "8", "--no-explore"]
+    for size, value in {"N_TRAIN_ROWS": 20_000, "D_SAE": 128, "N_PROBE_ROWS": 2_000}.items():
+        monkeypatch.setattr(demo, size, value)
     measure = dictionaries.Measurer.measure
     monkeypatch.setattr(dictionaries.Measurer, "measure", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
     assert type_in(*words, capsys=capsys)[0] == 130

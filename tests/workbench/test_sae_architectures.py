@@ -201,7 +201,7 @@ def test_every_architecture_finds_planted_features(architecture):
     features, _, x = planted()
     k = 2 if architecture in WITH_K else None
     cfg = SAEConfig(architecture=architecture, d_in=24, d_sae=64, k=k)
-    how = SAETrainConfig(n_tokens=250_000, batch_size=256, lr=1e-2, target_l0=None if k else 2.5)
+    how = SAETrainConfig(n_tokens=150_000, batch_size=256, lr=1e-2, target_l0=None if k else 2.5)
     sae = train_sae(cfg, endless(x), how)
     assert recovered(features, sae.W_dec) >= 0.9
     assert recovered(features, build_sae(cfg).W_dec) <= 0.65
@@ -231,7 +231,7 @@ def test_a_crosscoder_finds_a_feature_in_each_of_its_layers():
     other[:8] = 0  # features that the second layer does not have
     layers = torch.stack([f @ features, 40 * (f @ other)], dim=1)
     cfg = SAEConfig(d_in=24, d_sae=64, k=2, n_layers=2)
-    sae = train_sae(cfg, endless(layers), SAETrainConfig(n_tokens=250_000, batch_size=256, lr=1e-2))
+    sae = train_sae(cfg, endless(layers), SAETrainConfig(n_tokens=150_000, batch_size=256, lr=1e-2))
     assert sae(layers[:10]).shape == (10, 2, 24)
     by_layer = sae.W_dec.unflatten(1, (2, 24))
     assert recovered(features, by_layer[:, 0]) >= 0.9
@@ -336,7 +336,7 @@ def test_resampled_trainings_are_exact_over_a_kill(tmp_path):
 def test_a_dictionary_that_has_died_is_stopped():
     _, _, x = planted()
     cfg = SAEConfig(architecture="standard", d_in=24, d_sae=64)
-    how = SAETrainConfig(n_tokens=250_000, batch_size=256, lr=1e-2, sparsity=1e4, dead_after=2_000)
+    how = SAETrainConfig(n_tokens=150_000, batch_size=256, lr=1e-2, sparsity=1e4, dead_after=2_000)
     with pytest.raises(
         ValueError, match=r"every latent is dead at step \d+: a smaller sparsity coefficient than 10000"
     ):
