@@ -13,8 +13,8 @@ from probes.population.base import Decoder, as_given
 from probes.population.outputs import Outputs, circular_std
 from probes.tuning import TuningCurves, tuning_curves
 
-# Probabilities of so many bytes are held at once.
-CHUNK_BYTES = 32 << 20
+# Probabilities of so many bytes are held at once: they stay in the cache from one pass over them to the next.
+CHUNK_BYTES = 4 << 20
 # Bins along each axis, by the number of axes.
 BINS = {1: 50, 2: 20, 3: 10}
 MOST_AXES_BINS = 5
