@@ -172,7 +172,8 @@ _COLUMNS = [
 
 def _list(here: Place, table: pd.DataFrame, point: int | None, view: dict[str, str]) -> None:
     shown = table.head(_LISTED)
-    which = f"All {len(table):,}" if len(table) <= _LISTED else f"The {_LISTED:,} slowest of {len(table):,}"
+    every = f"{len(table):,} point{'s' * (len(table) != 1)}"
+    which = every if len(table) <= _LISTED else f"The {_LISTED:,} slowest of {every}"
     st.subheader("Fixed points", anchor=False)
     st.caption(f"{which}, the slowest first; a point's number rings it in the portrait and colours its eigenvalues.")
     most = max(int(table["basin"].max()) if len(table) else 0, 1)
@@ -229,7 +230,7 @@ def _attractors(dynamics: Dynamics) -> None:
         [Cell(row["test"]), Cell(row["label"] or "–"), Cell(row["variant"]), *_values(row, known)]
         for row in _records(table)
     ]
-    link_table(columns, rows, key="attractors")
+    link_table(columns, rows, key="attractors", height=_HEIGHT)
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
