@@ -255,3 +255,13 @@ def test_a_clamped_unit_costs_where_it_is_needed(brackets):
         ablate_units(model, test, hook, [9], {}, means)
     with pytest.raises(ValueError, match="open has 2 values"):
         ablate_units(model, test, hook, [0], {"open": np.ones(2, bool)}, means)
+
+
+def test_moves_after_which_nothing_can_be_judged_are_left_out():
+    groups = np.repeat(np.arange(6), 40)
+    label = np.isin(groups, [0, 5]) & (np.arange(240) % 40 < 25)
+    values = np.random.default_rng(0).random((240, 3)) + label[:, None]
+    found = unit_scores(values, {"rare": label}, groups, groups < 3, n_shuffles=12)
+    chosen = found[found["chosen"]].iloc[0]
+    assert 0.5 <= chosen["shuffled"] <= chosen["shuffled_most"] <= 1
+    assert 1 / 13 < chosen["p_value"] <= 1

@@ -92,7 +92,8 @@ def unit_scores(
         One row a label and unit: `label`, `measure`, `unit`, `fit` and `held_out` (the scores; of AUROC ½ is chance, of
         Spearman's r 0), `chosen`, whether it scored best where units are chosen; and of the chosen one `threshold`,
         `f1`, `shuffled`, the mean held-out score of the best unit for moved labels, `shuffled_most`, their largest, and
-        `p_value`, the share of moves as good. Scores are signed: below chance the unit falls as the label rises.
+        `p_value`, the share of moves as good, of those after which a unit can still be judged. Scores are signed: below
+        chance the unit falls as the label rises.
 
     Raises:
         ValueError: rows do not match, or no label can be judged on both sides.
@@ -133,13 +134,14 @@ def _one_label(
     on_fit, on_held_out = _scores(values[fit], both[fit]), _scores(values[~fit], both[~fit])
     units = np.abs(np.nan_to_num(on_fit, nan=chance) - chance).argmax(0)
     best, apart = int(units[0]), np.abs(on_held_out[units, np.arange(len(units))] - chance)
-    ours, moved = apart[0], apart[1:]
+    # A move that leaves one kind of rows where units are judged says nothing.
+    ours, moved = apart[0], apart[1:][np.isfinite(apart[1:])]
     on_fit, on_held_out = on_fit[:, 0], on_held_out[:, 0]
     measure = AUROC if is_truth else SPEARMAN
     found = pd.DataFrame({"label": name, "measure": measure, "unit": np.arange(values.shape[1])})
     found["fit"], found["held_out"], found["chosen"] = on_fit, on_held_out, found["unit"] == best
-    facts = {"shuffled": moved.mean() + chance, "shuffled_most": moved.max() + chance} if n_shuffles else {}
-    facts["p_value"] = float((1 + np.sum(moved >= ours)) / (1 + n_shuffles))
+    facts = {"shuffled": moved.mean() + chance, "shuffled_most": moved.max() + chance} if len(moved) else {}
+    facts["p_value"] = float((1 + np.sum(moved >= ours)) / (1 + len(moved)))
     facts |= {"threshold": np.nan, "f1": np.nan}
     if is_truth:
         detected = detect(values[:, [best]], label[:, None], fit=fit, held_out=~fit, names=[name], pairs=False)
