@@ -80,8 +80,8 @@ def _of(table: pd.DataFrame, hook: str, periods: Periods) -> pd.DataFrame:
 def _about(artifact: Artifact, lines: pd.DataFrame) -> str:
     config = artifact.manifest.config
     told = [f"{lines['decoder'].nunique():,} decoders"]
-    if "n_bins" in lines and lines["n_bins"].notna().any():
-        told.append(f"judged by {lines['n_bins'].max():,.0f} bins of documents that were not fitted on")
+    if "bins" in lines and lines["bins"].notna().any():
+        told.append(f"judged by {lines['bins'].max():,.0f} bins of documents that were not fitted on")
     if recording := config.get("recording"):
         told.append(f"recording {escape_markdown(recording)}")
     if where := config.get("where"):

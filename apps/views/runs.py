@@ -70,7 +70,7 @@ def _unit_of_loss(run: Run) -> str:
 def _result(run: Run) -> None:
     """The table of a reproduction."""
     for artifact in run.artifacts():
-        if artifact.kind != "analysis" or artifact.name != "result":
+        if artifact.kind != "analysis" or artifact.name != "result" or "verb" in artifact.manifest.config:
             continue
         about = artifact.manifest.config
         st.subheader(escape_markdown(about.get("title", "Result")), anchor=False)

@@ -186,7 +186,7 @@ def population(sets: list, hooks: tuple[str, ...], n_units: int = 14, n_bins: in
     return Decoding(pd.DataFrame(results), pd.concat(decoded), pd.concat(tuning), curves)
 
 
-_OF_THE_DECODER = {"p_value": 0.02, "coverage": 0.94, "bound": 0.07, "n_bins": 900.0}
+_OF_THE_DECODER = {"p_value": 0.02, "coverage": 0.94, "bound": 0.07, "bins": 900.0}
 
 
 def _metrics(sae, store: ActivationStore, model, dataset: Dataset) -> list[dict]:

@@ -46,7 +46,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "a Bayesian one, of counts or of activations)",
     )
     parser.add_argument(
-        "--dt", type=float, metavar="S", help="seconds a bin, of counts (default: the subject's own, or 1)"
+        "--dt",
+        type=float,
+        metavar="S",
+        help="seconds a step, where spikes are counted (default: the subject's own, or 1)",
+    )
+    parser.add_argument(
+        "--bin",
+        type=number,
+        default=1,
+        metavar="N",
+        help="steps that make a bin: counts are summed, activations averaged",
     )
     parser.add_argument("--where", metavar="QUERY", help="only rows for which this is true (such as 'speed > 0.1')")
     parser.add_argument("--rows", type=number, default=100_000, metavar="N", help="rows to read (default: 100k)")
@@ -72,6 +82,7 @@ def run(args: argparse.Namespace) -> None:
         circular=None if args.circular is None else dict(args.circular),
         decoders=args.decoders,
         dt=args.dt,
+        bin_steps=args.bin,
         where=args.where,
         n_rows=args.rows,
         n_shuffles=args.shuffles,
@@ -98,6 +109,7 @@ def make_decoding(
     circular: dict[str, float] | None = None,
     decoders: list[str] | None = None,
     dt: float | None = None,
+    bin_steps: int = 1,
     where: str | None = None,
     n_rows: int = 100_000,
     n_shuffles: int = 20,
@@ -113,6 +125,7 @@ def make_decoding(
     from workbench.decoding.sweep import check_decoders
 
     whole_number(n_rows, "the number of rows", least=1)
+    whole_number(bin_steps, "the steps of a bin", least=1)
     whole_number(n_shuffles, "the number of shuffles")
     whole_number(seed, "seed")
     check_decoders(decoders)
@@ -126,7 +139,7 @@ def make_decoding(
     wanted = read_variables(store, variables, {label: p for label, p in circular.items() if label in store.labels})
     dt = _seconds(run, hooks) if dt is None else dt
     if not (math.isfinite(dt) and dt > 0):
-        raise ValueError(f"dt is {dt}: it must be the seconds of a bin, above zero.")
+        raise ValueError(f"dt is {dt}: it must be the seconds of a step, above zero.")
     inputs = run.inputs(source, run.current("model"), run.current("dataset"))
     config: dict[str, Any] = {
         "verb": "decode",
@@ -136,7 +149,14 @@ def make_decoding(
         "dt": dt,
     }
     config |= {"variables": [{"names": list(one.names), "period": list(one.period)} for one in wanted]}
-    config |= {"where": where, "n_rows": n_rows, "n_shuffles": n_shuffles, "tuning": tuning, "seed": seed}
+    config |= {
+        "where": where,
+        "bin_steps": bin_steps,
+        "n_rows": n_rows,
+        "n_shuffles": n_shuffles,
+        "tuning": tuning,
+        "seed": seed,
+    }
     if standing(run, "analysis", name, inputs, config, replace=replace) is None:
         with publishing(run.path_of("analysis", name), "analysis", inputs=inputs, config=config, seed=seed) as draft:
             found = decode_sweep(
@@ -146,6 +166,7 @@ def make_decoding(
                 decoders,
                 untrained=record_untrained(run, source, hooks, draft.path / "untrained/rows"),
                 dt=dt,
+                bin_steps=bin_steps,
                 where=where,
                 max_rows=n_rows,
                 n_shuffles=n_shuffles,

@@ -10,11 +10,14 @@ if TYPE_CHECKING:
 
 
 def record_untrained(run: Run, source: Artifact, hooks: list[str], out: Path) -> "ActivationStore | None":
-    """Record what `source` holds of the subject at step 0; None where that was not kept, as of a model of the hub."""
+    """Record what `source` holds of the subject at step 0.
+
+    None where that was not kept, as of a model of the hub, or where nothing was learned after it.
+    """
     from models.saving import checkpoint_steps
     from workbench.activations import ActivationStore, harvest
 
-    if 0 not in checkpoint_steps(run.path):
+    if 0 not in checkpoint_steps(run.path) or not run.find("model").manifest.config["training"]["n_steps"]:
         return None
     if (out / "manifest.json").exists():  # a killed sweep goes on
         return ActivationStore.open(out)

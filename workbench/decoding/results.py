@@ -31,7 +31,7 @@ class Decoding:
     Attributes:
         results: a line a hook, decoder, output and variant (`decoder`, `random subject`, `shuffled`, `mean`): `r2`,
             `rho`, `error` with `_low` and `_high` (95%), what `measure` the error is, `p_value`, `coverage`, `bound`,
-            `n_bins`, `note`.
+            `bins`, `blocks`, `note`.
         decoded: some held-out bins: `hook`, `decoder`, `output`, `doc`, `pos`, `true`, `decoded`, `std`.
         tuning: a line a hook, variables and unit, with its scores.
         curves: by hook and variables, the units' tuning.

@@ -12,12 +12,14 @@ from jaxtyping import Float, Int
 from sklearn.base import clone
 from torch import Tensor
 
+from models.checked_input import whole_number
 from models.progress import progress
 from probes.base import as_numpy
 from probes.population import GaussianBayes, KalmanFilter, OptimalLinearDecoder, PoissonBayes, WienerFilter
 from probes.population.report import DECODER, decoding_report
 from probes.report import Split
 from workbench.activations import ActivationStore
+from workbench.decoding.binning import Bins
 from workbench.decoding.recurrent import RecurrentDecoder
 from workbench.decoding.results import Decoding, read_part, write_part
 from workbench.decoding.tuning import counting_bound, unit_tuning
@@ -54,6 +56,7 @@ def decode_sweep(
     *,
     untrained: ActivationStore | None = None,
     dt: float = 1.0,
+    bin_steps: int = 1,
     where: str | None = None,
     max_rows: int = MAX_ROWS,
     n_shuffles: int = 20,
@@ -73,7 +76,8 @@ def decode_sweep(
         decoders: names of `DECODERS`; or functions that make a decoder from `period`, by name. Where None, a
             linear one, a Wiener and a Kalman filter, and a Bayesian one of counts or of activations.
         untrained: the same rows of the same hooks of the randomly initialised subject.
-        dt: seconds a bin, of counts; 1 of activations.
+        dt: seconds a step, where spikes are counted; maps of activations are means, whatever it is.
+        bin_steps: steps that are joined into one bin, in which counts are summed and activations averaged.
         where: only rows for which this query to the labels is true.
         max_rows: of more, documents are drawn until they hold as many, a quarter of them to judge by.
         n_shuffles: fits to variables that were shifted in time.
@@ -103,6 +107,7 @@ def decode_sweep(
         variables=[(one, one.values(store, chosen)) for one in variables],
         decoders=decoders,
         dt=dt,
+        bin_steps=whole_number(bin_steps, "bin_steps", least=1),
         n_shuffles=n_shuffles,
         tuning=tuning,
         seed=seed,
@@ -141,6 +146,7 @@ class _Sweep:
     variables: list[tuple[Variables, Float[np.ndarray, "n _"]]]
     decoders: Mapping[str, Callable[..., Any]] | None
     dt: float
+    bin_steps: int
     n_shuffles: int
     tuning: bool
     seed: int
@@ -159,23 +165,25 @@ class _Sweep:
         variables, values = self.variables[number]
         known = np.isfinite(values).all(1)
         order = np.cumsum(known) - 1
-        rows = Split(*(order[part[known[part]]] for part in (self.rows.fit, self.rows.held_out)))
-        chosen, y = self.chosen[known], values[known]
-        groups = stretches_of(self.store, chosen)
-        X = self.store.read(hook, chosen)
+        parts = Split(*(order[part[known[part]]] for part in (self.rows.fit, self.rows.held_out)))
+        read = self.chosen[known]
+        steps = self.store.read(hook, read)
+        counts = bool((steps >= 0).all() and (steps.round() == steps).all())
+        bins = Bins.of(stretches_of(self.store, read), parts, self.bin_steps)
+        rows, groups, y, dt = bins.parts, bins.groups, values[known][bins.middle], self.dt * self.bin_steps
+        X = bins.read(steps, summed=counts)
         random = None
         if self.untrained is not None and hook in self.untrained.hooks:
-            random = self.untrained.read(hook, chosen)
-        counts = bool((X >= 0).all() and (X.round() == X).all())
+            random = bins.read(self.untrained.read(hook, read), summed=counts)
         makers = self.decoders
         if makers is None:
             makers = {name: DECODERS[name] for name in (OF_COUNTS if counts else OF_ACTIVATIONS)}
         scores, curves = pd.DataFrame({"unit": []}), {}
         if self.tuning:
-            scores, maps = unit_tuning(X, y, variables, rows, dt=self.dt, seed=self.seed)
+            scores, maps = unit_tuning(X, y, variables, rows, dt=dt if counts else 1.0, seed=self.seed)
             curves = {(hook, variables.title): maps}
-        bound = counting_bound(X, y, variables, dt=self.dt) if counts and self.tuning else np.full(y.shape[1], np.nan)
-        about = self.store.columns("doc", "pos").take(chosen[rows.held_out[:N_KEPT]])
+        bound = counting_bound(X, y, variables, dt=dt) if counts and self.tuning else np.full(y.shape[1], np.nan)
+        about = self.store.columns("doc", "pos").take(read[bins.middle[rows.held_out[:N_KEPT]]])
         place = {column: about[column].to_numpy() for column in ("doc", "pos")}
         results, decoded = [], []
         for name, make in makers.items():
@@ -228,7 +236,7 @@ class _Sweep:
             (self.rows.fit, self.rows.held_out),
             [(one.names, one.period) for one, _ in self.variables],
             None if self.decoders is None else sorted(self.decoders),
-            (self.dt, self.n_shuffles, self.tuning, self.seed),
+            (self.dt, self.bin_steps, self.n_shuffles, self.tuning, self.seed),
         ]
         return str(joblib.hash(made_of))[:12]
 

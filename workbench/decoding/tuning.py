@@ -95,8 +95,12 @@ def counting_bound(
     weight = np.where(np.isfinite(error).all(-1), curves.probability, 0.0)
     if not weight.any():
         return np.full(len(variables.names), np.nan)
+    # On a circle a guess is off by a quarter of a turn in the mean: what says less than that bounds nothing.
     variance = np.tensordot(weight / weight.sum(), np.where(weight[..., None] > 0, error, 0.0) ** 2, axes=x.shape[1])
-    return np.sqrt(variance) * np.where([period is None for period in variables.period], 1.0, np.sqrt(2 / np.pi))
+    circular = np.array([period is not None for period in variables.period])
+    chance = np.array([np.inf if period is None else period / 4 for period in variables.period])
+    found = np.sqrt(variance) * np.where(circular, np.sqrt(2 / np.pi), 1.0)
+    return np.where(found < chance, found, np.nan)
 
 
 def _binning(x: Float[np.ndarray, "n d"], variables: Variables, dt: float, n_bins: int | None) -> dict[str, Any]:

@@ -47,8 +47,8 @@ def ablate_units(
 
     Returns:
         One row a unit and label: `hook`, `unit`, `variant` ("unit" or "random unit"), `label`, `loss_on` and `loss_off`
-        (unclamped, in nats, where the label holds and where not), `rise_on` and `rise_off` (how much more it is then),
-        `n_on` and `n_off` positions.
+        (unclamped, in the loss's own unit, where the label holds and where not), `rise_on` and `rise_off` (how much
+        more it is then), `n_on` and `n_off` positions.
 
     Raises:
         ValueError: there is no such hook or unit, or labels of other positions.

@@ -23,8 +23,9 @@ from workbench.dynamics.step import Input
 from workbench.dynamics.trajectories import PrincipalAxes, Trajectories, axis_columns, portrait, run_states, state_hooks
 from workbench.dynamics.units import AUROC, read_labels, told_apart, unit_scores
 
-# Sequences that a portrait shows, axes that it has, and Boolean labels whose units are ablated.
-SHOWN, AXES, ABLATED = 48, 3, 6
+# Sequences that a portrait shows, axes that it has, and Boolean labels whose units are ablated where
+# none were named.
+SHOWN, AXES, ABLATED = 48, 3, 12
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def analyse(
     if settings.hook is not None and reading.labels:
         kept(UNITS, lambda: _units(subjects, reading, settings))
         scores = pd.read_parquet(folder / UNITS)
-        if len(chosen := _worth_ablating(scores)):
+        if len(chosen := _worth_ablating(scores, None if settings.labels else ABLATED)):
             kept(ABLATION, lambda: _ablation(subjects, reading, shown, chosen, settings))
     parts = [one.table().assign(variant=name) for name, one in points.items()]
     pd.concat(parts, ignore_index=True).to_parquet(folder / TABLE, index=False)
@@ -200,11 +201,11 @@ def _units(subjects: Mapping[str, Recurrent], reading: _Reading, settings: Setti
     return pd.concat(tables, ignore_index=True)
 
 
-def _worth_ablating(scores: pd.DataFrame) -> pd.DataFrame:
-    """The units chosen for the Boolean labels that are told best."""
+def _worth_ablating(scores: pd.DataFrame, most: int | None) -> pd.DataFrame:
+    """The units chosen for the Boolean labels that are told best; for all that were asked for by name."""
     own = scores[scores["chosen"] & (scores["measure"] == AUROC) & (scores["variant"] == TRAINED)]
     apart = (own["held_out"] - 0.5).abs()
-    return own.loc[apart.sort_values(ascending=False, kind="stable").index[:ABLATED]]
+    return own.loc[apart.sort_values(ascending=False, kind="stable").index[:most]]
 
 
 def _ablation(
