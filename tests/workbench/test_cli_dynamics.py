@@ -26,7 +26,7 @@ def trained(path, task, model):
 @pytest.fixture(scope="module")
 def flip_flop(tmp_path_factory):
     task = FlipFlop(n_steps=12)
-    model = Recurrent(RecurrentConfig(cell="gru", d_model=6, **task.shape))
+    model = Recurrent(RecurrentConfig(cell="gru", d_model=20, **task.shape))
     return trained(tmp_path_factory.mktemp("runs") / "flip-flop", task, model)
 
 
