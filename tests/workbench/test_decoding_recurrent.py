@@ -122,7 +122,19 @@ def test_settings_that_no_network_has_are_refused(recorded, settings, what):
         small(**settings).fit(counts[:200], x[:200])
 
 
-def test_a_stretch_too_short_to_hold_anything_out_is_named(recorded):
+def test_stretches_too_short_to_learn_from_are_left_out_and_decoded_all_the_same(recorded):
     counts, x = recorded
-    with pytest.raises(ValueError, match="a stretch of 3 bins is too short"):
-        small().fit(counts[:203], x[:203], np.repeat([0, 1], [200, 3]))
+    decoder = small(n_steps=10).fit(counts[:203], x[:203], np.repeat([0, 1], [200, 3]))
+    alone = small(n_steps=10).fit(counts[:203], x[:203], np.repeat([0, 1], [200, 3]))
+    assert decoder.predict(counts[200:203]) == pytest.approx(alone.predict(counts[200:203]))
+    with pytest.raises(ValueError, match="the longest stretch has 3 bins"):
+        small().fit(counts[:6], x[:6], np.repeat([0, 1], [3, 3]))
+    with pytest.raises(ValueError, match="ahead is 500, and no stretch has as many bins"):
+        small(ahead=500).fit(counts[:400], x[:400])
+
+
+def test_the_callers_random_numbers_stay_as_they_were(recorded):
+    counts, x = recorded
+    before = torch.get_rng_state()
+    small(n_steps=2).fit(counts[:200], x[:200])
+    assert torch.equal(torch.get_rng_state(), before)

@@ -4,14 +4,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.linear_model import Ridge
 
 from models.artifacts import ArtifactError, publishing
 from models.tasks import Navigation
 from models.tuned import TunedPopulation, TunedPopulationConfig, population_dataset
+from probes.population import OptimalLinearDecoder
 from probes.report import Split
 from probes.tuning import TuningCurves
 from workbench.activations import harvest
 from workbench.decoding import Variables, decode_sweep, read_decoding, read_variables, unit_tuning, write_decoding
+from workbench.decoding.information import KnownInformation
 from workbench.decoding.sweep import check_decoders
 from workbench.decoding.variables import stretches_of
 
@@ -23,9 +26,12 @@ def walks():
     return population_dataset(Navigation(n_steps=40).dataset(90, 30, seed=0))
 
 
+def cells_of(**about):
+    return TunedPopulation(TunedPopulationConfig(n_neurons=24, seed=1, max_rate=60.0, **about))
+
+
 def recorded(walks, folder, **about):
-    cells = TunedPopulation(TunedPopulationConfig(n_neurons=24, seed=1, max_rate=60.0, **about))
-    return harvest(cells, walks, ["hook_counts", "hook_rates"], folder)
+    return harvest(cells_of(**about), walks, ["hook_counts", "hook_rates"], folder)
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +40,13 @@ def compass(walks, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def found(compass):
+def found(compass, walks):
     return decode_sweep(
         compass,
         read_variables(compass, ["heading", "x,y"], HEADING),
         ["hook_counts"],
         ["optimal_linear", "poisson_bayes"],
+        information=KnownInformation.of_cells(cells_of(kind="head_direction"), walks),
         dt=0.05,
         n_shuffles=9,
     )
@@ -65,6 +72,7 @@ def test_no_decoder_of_one_bin_goes_far_below_the_bound(found):
     own = found.results[(found.results["variant"] == "decoder") & (found.results["output"] == "heading")]
     assert (own["error"] > 0.9 * own["bound"]).all(), "a prior helps by a little"
     assert one(own, decoder="poisson_bayes")["error"] < 1.5 * one(own, decoder="poisson_bayes")["bound"]
+    assert found.results.loc[found.results["output"] == "x", "bound"].isna().all(), "these cells know no place"
 
 
 def test_the_estimates_that_are_kept_are_those_that_were_scored(found, compass):
@@ -83,7 +91,7 @@ def test_units_are_tuned_to_what_they_prefer_and_chance_is_not(found, compass):
     tuning = found.tuning[found.tuning["variables"] == "heading"]
     assert (tuning["r2"] > 0.2).all()
     assert (tuning["r2_p"] < 0.05).all()
-    cells = TunedPopulation(TunedPopulationConfig(n_neurons=24, seed=1, max_rate=60.0, kind="head_direction"))
+    cells = cells_of(kind="head_direction")
     angle = torch.linspace(-np.pi, np.pi, 721)[:-1]
     told = torch.stack([torch.zeros_like(angle), torch.zeros_like(angle), angle.cos(), angle.sin()], -1)
     best = angle[cells.rates(told).argmax(0)].numpy()
@@ -126,6 +134,52 @@ def test_a_killed_sweep_goes_on_with_what_is_ready(compass, tmp_path, monkeypatc
     again = decode_sweep(compass, variables, ["hook_counts"], **about)
     pd.testing.assert_frame_equal(first.results, again.results)
     pd.testing.assert_frame_equal(first.tuning, again.tuning)
+
+
+def test_decoders_of_ones_own_are_told_apart_by_their_settings(compass, tmp_path):
+    variables = read_variables(compass, ["heading"], HEADING)
+    about = {"n_shuffles": 0, "tuning": False, "parts": tmp_path / "parts"}
+    weak, strong = (
+        decode_sweep(compass, variables, ["hook_counts"], {"own": OptimalLinearDecoder(sigma)}, **about).results["r2"][
+            0
+        ]
+        for sigma in (0.1, 100.0)
+    )
+    assert weak > strong + 0.01
+
+
+def test_a_regressor_of_scikit_learn_is_scored_like_the_others(compass):
+    variables = read_variables(compass, ["x,y"])
+    found = decode_sweep(compass, variables, ["hook_counts"], {"ridge": Ridge()}, n_shuffles=1, tuning=False)
+    assert found.results["r2"].notna().all()
+    assert found.decoded["std"].isna().all()
+    assert found.decoded["decoded"].notna().all()
+
+
+def test_sequences_shorter_than_a_filters_window_are_decoded_by_a_shorter_one(tmp_path):
+    walks = population_dataset(Navigation(n_steps=8).dataset(40, 12, seed=0))
+    store = recorded(walks, tmp_path / "a", kind="head_direction")
+    found = decode_sweep(
+        store, read_variables(store, ["heading"], HEADING), ["hook_counts"], n_shuffles=1, tuning=False
+    )
+    assert one(found.results, decoder="wiener", variant="decoder")["r2"] > 0.2
+
+
+def test_steps_are_joined_into_bins(compass):
+    variables = read_variables(compass, ["heading"], HEADING)
+    about = {"hooks": ["hook_counts"], "decoders": ["poisson_bayes"], "dt": 0.05, "n_shuffles": 0}
+    single, joined = (decode_sweep(compass, variables, bin_steps=n, **about) for n in (1, 4))
+    assert one(joined.results, variant="decoder")["bins"] == one(single.results, variant="decoder")["bins"] / 4
+    rates = [found.curves["hook_counts", "heading"].rates for found in (single, joined)]
+    assert np.nanmean(rates[1]) == pytest.approx(np.nanmean(rates[0]), rel=0.1), "in Hz, whatever the bins"
+    assert one(joined.results, variant="decoder")["r2"] > one(single.results, variant="decoder")["r2"]
+
+
+def test_nothing_to_decode_or_to_decode_it_by_is_refused(compass):
+    with pytest.raises(ValueError, match="name a variable and a decoder"):
+        decode_sweep(compass, [], ["hook_counts"])
+    with pytest.raises(ValueError, match="name a variable and a decoder"):
+        decode_sweep(compass, read_variables(compass, ["x"]), ["hook_counts"], [])
 
 
 def test_an_analysis_comes_back_as_it_was_written(found, tmp_path):
@@ -177,7 +231,7 @@ def test_variables_that_there_are_not_are_named(compass, asked, circular, what):
 
 
 def test_a_decoder_that_there_is_not_is_named():
-    with pytest.raises(ValueError, match="no decoder is called 'kalmann': there are optimal_linear"):
+    with pytest.raises(ValueError, match="no decoder is called 'kalmann': there are population_vector"):
         check_decoders(["kalmann"])
 
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.cli.console import add_run, finish, number, run_path, say, table
 from workbench.cli.standing import standing
-from workbench.cli.untrained import record_untrained
+from workbench.cli.untrained import record_untrained, recorded_data
 from workbench.runs import Artifact, Run
 
 if TYPE_CHECKING:
     from workbench.decoding import Decoding
+    from workbench.decoding.information import KnownInformation
 
 # Units in the table a person reads, of each hook and variable.
 SHOWN = 3
@@ -42,8 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--decoders",
         nargs="+",
         metavar="NAME",
-        help="optimal_linear, wiener, kalman, poisson_bayes, gaussian_bayes, lstm or gru (default: the first three and "
-        "a Bayesian one, of counts or of activations)",
+        help="population_vector, optimal_linear, optimal_linear_estimator, wiener, wiener_cascade, kalman, "
+        "kalman_smoother, poisson_bayes, gaussian_bayes (either with _continuous behind it), template, rnn, gru, lstm "
+        "(default: optimal_linear, wiener, kalman and a Bayesian one, of counts or of activations)",
     )
     parser.add_argument(
         "--dt",
@@ -164,6 +166,7 @@ def make_decoding(
                 wanted,
                 hooks,
                 decoders,
+                information=_information(run, source),
                 untrained=record_untrained(run, source, hooks, draft.path / "untrained/rows"),
                 dt=dt,
                 bin_steps=bin_steps,
@@ -225,6 +228,15 @@ def _circular_of(run: Run) -> dict[str, float]:
     task: dict[str, Any] = next((one for one in told if one), {})
     known = TASKS.get(task.get("name", ""))
     return {} if known is None else dict(known.circular)
+
+
+def _information(run: Run, source: Artifact) -> "KnownInformation | None":
+    """What the counts of simulated cells say, which is known; None of other subjects."""
+    from models.tuned import TunedPopulation
+    from workbench.decoding.information import KnownInformation
+
+    cells = run.model()
+    return KnownInformation.of_cells(cells, recorded_data(run, source)) if isinstance(cells, TunedPopulation) else None
 
 
 def _seconds(run: Run, hooks: list[str]) -> float:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from workbench.runs import Artifact, Run
 
 if TYPE_CHECKING:
+    from models.dataset import Dataset
     from workbench.activations import ActivationStore
 
 
@@ -21,8 +22,15 @@ def record_untrained(run: Run, source: Artifact, hooks: list[str], out: Path) ->
         return None
     if (out / "manifest.json").exists():  # a killed sweep goes on
         return ActivationStore.open(out)
-    config, model = source.manifest.config, run.model(step=0)
-    dataset = run.dataset(with_labels=False)
-    if sample := config.get("sample"):
+    config = source.manifest.config
+    return harvest(
+        run.model(step=0), recorded_data(run, source), hooks, out, dtype=config["dtype"], positions=config["positions"]
+    )
+
+
+def recorded_data(run: Run, source: Artifact) -> "Dataset":
+    """The sequences that a recording is of."""
+    dataset: Dataset = run.dataset(with_labels=False)
+    if sample := source.manifest.config.get("sample"):
         dataset = dataset.sample(sample["n_tokens"], test_share=sample["test_share"], seed=sample["seed"])
-    return harvest(model, dataset, hooks, out, dtype=config["dtype"], positions=config["positions"])
+    return dataset

@@ -86,11 +86,13 @@ class RecurrentDecoder(Decoder):
         """Train on X [bins, neurons] and y [bins] or [bins, d].
 
         Raises:
-            ValueError: what cannot be decoded, settings that no network has, or stretches so short that nothing of
+            ValueError: what cannot be decoded, settings that no network has, or stretches all so short that nothing of
                 them can be held out.
         """
         self._refuse_settings()
         counts, values, runs = self._training(X, y, groups)
+        if self.ahead >= max(run.stop - run.start for run in runs):
+            raise ValueError(f"ahead is {self.ahead}, and no stretch has as many bins: nothing would ever be told.")
         self.centre_, spread = counts.mean(0), counts.std(0)
         self.scale_ = np.where(spread > 0, spread, 1.0)
         vectors = self.outputs_.encode(values)
@@ -119,7 +121,8 @@ class RecurrentDecoder(Decoder):
             d_out=vectors.shape[1],
             seed=self.seed,
         )
-        with TemporaryDirectory() as run:
+        # PyTorch's layers draw their first weights from the global generator, before ours are drawn.
+        with TemporaryDirectory() as run, torch.random.fork_rng(devices=[]):
             self.metrics_ = train(Recurrent(shape), dataset, config, run=run)
             measured = self.metrics_.loc[self.metrics_["step"].isin(checkpoint_steps(run))].dropna(
                 subset="heldout_loss"
@@ -146,7 +149,14 @@ class RecurrentDecoder(Decoder):
         return self._answer_of_vectors(vectors, self.error_covariance_, X, return_std=return_std, return_cov=return_cov)
 
     def _refuse_settings(self) -> None:
-        for name, least in (("ahead", 0), ("window", 4), ("n_steps", 1), ("batch_size", 1)):
+        for name, least in (
+            ("ahead", 0),
+            ("window", 4),
+            ("d_model", 1),
+            ("n_layers", 1),
+            ("n_steps", 1),
+            ("batch_size", 1),
+        ):
             value = getattr(self, name)
             if not isinstance(value, int | np.integer) or value < least:
                 raise ValueError(f"{name} is {value}: it must be a whole number of at least {least}.")
@@ -177,14 +187,16 @@ class RecurrentDecoder(Decoder):
 def _windows(
     told: list[Float[Tensor, "steps neurons"]], asked: list[Float[Tensor, "steps k"]], window: int, share: float
 ) -> tuple[Dataset, list[int]]:
-    """Half-overlapping windows of every stretch, those of its end held out; and where each stretch's end begins."""
+    """Half-overlapping windows of every stretch, those of its end held out; and where each stretch's end begins.
+
+    Of a stretch that is too short for that nothing is held out, and nothing learned.
+    """
     tokens, targets, mask, split, ends = [], [], [], [], []
     for x, y in zip(told, asked, strict=True):
         end = len(x) - max(LEAST_HELD_OUT, round(share * len(x)))
         if end < LEAST_HELD_OUT:
-            raise ValueError(
-                f"a stretch of {len(x)} bins is too short to hold {share:.0%} of it out: leave it out, or join it."
-            )
+            ends.append(len(x))
+            continue
         ends.append(end)
         for name, start, stop in (("train", 0, end), ("test", end, len(x))):
             for first in range(start, max(stop - window // 2, start + 1), max(window // 2, 1)):
@@ -197,5 +209,10 @@ def _windows(
                 targets.append(torch.nn.functional.pad(goal, (0, 0, 0, short)))
                 mask.append(torch.arange(window) < last - first)
                 split.append(name)
+    if not any(goal.isfinite().any() for goal in targets):
+        longest = max(map(len, told))
+        raise ValueError(
+            f"the longest stretch has {longest} bins: too short to hold {share:.0%} of it out and learn from the rest."
+        )
     table = pa.table({"name": [str(i) for i in range(len(split))], "split": split})
     return Dataset(torch.stack(tokens), torch.stack(mask), doc_table=table, targets=torch.stack(targets)), ends

@@ -1,6 +1,6 @@
 """`decode_sweep`: hooks × variables × decoders over a recording, each score beside its controls."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,26 @@ from torch import Tensor
 from models.checked_input import whole_number
 from models.progress import progress
 from probes.base import as_numpy
-from probes.population import GaussianBayes, KalmanFilter, OptimalLinearDecoder, PoissonBayes, WienerFilter
+from probes.population import (
+    GaussianBayes,
+    KalmanFilter,
+    OptimalLinearDecoder,
+    OptimalLinearEstimator,
+    PoissonBayes,
+    PopulationVector,
+    TemplateDecoder,
+    WienerCascade,
+    WienerFilter,
+)
+from probes.population.base import Decoder
 from probes.population.report import DECODER, decoding_report
 from probes.report import Split
 from workbench.activations import ActivationStore
 from workbench.decoding.binning import Bins
+from workbench.decoding.information import KnownInformation
 from workbench.decoding.recurrent import RecurrentDecoder
 from workbench.decoding.results import Decoding, read_part, write_part
-from workbench.decoding.tuning import counting_bound, unit_tuning
+from workbench.decoding.tuning import unit_tuning
 from workbench.decoding.variables import Variables, stretches_of
 from workbench.probing.sweep import choose_rows
 
@@ -32,16 +44,23 @@ RANDOM_SUBJECT = "random subject"
 N_KEPT = 2_000
 # Parts of the held-out rows.
 N_BLOCKS = 10
-DECODERS: dict[str, Callable[..., Any]] = {
-    "optimal_linear": lambda **how: OptimalLinearDecoder(fit_intercept=True, **how),
-    "wiener": WienerFilter,
-    "kalman": lambda **how: KalmanFilter(shrinkage=0.01, **how),
-    "poisson_bayes": PoissonBayes,
-    "gaussian_bayes": GaussianBayes,
-    "lstm": lambda **how: RecurrentDecoder("lstm", **how),
-    "gru": lambda **how: RecurrentDecoder("gru", **how),
+DECODERS: dict[str, Any] = {
+    "population_vector": PopulationVector(),
+    "optimal_linear": OptimalLinearDecoder(fit_intercept=True),
+    "optimal_linear_estimator": OptimalLinearEstimator(fit_intercept=True),
+    "wiener": WienerFilter(),
+    "wiener_cascade": WienerCascade(),
+    "kalman": KalmanFilter(shrinkage=0.01),
+    "kalman_smoother": KalmanFilter(shrinkage=0.01, smooth=True),
+    "poisson_bayes": PoissonBayes(),
+    "poisson_bayes_continuous": PoissonBayes(continuity="fit"),
+    "gaussian_bayes": GaussianBayes(),
+    "gaussian_bayes_continuous": GaussianBayes(continuity="fit"),
+    "template": TemplateDecoder(),
+    "rnn": RecurrentDecoder("rnn"),
+    "gru": RecurrentDecoder("gru"),
+    "lstm": RecurrentDecoder("lstm"),
 }
-"""By name, each from the periods of what it decodes."""
 OF_COUNTS, OF_ACTIVATIONS = (
     ("optimal_linear", "wiener", "kalman", "poisson_bayes"),
     ("optimal_linear", "wiener", "kalman", "gaussian_bayes"),
@@ -52,9 +71,10 @@ def decode_sweep(
     store: ActivationStore,
     variables: Sequence[Variables],
     hooks: Sequence[str] | None = None,
-    decoders: Sequence[str] | Mapping[str, Callable[..., Any]] | None = None,
+    decoders: Sequence[str] | Mapping[str, Any] | None = None,
     *,
     untrained: ActivationStore | None = None,
+    information: KnownInformation | None = None,
     dt: float = 1.0,
     bin_steps: int = 1,
     where: str | None = None,
@@ -73,9 +93,11 @@ def decode_sweep(
         store: a recording with labels.
         variables: what is decoded, as `read_variables` gives it.
         hooks: which; all where None.
-        decoders: names of `DECODERS`; or functions that make a decoder from `period`, by name. Where None, a
-            linear one, a Wiener and a Kalman filter, and a Bayesian one of counts or of activations.
+        decoders: names of `DECODERS`; or decoders of `probes.population`, or regressors of scikit-learn, by name.
+            Where None, a linear one, a Wiener and a Kalman filter, and a Bayesian one of counts or of activations.
+            Those that have a `period` get that of what they decode.
         untrained: the same rows of the same hooks of the randomly initialised subject.
+        information: what is known of it of the counts, for the Cramér–Rao bound.
         dt: seconds a step, where spikes are counted; maps of activations are means, whatever it is.
         bin_steps: steps that are joined into one bin, in which counts are summed and activations averaged.
         where: only rows for which this query to the labels is true.
@@ -95,6 +117,8 @@ def decode_sweep(
     if len({store.axis_of(hook) for hook in hooks}) > 1:
         raise ValueError("these hooks do not count the same positions: decode those of one axis at a time.")
     store = store.on(store.axis_of(hooks[0]))
+    if not variables or (decoders is not None and not decoders):
+        raise ValueError("there is nothing to decode, or nothing to decode it by: name a variable and a decoder.")
     if decoders is not None and not isinstance(decoders, Mapping):
         check_decoders(decoders)
         decoders = {name: DECODERS[name] for name in decoders}
@@ -106,6 +130,7 @@ def decode_sweep(
         rows=rows,
         variables=[(one, one.values(store, chosen)) for one in variables],
         decoders=decoders,
+        information=information,
         dt=dt,
         bin_steps=whole_number(bin_steps, "bin_steps", least=1),
         n_shuffles=n_shuffles,
@@ -113,8 +138,9 @@ def decode_sweep(
         seed=seed,
     )
     for one, values in sweep.variables:
-        if not np.isfinite(values).all(1)[rows.fit].any():
-            raise ValueError(f"{one.title} is missing in every row that would be fitted on.")
+        known = np.isfinite(values).all(1)
+        if not (known[rows.fit].any() and known[rows.held_out].any()):
+            raise ValueError(f"{one.title} is missing in every row that would be fitted on, or in every one held out.")
     made = [
         sweep.kept(hook, one, None if parts is None else Path(parts))
         for hook, one in progress(
@@ -144,7 +170,8 @@ class _Sweep:
     chosen: Int[np.ndarray, " n"]
     rows: Split
     variables: list[tuple[Variables, Float[np.ndarray, "n _"]]]
-    decoders: Mapping[str, Callable[..., Any]] | None
+    decoders: Mapping[str, Any] | None
+    information: KnownInformation | None
     dt: float
     bin_steps: int
     n_shuffles: int
@@ -175,22 +202,25 @@ class _Sweep:
         random = None
         if self.untrained is not None and hook in self.untrained.hooks:
             random = bins.read(self.untrained.read(hook, read), summed=counts)
-        makers = self.decoders
-        if makers is None:
-            makers = {name: DECODERS[name] for name in (OF_COUNTS if counts else OF_ACTIVATIONS)}
+        decoders = self.decoders
+        if decoders is None:
+            decoders = {name: DECODERS[name] for name in (OF_COUNTS if counts else OF_ACTIVATIONS)}
+        longest = int(np.bincount(groups).max())
         scores, curves = pd.DataFrame({"unit": []}), {}
         if self.tuning:
             scores, maps = unit_tuning(X, y, variables, rows, dt=dt if counts else 1.0, seed=self.seed)
             curves = {(hook, variables.title): maps}
-        bound = counting_bound(X, y, variables, dt=dt) if counts and self.tuning else np.full(y.shape[1], np.nan)
+        bound = None
+        if self.information is not None and counts and self.information.names == variables.names:
+            bound = self.information.of(self.store, read[bins.middle], dt)
         about = self.store.columns("doc", "pos").take(read[bins.middle[rows.held_out[:N_KEPT]]])
         place = {column: about[column].to_numpy() for column in ("doc", "pos")}
         results, decoded = [], []
-        for name, make in makers.items():
-            decoder = make(period=variables.period)
+        for name, one in decoders.items():
+            decoder = _fitting(one, variables, longest)
             lines, estimates = self._judged(decoder, X, random, y, variables, groups, rows, bound)
             results.append(lines.assign(decoder=name))
-            decoded.append(pd.concat([one.assign(**place) for one in estimates]).assign(decoder=name))
+            decoded.append(pd.concat([table.assign(**place) for table in estimates]).assign(decoder=name))
         return Decoding(
             pd.concat(results, ignore_index=True).assign(hook=hook),
             pd.concat(decoded, ignore_index=True).assign(hook=hook),
@@ -207,20 +237,17 @@ class _Sweep:
         variables: Variables,
         groups: Int[np.ndarray, " n"],
         rows: Split,
-        bound: Float[np.ndarray, " d"],
+        bound: Float[np.ndarray, "n d d"] | None,
     ) -> tuple[pd.DataFrame, list[pd.DataFrame]]:
         """A decoder's scores beside its controls, and some of its estimates, a table a variable."""
         blocks = [(rows.fit, block) for block in _blocks(groups, rows.held_out)]
         about: dict[str, Any] = {"names": variables.names, "groups": groups, "splits": blocks, "seed": self.seed}
-        own = decoding_report(decoder, X, y, n_shuffles=self.n_shuffles, shift="recording", **about)
-        own.loc[own["variant"] == DECODER, "bound"] = bound
-        lines = [own]
+        lines = [decoding_report(decoder, X, y, n_shuffles=self.n_shuffles, shift="recording", bound=bound, **about)]
         if random is not None:
             before = decoding_report(decoder, random, y, n_shuffles=0, **about)
             lines.append(before[before["variant"] == DECODER].assign(variant=RANDOM_SUBJECT))
-        fitted = clone(decoder).fit(X[rows.fit], y[rows.fit], groups[rows.fit])
         shown = rows.held_out[:N_KEPT]
-        estimate, std = (as_numpy(part) for part in fitted.predict(X[shown], groups[shown], return_std=True))
+        estimate, std = estimates_of(decoder, X, y, groups, rows.fit, shown)
         tables = [
             pd.DataFrame({"output": name, "true": y[shown, i], "decoded": estimate[:, i], "std": std[:, i]})
             for i, name in enumerate(variables.names)
@@ -230,12 +257,13 @@ class _Sweep:
     def _digest(self) -> str:
         """Of all that the results of a hook follow from."""
         made_of = [
-            str(self.store.path),
-            None if self.untrained is None else str(self.untrained.path),
+            self.store.id,
+            None if self.untrained is None else self.untrained.id,
             self.chosen,
             (self.rows.fit, self.rows.held_out),
             [(one.names, one.period) for one, _ in self.variables],
-            None if self.decoders is None else sorted(self.decoders),
+            None if self.decoders is None else {name: _settings(one) for name, one in self.decoders.items()},
+            None if self.information is None else self.information.names,
             (self.dt, self.bin_steps, self.n_shuffles, self.tuning, self.seed),
         ]
         return str(joblib.hash(made_of))[:12]
@@ -246,3 +274,36 @@ def _blocks(groups: Int[np.ndarray, " n"], held_out: Int[np.ndarray, " m"]) -> l
     starts = np.flatnonzero(np.diff(groups[held_out], prepend=-1))
     cuts = starts[np.linspace(0, len(starts), min(N_BLOCKS, len(starts)) + 1).astype(int)[1:-1]]
     return np.split(held_out, cuts)
+
+
+def estimates_of(
+    decoder: Any,
+    X: Float[Tensor, "n unit"],
+    y: Float[np.ndarray, "n d"],
+    groups: Int[np.ndarray, " n"],
+    fit: Int[np.ndarray, " m"],
+    shown: Int[np.ndarray, " k"],
+) -> tuple[Float[np.ndarray, "k d"], Float[np.ndarray, "k d"]]:
+    """What a decoder fitted to some bins says of others, and how sure it is: NaN of one that does not say."""
+    if not isinstance(decoder, Decoder):
+        told = as_numpy(clone(decoder).fit(X[fit].numpy(), y[fit]).predict(X[shown].numpy())).reshape(-1, y.shape[1])
+        return told, np.full_like(told, np.nan)
+    fitted = clone(decoder).fit(X[fit], y[fit], groups[fit])
+    told, std = (as_numpy(part) for part in fitted.predict(X[shown], groups[shown], return_std=True))
+    return told, std
+
+
+def _fitting(decoder: Any, variables: Variables, longest: int) -> Any:
+    """A decoder for these variables, whose lags are no longer than the stretches."""
+    fitting = clone(decoder)
+    settings = fitting.get_params()
+    if "period" in settings:
+        fitting.set_params(period=variables.period)
+    if {"before", "after"} <= settings.keys():
+        after = min(settings["after"], longest - 1)
+        fitting.set_params(after=after, before=min(settings["before"], longest - 1 - after))
+    return fitting
+
+
+def _settings(decoder: Any) -> tuple[str, dict[str, Any]]:
+    return type(decoder).__qualname__, decoder.get_params()

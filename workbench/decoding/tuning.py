@@ -14,7 +14,6 @@ from probes.tuning import (
     direction_tuning,
     encoding_r2,
     grid_score,
-    poisson_error_bound,
     spatial_information,
     tuning_curves,
     tuning_score_null,
@@ -23,8 +22,6 @@ from workbench.decoding.variables import Variables
 
 # Bins along each axis, by the number of axes: so many that a unit's map is seen, so few that each is visited.
 N_BINS = {1: 24, 2: 16, 3: 8}
-# A neuron that was never heard somewhere may still fire there.
-FLOOR_HZ = 0.1
 
 
 def unit_tuning(
@@ -76,31 +73,6 @@ def unit_tuning(
         null = tuning_score_null(score, values, x, n_shuffles=n_shuffles, seed=seed, **about)
         found[name], found[f"{name}_p"] = null.score, null.p_value
     return found, curves
-
-
-def counting_bound(
-    X: Float[Tensor, "n unit"], x: Float[np.ndarray, "n d"], variables: Variables, *, dt: float
-) -> Float[np.ndarray, " d"]:
-    """What the error of an estimate without bias from one bin's spikes cannot be below, by Cramér and Rao.
-
-    Of independent Poisson neurons with the maps that were measured, smoothed by a bin's width: noise in a map would
-    pass for information. The root of the mean square over the bins that were visited; of a circular variable the mean
-    absolute error of a normal one with that variance.
-    """
-    about = _binning(x, variables, dt, None)
-    coarse = tuning_curves(X.double().numpy(), x, **about)
-    width = [float(edge[1] - edge[0]) for edge in coarse.edges]
-    curves = tuning_curves(X.double().numpy(), x, smoothing=width, **about)
-    error = poisson_error_bound(curves, dt, floor=FLOOR_HZ)
-    weight = np.where(np.isfinite(error).all(-1), curves.probability, 0.0)
-    if not weight.any():
-        return np.full(len(variables.names), np.nan)
-    # On a circle a guess is off by a quarter of a turn in the mean: what says less than that bounds nothing.
-    variance = np.tensordot(weight / weight.sum(), np.where(weight[..., None] > 0, error, 0.0) ** 2, axes=x.shape[1])
-    circular = np.array([period is not None for period in variables.period])
-    chance = np.array([np.inf if period is None else period / 4 for period in variables.period])
-    found = np.sqrt(variance) * np.where(circular, np.sqrt(2 / np.pi), 1.0)
-    return np.where(found < chance, found, np.nan)
 
 
 def _binning(x: Float[np.ndarray, "n d"], variables: Variables, dt: float, n_bins: int | None) -> dict[str, Any]:
