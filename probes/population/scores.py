@@ -6,6 +6,8 @@ import numpy as np
 from jaxtyping import Float
 
 Period = Sequence[float | None]
+# A variable whose values lie within so many units of rounding of their mean does not vary.
+ROUNDING = 16 * np.finfo(float).eps
 
 
 def r2(
@@ -25,22 +27,28 @@ def r2(
     for j, each in enumerate(period):
         centre = circular_mean(y[:, j], each, share) if each else np.average(y[:, j], weights=share)
         left, spread = (share @ _cost(y[:, j] - other, each) for other in (predicted[:, j], centre))
-        found[j] = 1 - left / spread if spread > 1e-12 * max(1.0, share @ y[:, j] ** 2) else np.nan
+        found[j] = 1 - left / spread if spread > _rounding(y[:, j], each) * share.sum() else np.nan
     return found
 
 
 def correlation(
     y: Float[np.ndarray, "n d"], predicted: Float[np.ndarray, "n d"], period: Period
 ) -> Float[np.ndarray, " d"]:
-    """Pearson's ρ of each output; of a circular one Jammalamadaka and SenGupta's; NaN where one of the two is constant.
+    """Pearson's ρ of each output; of a circular one Fisher and Lee's ρ_T; NaN where one of the two is constant.
 
-    The circular one is Σ sin(a − ā) sin(b − b̄) / √(Σ sin²(a − ā) Σ sin²(b − b̄)) about the circular means.
+    The circular one is Σ sin(aᵢ − aⱼ) sin(bᵢ − bⱼ) / √(Σ sin²(aᵢ − aⱼ) Σ sin²(bᵢ − bⱼ)) over all pairs of bins ("A
+    correlation coefficient for circular data", 1983). It needs no mean direction, which a variable that goes evenly
+    round the circle has not. Of small angles it is Pearson's; of an even one told with an error Δ it is the squared
+    length of the mean of exp(iΔ).
     """
     found = np.empty(y.shape[1])
     for j, each in enumerate(period):
-        a, b = (_deviation(values[:, j], each) for values in (y, predicted))
-        size = np.sqrt((a @ a) * (b @ b))
-        found[j] = a @ b / size if size > 0 else np.nan
+        parts = [(values[:, j], _spanned(values[:, j], each)) for values in (y, predicted)]
+        floor = [_rounding(values, each) * len(values) ** part.shape[1] for values, part in parts]
+        a, b = (part for _, part in parts)
+        size = [np.linalg.det(part.T @ part) for part in (a, b)]
+        varies = all(one > least for one, least in zip(size, floor, strict=True))
+        found[j] = np.linalg.det(a.T @ b) / (np.sqrt(size[0]) * np.sqrt(size[1])) if varies else np.nan
     return found
 
 
@@ -71,10 +79,20 @@ def circular_mean(
 
 
 def _cost(missed: Float[np.ndarray, " n"], period: float | None) -> Float[np.ndarray, " n"]:
-    return missed**2 if period is None else 1 - np.cos(2 * np.pi * missed / period)
+    # 1 − cos, without what it loses of small angles.
+    return missed**2 if period is None else 2 * np.sin(np.pi * missed / period) ** 2
 
 
-def _deviation(values: Float[np.ndarray, " n"], period: float | None) -> Float[np.ndarray, " n"]:
+def _rounding(values: Float[np.ndarray, " n"], period: float | None) -> float:
+    """What rounding alone may make of the cost of a value that does not vary."""
+    largest = np.abs(values).max()
+    return (ROUNDING * largest) ** 2 if period is None else (ROUNDING * max(1.0, largest / period)) ** 2
+
+
+def _spanned(values: Float[np.ndarray, " n"], period: float | None) -> Float[np.ndarray, "n k"]:
+    """Columns whose determinants of products are sums over single bins of deviations, over pairs of sines between."""
     if period is None:
-        return values - values.mean()
-    return np.sin(2 * np.pi * (values - circular_mean(values, period)) / period)
+        return (values - values.mean())[:, None]
+    # Any direction would do in the place of the mean, but for rounding.
+    angle = 2 * np.pi * (values - circular_mean(values, period)) / period
+    return np.stack([np.cos(angle), np.sin(angle)], axis=1)

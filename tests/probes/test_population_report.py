@@ -8,7 +8,8 @@ from sklearn.metrics import r2_score
 
 from probes.population import KalmanFilter, OptimalLinearDecoder, PoissonBayes, WienerFilter, decoding_report
 from probes.population.scores import correlation, errors, r2, typical_error
-from probes.validation import blocked_splits, stretch_numbers
+from probes.series import stretch_numbers
+from probes.validation import blocked_splits
 
 
 @pytest.mark.parametrize("gap", [0, 7])
@@ -44,7 +45,7 @@ def test_whole_groups_are_held_out_where_that_is_asked():
         ({"gap": -1}, "gap is -1"),
         ({"gap": 20}, "leaves nothing of 20 rows"),
         ({"groups": np.r_[[0] * 5, [1] * 10, [0] * 5]}, "do not stand together"),
-        ({"groups": np.zeros(3)}, "each row needs its group"),
+        ({"groups": np.zeros(3)}, "each bin needs its group"),
     ],
 )
 def test_blocks_that_cannot_be_are_refused(settings, message):
@@ -69,6 +70,35 @@ def test_scores_are_the_fields():
     turned = (3.0 * y + 100.0) % 360
     np.testing.assert_allclose(errors(turned, (turned + 350) % 360, (360, 360)), -10)
     np.testing.assert_allclose(typical_error(np.array([[3.0, 3.0], [-4.0, -4.0]]), (None, 360)), [np.sqrt(12.5), 3.5])
+
+
+def test_a_circular_correlation_is_that_of_all_pairs_wherever_the_variable_has_been():
+    rng = np.random.default_rng(0)
+    y = rng.uniform(0, 360, 90)
+    told = y + 40 * rng.standard_normal(90)
+    i, j = np.triu_indices(90, 1)
+    a, b = (np.sin(np.deg2rad(one[i] - one[j])) for one in (y, told))
+    pairs = a @ b / np.sqrt((a @ a) * (b @ b))
+    np.testing.assert_allclose(correlation(y[:, None], told[:, None], (360,)), pairs)
+    np.testing.assert_allclose(correlation(y[:, None], -told[:, None], (360,)), -pairs)
+    for n_turns in (1, 20):  # evenly round the circle a mean direction is rounding, and says nothing
+        even = np.linspace(0, 2 * np.pi * n_turns, 4000, endpoint=False)[:, None]
+        noisy = even + 0.3 * rng.standard_normal(even.shape)
+        np.testing.assert_allclose(correlation(even, noisy, (2 * np.pi,)), np.exp(-(0.3**2)), atol=0.01)
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(1e-150, 0), (1e-8, 0), (1.0, 2e6), (1e9, 0)])
+def test_scores_are_the_same_in_any_unit_and_of_what_is_constant_there_are_none(scale, offset):
+    rng = np.random.default_rng(0)
+    y = rng.standard_normal((500, 1))
+    told = y + 0.3 * rng.standard_normal(y.shape)
+    for score in (r2, correlation):
+        there = score(scale * y + offset, scale * told + offset, (None,))
+        np.testing.assert_allclose(there, score(y, told, (None,)), rtol=1e-6)
+        np.testing.assert_allclose(score(scale * y, scale * told, (7 * scale,)), score(y, told, (7,)))
+        constant = np.full((500, 1), scale / 3 + offset)
+        assert np.isnan(score(constant, told, (None,)))
+        assert np.isnan(score(constant, told, (7 * scale,)))
 
 
 def slow(n, seed, tau=50):
