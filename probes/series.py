@@ -3,7 +3,7 @@
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int, Shaped
+from jaxtyping import Float, Int, Shaped
 
 from probes.base import as_numpy
 
@@ -27,6 +27,16 @@ def stretches(groups: Any, n: int) -> list[slice]:
     return [slice(int(a), int(b)) for a, b in zip(starts, [*starts[1:], n], strict=True)]
 
 
+def stretch_numbers(
+    rows: Int[np.ndarray, " n"], groups: Shaped[np.ndarray, " all"] | None = None
+) -> Int[np.ndarray, " n"]:
+    """Of chosen rows the number of the stretch, within which they follow one another in one group."""
+    jumps = np.diff(rows) != 1
+    if groups is not None:
+        jumps |= groups[rows[1:]] != groups[rows[:-1]]
+    return np.r_[0, np.cumsum(jumps)]
+
+
 def periods_of(period: Any, d: int) -> tuple[float | None, ...]:
     """The period of each of d variables, from one for all or one for each. `ValueError` where they do not fit."""
     each = (period,) * d if period is None or np.ndim(period) == 0 else tuple(period)
@@ -36,6 +46,13 @@ def periods_of(period: Any, d: int) -> tuple[float | None, ...]:
         if value is not None and not (np.isfinite(value) and value > 0):
             raise ValueError(f"period is {value}: it must be above zero, or None for a variable that is not circular.")
     return tuple(None if value is None else float(value) for value in each)
+
+
+def wrapped(x: Float[np.ndarray, "*shape"], low: float, period: float) -> Float[np.ndarray, "*shape"]:
+    """The values of a circular variable within [low, low + period)."""
+    found = low + np.mod(x - low, period)
+    # The remainder of a tiny negative number rounds to the period itself.
+    return np.where(found >= low + period, low, found)
 
 
 def _starts(groups: Shaped[np.ndarray, " n"]) -> Int[np.ndarray, " run"]:

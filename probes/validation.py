@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int, Shaped
 
+from probes.series import stretches
+
 HELD_OUT_SHARE = 0.25
 
 
@@ -55,13 +57,13 @@ def blocked_splits(
         ValueError: fewer than two blocks, more blocks than rows or groups, groups that come back, a gap that leaves
             nothing to fit on.
     """
-    edges = _edges_of_groups(groups, n)
+    edges = np.array([0, *(part.stop for part in stretches(groups, n))])
     pieces = len(edges) - 1 if by_group else n
-    if not 2 <= n_blocks <= pieces:
+    if int(n_blocks) != n_blocks or not 2 <= n_blocks <= pieces:
         kind = "groups" if by_group else "rows"
-        raise ValueError(f"n_blocks is {n_blocks}: it must lie between 2 and the {pieces} {kind}.")
-    if gap < 0:
-        raise ValueError(f"gap is {gap}: it is a number of rows, not below zero.")
+        raise ValueError(f"n_blocks is {n_blocks}: it must lie between 2 and the {pieces} {kind}, a whole number.")
+    if int(gap) != gap or gap < 0:
+        raise ValueError(f"gap is {gap}: it is a whole number of rows, not below zero.")
     cuts = np.linspace(0, n, n_blocks + 1).round().astype(int)
     if by_group:  # the groups' edges nearest to even cuts, at least one group between two
         chosen = np.abs(edges[:, None] - cuts).argmin(0)
@@ -78,28 +80,6 @@ def blocked_splits(
         if not len(fit):
             raise ValueError(f"a gap of {gap} rows leaves nothing of {n} rows to fit on: give a smaller one.")
         yield fit, row[start:stop]
-
-
-def stretch_numbers(
-    rows: Int[np.ndarray, " n"], groups: Shaped[np.ndarray, " all"] | None = None
-) -> Int[np.ndarray, " n"]:
-    """Of chosen rows the number of the stretch, within which they follow one another in one group."""
-    jumps = np.diff(rows) != 1
-    if groups is not None:
-        jumps |= groups[rows[1:]] != groups[rows[:-1]]
-    return np.r_[0, np.cumsum(jumps)]
-
-
-def _edges_of_groups(groups: Shaped[np.ndarray, " n"] | None, n: int) -> Int[np.ndarray, " edge"]:
-    """Where groups begin, and where the last ends."""
-    if groups is None:
-        return np.array([0, n])
-    if groups.shape != (n,):
-        raise ValueError(f"groups has the shape {groups.shape} and there are {n} rows: each row needs its group.")
-    edges = np.flatnonzero(np.r_[True, groups[1:] != groups[:-1], True])
-    if len(np.unique(groups)) < len(edges) - 1:
-        raise ValueError("the rows of a group do not stand together: sort them by group, then by time.")
-    return edges
 
 
 def follows_from_group(y: Shaped[np.ndarray, " n"], groups: Shaped[np.ndarray, " n"]) -> bool:

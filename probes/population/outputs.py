@@ -8,7 +8,7 @@ from einops import einsum
 from jaxtyping import Bool, Float
 from scipy.special import ive
 
-from probes.series import periods_of
+from probes.series import periods_of, wrapped
 
 # Below this length a mean direction is rounding: its standard deviation is that of a direction nobody knows.
 LEAST_RESULTANT = 1e-12
@@ -106,10 +106,7 @@ class Outputs:
         found = y.copy()
         for j, (period, signed) in enumerate(zip(self.period, self.signed, strict=True)):
             if period is not None:
-                start = -period / 2 if signed else 0.0
-                found[:, j] = start + np.mod(y[:, j] - start, period)
-                # The remainder of a tiny negative number rounds to the period itself.
-                found[found[:, j] >= start + period, j] = start
+                found[:, j] = wrapped(y[:, j], -period / 2 if signed else 0.0, period)
         return found
 
     def lengths(self, along: Float[np.ndarray, " k"]) -> Float[np.ndarray, " k"]:

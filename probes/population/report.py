@@ -16,9 +16,9 @@ from sklearn.base import clone
 from probes.base import Array, as_numpy, taken
 from probes.population.base import targets
 from probes.population.scores import circular_mean, correlation, errors, r2, typical_error
-from probes.series import periods_of, stretches
+from probes.series import periods_of, stretch_numbers, stretches
 from probes.tuning import cramer_rao
-from probes.validation import blocked_splits, stretch_numbers
+from probes.validation import blocked_splits
 
 DECODER, SHUFFLED, MEAN = VARIANTS = ("decoder", "shuffled", "mean")
 LEVEL = 0.95

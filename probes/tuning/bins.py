@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from probes.base import as_numpy
+from probes.series import wrapped
 
 Numbers = float | Sequence[Any] | np.ndarray | None
 
@@ -95,11 +96,6 @@ def bin_numbers(
         within = (np.searchsorted(edge, values, side="right") - 1).clip(0, len(edge) - 2)
         number = number * (len(edge) - 1) + within
     return number
-
-
-def wrapped(x: Float[np.ndarray, "*shape"], low: float, period: float) -> Float[np.ndarray, "*shape"]:
-    """The values within [low, low + period)."""
-    return low + np.mod(x - low, period)
 
 
 def _pairs(range: Any, d: int) -> list[tuple[float, float] | None]:

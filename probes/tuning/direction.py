@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
+from probes.series import wrapped
 from probes.tuning.curves import TuningCurves
 
 # Mean vector lengths above which a neuron is taken for a head-direction cell.
@@ -53,4 +54,4 @@ def direction_tuning(curves: TuningCurves) -> DirectionTuning:
     length = np.abs(mean)
     n = rates @ curves.occupancy[visited]
     p = np.exp(np.sqrt(1 + 4 * n + 4 * n**2 * (1 - length**2)) - (1 + 2 * n))
-    return DirectionTuning(length, edge[0] + (np.angle(mean) / turn - edge[0]) % period, p.clip(max=1.0))
+    return DirectionTuning(length, wrapped(np.angle(mean) / turn, edge[0], period), p.clip(max=1.0))

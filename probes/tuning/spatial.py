@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.ndimage import label, uniform_filter1d
 
+from probes.series import wrapped
 from probes.tuning.curves import TuningCurves
 
 # A field is where a neuron fires at this share of its peak and above; fields below this peak are noise.
@@ -152,8 +153,8 @@ def _centre(
     for axis, one in enumerate(period):
         if one is not None:
             turn = 2 * np.pi / one
-            angle = np.angle(weight @ np.exp(1j * turn * where[:, axis])) / turn
-            centre[axis] = edges[axis][0] + (angle - edges[axis][0]) % one
+            angle = np.angle(weight @ np.exp(1j * turn * where[:, [axis]])) / turn
+            centre[[axis]] = wrapped(angle, edges[axis][0], one)
     return centre
 
 
