@@ -105,11 +105,12 @@ class BandLimited(Task):
     def hits(
         self, output: Tensor, batch: dict[str, Tensor]
     ) -> tuple[Bool[Tensor, "seq time"], Bool[Tensor, "seq time"]]:
-        """A step is right within a tenth of the truth; of an oscillation, within 30° of the phase, however strong."""
+        """A step is right within a tenth of the truth; of an oscillation, within 30° and half to 1½ times as strong."""
         targets = batch["targets"]
         if self.objective == "oscillation":
-            across = output.norm(dim=-1) * targets.norm(dim=-1)
-            right = (output * targets).sum(-1) >= 0.75**0.5 * across
+            length, strength = output.norm(dim=-1), targets.norm(dim=-1)
+            right = (output * targets).sum(-1) >= 0.75**0.5 * length * strength
+            right &= (length - strength).abs() <= 0.5 * strength
         else:
             right = (output - targets).norm(dim=-1) <= CLOSE
         return right, right.new_ones(right.shape)

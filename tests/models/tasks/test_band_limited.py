@@ -65,7 +65,7 @@ def test_an_oscillation_solves_its_equation_and_turns_at_its_frequency():
         assert [np.cos(phase[-1]), np.sin(phase[-1])] == pytest.approx(x[-1] / 0.8, abs=1e-6)
 
 
-def test_what_is_a_tenth_away_or_thirty_degrees_off_is_still_right():
+def test_what_is_a_tenth_away_or_thirty_degrees_off_and_half_as_strong_is_still_right():
     task = BandLimited()
     batch = task.batch(5, 0)
     assert [task.accuracy(batch["targets"] + off, batch) for off in (0.099, -0.101)] == [1, 0]
@@ -74,7 +74,8 @@ def test_what_is_a_tenth_away_or_thirty_degrees_off_is_still_right():
     for degrees, right in ((29.0, 1), (-29.0, 1), (31.0, 0)):
         turn = torch.tensor(np.radians(degrees))
         turned = batch["targets"].double() @ torch.tensor([[turn.cos(), turn.sin()], [-turn.sin(), turn.cos()]])
-        assert task.accuracy(0.3 * turned, batch) == right
+        for strength, strong in ((1.0, 1), (0.51, 1), (1.49, 1), (0.49, 0), (1.51, 0), (0.0, 0)):
+            assert task.accuracy(strength * turned, batch) == right * strong
 
 
 @pytest.mark.parametrize(
