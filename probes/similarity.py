@@ -13,6 +13,7 @@ from sklearn.covariance import ledoit_wolf
 from torch import Tensor
 
 from probes.base import as_numpy
+from probes.covariances import is_regular
 from probes.rows import Rows
 
 METRICS = ("euclidean", "correlation", "crossnobis")
@@ -77,11 +78,14 @@ def compare_rdms(a: Any, b: Any, *, method: str = "spearman", n_permutations: in
         a: [condition, condition], symmetric.
         b: of the same conditions in the same order.
         method: `spearman`, `kendall` (τ_b) or `pearson`.
-        n_permutations: of the conditions of the one, for a p-value, (1 + #{as much}) / (1 + permutations).
+        n_permutations: of the conditions of the one, for a p-value, (1 + #{as much}) / (1 + permutations); with none
+            that is 1.
         seed: of these.
     """
     if method not in COMPARISONS:
         raise ValueError(f"method is {method!r}: choose spearman, kendall or pearson.")
+    if n_permutations < 0:
+        raise ValueError(f"n_permutations is {n_permutations}: it must be a whole number, zero for no p-value.")
     first, second = (_matrix(one) for one in (a, b))
     n = len(first)
     if first.shape != (n, n) or second.shape != (n, n) or n < 3:
@@ -190,7 +194,7 @@ def _crossnobis(
     means = _means(X, cell, n_conditions * n_groups)
     left = X - means[cell]
     noise = ledoit_wolf(left, assume_centered=True)[0] * (len(X) / (len(X) - len(number)))
-    if not np.linalg.eigvalsh(noise).min() > 0:
+    if not is_regular(noise):
         raise ValueError(
             "the covariance of the noise is singular: leave out neurons that never vary within a condition."
         )

@@ -7,8 +7,12 @@ import numpy as np
 from einops import rearrange
 from jaxtyping import Float
 
+from probes.covariances import beyond_rounding, is_regular, unit_scales
 from probes.tuning.bins import as_variable
 from probes.tuning.curves import TuningCurves
+
+# An estimate of which a smaller share lies along what nothing is told of does not depend on that.
+LEAST_PART = 1e-6
 
 
 def curve_slopes(curves: TuningCurves) -> Float[np.ndarray, " d neuron *bins"]:
@@ -47,7 +51,7 @@ def poisson_information(
         floor: rates below it count as it: a measured rate of zero beside spikes would say everything.
 
     Returns:
-        NaN at points where a rate is NaN.
+        NaN at points where a rate or a slope is NaN.
 
     Raises:
         ValueError: negative rates, or a rate of zero that changes, whose information has no bound.
@@ -58,7 +62,7 @@ def poisson_information(
         raise ValueError(f"duration is {duration}: it must be the seconds that are observed, above zero.")
     lowest = np.maximum(rates, floor)
     silent = lowest == 0
-    if (slopes[:, silent] != 0).any():
+    if (np.abs(slopes[:, silent]) > 0).any():
         raise ValueError(
             "a rate is zero where it changes, so that its information has no bound: smooth the curves, or give a floor."
         )
@@ -86,7 +90,7 @@ def gaussian_information(
     """
     f = rearrange(slopes, "d neuron ... -> ... neuron d")
     noise = rearrange(covariance, "a b ... -> ... a b")
-    if not (np.linalg.eigvalsh(noise) > 0).all():
+    if not is_regular(noise).all():
         raise ValueError(
             "the covariance of the noise is singular: drop neurons that repeat others, or add a little to its diagonal."
         )
@@ -104,21 +108,29 @@ def cramer_rao(
 ) -> Float[np.ndarray, "*point d d"]:
     """The smallest covariance that an estimator can have: J⁻¹, or (1 + B) J⁻¹ (1 + B)ᵀ for one whose bias has slopes B.
 
-    Infinite variances, and covariances of NaN, where the information is singular; NaN where it is NaN.
+    An axis of which nothing is told, alone or for it cannot be told from others, has an infinite variance and
+    covariances of NaN; those that are told have their bound all the same. NaN where the information is NaN. Units are
+    no matter: what is singular is judged with each axis in its own.
+
+    Args:
+        information: J.
+        bias_slopes: B, the derivative of the bias of each estimate (rows) along each variable (columns).
     """
     d = information.shape[-1]
-    flat = information.reshape(-1, d, d)
-    known = np.isfinite(flat).all((1, 2))
-    regular = known.copy()
-    regular[known] = np.linalg.matrix_rank(flat[known], hermitian=True) == d
-    each = np.full(flat.shape, np.nan)
-    each[known & ~regular] = np.where(np.eye(d, dtype=bool), np.inf, np.nan)
-    each[regular] = np.linalg.inv(flat[regular])
-    bound = each.reshape(information.shape)
-    if bias_slopes is None:
-        return bound
-    along = np.eye(d) + bias_slopes
-    return along @ bound @ np.swapaxes(along, -1, -2)
+    known = np.isfinite(information).all((-2, -1), keepdims=True)
+    finite = np.where(known, information, 0.0)
+    scale = unit_scales(finite)
+    values, basis = np.linalg.eigh(finite / scale[..., :, None] / scale[..., None, :])
+    told = beyond_rounding(values)
+    inverse = np.divide(1.0, values, out=np.zeros_like(values), where=told)
+    # What is estimated, as directions in units that make the diagonal of the information one.
+    along = (np.eye(d) if bias_slopes is None else np.eye(d) + bias_slopes) / scale[..., None, :]
+    parts = along @ basis
+    untold = np.linalg.norm(np.where(told[..., None, :], 0.0, parts), axis=-1)
+    lost = untold > LEAST_PART * np.linalg.norm(parts, axis=-1)
+    bound = (parts * inverse[..., None, :]) @ np.swapaxes(parts, -1, -2)
+    bound = np.where(lost[..., :, None] | lost[..., None, :], np.where(np.eye(d, dtype=bool), np.inf, np.nan), bound)
+    return np.where(known, bound, np.nan)
 
 
 def poisson_error_bound(curves: TuningCurves, duration: float, *, floor: float = 0.0) -> Float[np.ndarray, "*bins d"]:
@@ -169,7 +181,7 @@ def linear_information(low: Any, high: Any, distance: float, *, corrected: bool 
         raise ValueError("the distance between the two values must not be zero.")
     left = np.concatenate([low - low.mean(0), high - high.mean(0)])
     covariance = left.T @ left / freedom
-    if np.linalg.matrix_rank(covariance, hermitian=True) < d:
+    if not is_regular(covariance):
         raise ValueError(
             "the covariance of the responses is singular: drop silent neurons and those that repeat others."
         )

@@ -120,6 +120,16 @@ def test_crossnobis_is_zero_on_average_where_nothing_differs_and_the_mahalanobis
     assert plain > 0.03  # noise alone
 
 
+def test_crossnobis_of_noise_along_one_direction_is_refused_whatever_rounding_makes_of_it():
+    """Noise of one size along one direction is known so well that Ledoit and Wolf do not shrink it."""
+    sign, of, group = np.tile([1.0, -1.0], 8), np.tile(np.repeat([0, 1], 2), 4), np.repeat([0, 1], 8)
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        X = sign[:, None] * rng.standard_normal(rng.integers(2, 9))
+        with pytest.raises(ValueError, match="covariance of the noise is singular"):
+            rdm(X, metric="crossnobis", conditions=of, groups=group)
+
+
 def test_crossnobis_is_the_mean_over_pairs_of_groups():
     from sklearn.covariance import ledoit_wolf
 
@@ -171,6 +181,7 @@ SQUARE = np.array([[0, 1, 2], [1, 0, 3], [2, 3, 0.0]])
         (lambda: compare_rdms(SQUARE, np.triu(SQUARE)), "must be symmetric"),
         (lambda: compare_rdms(SQUARE, 1 - np.eye(3)), "all dissimilarities of one matrix are equal"),
         (lambda: compare_rdms(SQUARE, SQUARE, method="cosine"), "choose spearman, kendall or pearson"),
+        (lambda: compare_rdms(SQUARE, SQUARE, n_permutations=-1), "n_permutations is -1"),
         (lambda: linear_cka(np.eye(5), np.eye(6)), "of the same 4 rows or more"),
         (lambda: linear_cka(np.ones((5, 2)), np.eye(5)), "does not vary"),
         (lambda: rbf_cka(np.ones((5, 2)), np.eye(5)), "half of the rows or more are equal"),

@@ -98,10 +98,53 @@ def test_the_bound_is_the_inverse_and_follows_the_slope_of_a_bias():
     np.testing.assert_allclose(shrunk, np.linalg.inv(information) / 4)
 
 
-def test_where_nothing_is_told_the_bound_is_infinite_and_where_nothing_is_known_nan():
-    information = np.stack([np.eye(2), np.diag([1.0, 0.0]), np.full((2, 2), np.nan)])
-    bound = cramer_rao(information)
-    np.testing.assert_array_equal(np.diagonal(bound, axis1=1, axis2=2), [[1, 1], [np.inf, np.inf], [np.nan] * 2])
+def test_an_axis_of_which_nothing_is_told_has_no_bound_and_the_others_keep_theirs():
+    tangled = np.array([[2.0, 0, 0], [0, 1, 1], [0, 1, 1]])  # of the last two only the sum is told
+    for information, wanted in [
+        (np.eye(2), [1, 1]),
+        (np.diag([5.0, 0.0]), [0.2, np.inf]),
+        (np.zeros((2, 2)), [np.inf, np.inf]),
+        (np.full((2, 2), np.nan), [np.nan, np.nan]),
+        (tangled, [0.5, np.inf, np.inf]),
+    ]:
+        np.testing.assert_allclose(np.diag(cramer_rao(information)), wanted)
+    assert np.isnan(cramer_rao(np.diag([5.0, 0.0]))[0, 1])
+    points = cramer_rao(np.stack([np.eye(2), np.diag([5.0, 0.0]), np.full((2, 2), np.nan)]))
+    np.testing.assert_allclose(np.diagonal(points, axis1=1, axis2=2), [[1, 1], [0.2, np.inf], [np.nan, np.nan]])
+
+
+def test_a_biased_estimate_of_what_is_told_has_its_bound_beside_one_of_what_is_not():
+    shrunk = cramer_rao(np.diag([5.0, 0.0]), -0.5 * np.eye(2))
+    np.testing.assert_allclose(np.diag(shrunk), [0.05, np.inf])
+    constant = cramer_rao(np.diag([5.0, 0.0]), -np.eye(2))  # an estimate that never moves has no variance
+    np.testing.assert_allclose(constant, 0)
+    of_the_sum = cramer_rao(np.ones((2, 2)), np.array([[0.0, 1.0], [1.0, 0.0]]))  # x + y, which alone is told
+    np.testing.assert_allclose(of_the_sum, 1)
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1.0, 1e9])
+def test_units_do_not_decide_what_is_told(unit):
+    np.testing.assert_allclose(np.diag(cramer_rao(np.diag([1.0, 1e17]) * unit)), np.array([1, 1e-17]) / unit)
+    assert gaussian_information(np.eye(2), np.diag([1.0, unit**2]))[1, 1] == pytest.approx(unit**-2)
+
+
+def test_noise_of_neurons_that_repeat_others_is_refused_whatever_rounding_makes_of_it():
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        d = int(rng.integers(2, 12))
+        X = rng.standard_normal((400, d)) * 10 ** rng.uniform(-3, 3, d)
+        X = np.concatenate([X, X @ rng.standard_normal((d, 1))], axis=1)
+        with pytest.raises(ValueError, match="singular"):
+            gaussian_information(rng.standard_normal((1, d + 1)), np.cov(X.T))
+        with pytest.raises(ValueError, match="singular"):
+            linear_information(X, X + 1, 1.0)
+
+
+def test_information_is_unknown_at_a_silent_bin_without_neighbours():
+    rates = np.array([[0.0, np.nan, 2.0, 4.0]])
+    slopes = curve_slopes(TuningCurves(rates, np.array([1.0, 0, 1, 1]), (np.arange(5.0),), (None,), 0.1))
+    assert np.isnan(slopes[0, 0, 0])
+    np.testing.assert_allclose(poisson_information(rates, slopes, 1.0)[:, 0, 0], [np.nan, np.nan, 2, 1])
 
 
 @pytest.mark.parametrize("trials", [(40, 40), (70, 30)])
