@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.special import ndtr
+from scipy.special import ive
 
 from probes.tuning import TuningCurves
 
@@ -14,6 +14,8 @@ Likelihood = Callable[[Int[np.ndarray, " some"]], Float[np.ndarray, "some n_grid
 Block = tuple[Int[np.ndarray, " some"], Float[np.ndarray, "some n_grid"]]
 # Groups that are stepped together, at most so many to a block of so many steps.
 LEAST_STEPS = 16
+# Squared bins: along an axis, steps with this variance lead everywhere alike, and SciPy's functions still reach it.
+FLAT = 1e9
 
 
 @dataclass(frozen=True)
@@ -81,25 +83,20 @@ class RandomWalk:
 
 
 def step_kernel(n: int, width: float, sigma: float, circular: bool) -> Float[np.ndarray, "n n"]:
-    """The chance that a Gaussian step leads from one bin into another, the start anywhere within its bin.
+    """The chance that a step with that standard deviation leads from one bin into another.
 
-    Integrated over both bins, so that steps far smaller than a bin still cross its edge as often as they should.
+    Lindeberg's discrete Gaussian, "Scale-space for discrete signals" (1990): e^{−t} I_k(t) from a bin to the k-th
+    beside it, t = σ²/width². Its variance is σ² whatever the bins, and t steps of it are one of t times the variance.
+    A Gaussian step from anywhere in a bin has no such law: where one is in the bin would be drawn anew every time, so
+    that steps far smaller than a bin crossed its edge far too often (σ/width of the time, rather than σ²/width²).
     """
-    turns = int(np.ceil(6 * sigma / (n * width))) + 1 if circular else 0
-    offset = np.arange(n)[:, None] - np.arange(n)[None, :]
-    return sum(
-        (_overlap((offset + turn * n) * width, width, sigma) for turn in range(-turns, turns + 1)), np.zeros((n, n))
-    )
-
-
-def _overlap(shift: Float[np.ndarray, "n n"], width: float, sigma: float) -> Float[np.ndarray, "n n"]:
-    def ramp(z: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:  # the integral of the normal distribution
-        if sigma == 0:
-            return np.maximum(z, 0)
-        return z * ndtr(z / sigma) + sigma * np.exp(-0.5 * (z / sigma) ** 2) / np.sqrt(2 * np.pi)
-
-    near = -np.abs(shift)  # of this sign the differences lose no digits far out
-    return ((ramp(near + width) - 2 * ramp(near) + ramp(near - width)) / width).clip(min=0)
+    offset = np.abs(np.arange(n)[:, None] - np.arange(n)[None, :])
+    t = (sigma / width) ** 2
+    if not circular:
+        return ive(offset, min(t, FLAT))
+    frequency = np.arange(n // 2 + 1)
+    around = np.fft.irfft(np.exp(t * (np.cos(2 * np.pi * frequency / n) - 1)), n).clip(min=0)
+    return around[np.minimum(offset, n - offset)]
 
 
 def decoded(walk: RandomWalk, likelihood: Likelihood, runs: list[slice], n_bytes: int, smooth: bool) -> Iterator[Block]:

@@ -170,15 +170,44 @@ def test_groups_of_any_number_and_length_are_stepped_side_by_side_as_if_alone(mo
     np.testing.assert_allclose(decoder.predict(X, groups), whole)
 
 
-def test_a_step_kernel_is_what_steps_from_anywhere_in_a_bin_do():
+@pytest.mark.parametrize("width", [0.02, 0.5, 1.0])
+def test_a_step_is_as_large_as_it_is_said_to_be_whatever_the_bins(width):
+    for sigma in (0.003, 0.05, 0.8):
+        kernel, size = step_kernel(801, width, sigma, False)[400], (np.arange(801) - 400) * width
+        np.testing.assert_allclose([kernel.sum(), kernel @ size, kernel @ size**2], [1, 0, sigma**2], atol=1e-12)
+    far = step_kernel(801, width, 20 * width, False)[400]
+    np.testing.assert_allclose(far, norm.pdf(size, scale=20 * width) * width, atol=1e-4 * far.max() * 20)
+
+
+def test_many_small_steps_are_one_large_one():
+    small = step_kernel(81, 1.0, 0.05, False)
+    many = np.linalg.matrix_power(small, 400)[40]
     rng = np.random.default_rng(2)
-    start = rng.uniform(3, 4, 400_000)
-    for sigma in (0.05, 1.0):
-        there = np.floor(start + sigma * rng.standard_normal(len(start)))
-        share = [(there == k).mean() for k in range(7)]
-        np.testing.assert_allclose(step_kernel(7, 1.0, sigma, False)[:, 3], share, atol=2.5e-3)
-    np.testing.assert_allclose(step_kernel(8, 0.5, 9.0, True).sum(0), 1)
-    np.testing.assert_array_equal(step_kernel(4, 0.5, 0.0, False), np.eye(4))
+    walked = (0.05 * rng.standard_normal((400, 20_000))).sum(0)
+    assert many @ (np.arange(81) - 40) ** 2 == pytest.approx(walked.var(), rel=0.03)
+    np.testing.assert_allclose(many, step_kernel(81, 1.0, 1.0, False)[40], atol=1e-12)
+
+
+def test_steps_round_a_circle_lead_back_to_where_it_began():
+    far = step_kernel(8 * 41, 0.5, 2.0, False)[8 * 20]
+    np.testing.assert_allclose(step_kernel(8, 0.5, 2.0, True)[0], far.reshape(-1, 8).sum(0), atol=1e-12)
+    np.testing.assert_allclose(step_kernel(8, 0.5, 1e9, True), 1 / 8)
+    for circular in (False, True):
+        np.testing.assert_allclose(step_kernel(4, 0.5, 0.0, circular), np.eye(4), atol=1e-15)
+        assert (step_kernel(1, 0.5, 2.0, True) == 1).all()
+
+
+def test_a_walk_slower_than_its_bins_is_followed_with_an_honest_uncertainty():
+    rng = np.random.default_rng(1)
+    start = rng.uniform(0, 1, (200, 1))
+    x = np.abs((start + np.cumsum(rng.normal(0, 0.003, (200, 400)), axis=1) + 1) % 2 - 1).ravel()
+    X = rng.poisson(0.02 + 0.4 * np.exp(-((x[:, None] - np.linspace(0, 1, 20)) ** 2) / 0.01))
+    groups, known = np.repeat(np.arange(200), 400), slice(0, 40_000)
+    decoder = PoissonBayes(50, continuity="fit", range=(0, 1)).fit(X[known], x[known], groups[known])
+    estimate, std = decoder.predict(X[40_000:], groups[40_000:], return_std=True)
+    missed = estimate - x[40_000:]
+    assert 0.95 < np.sqrt((missed**2).mean() / (std**2).mean()) < 1.05
+    assert abs((np.abs(missed) < 1.96 * std).mean() - 0.95) < 0.01
 
 
 def test_continuity_is_learned_within_groups_and_round_the_circle():
