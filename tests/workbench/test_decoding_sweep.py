@@ -14,8 +14,8 @@ from probes.report import Split
 from probes.tuning import TuningCurves
 from workbench.activations import harvest
 from workbench.decoding import Variables, decode_sweep, read_decoding, read_variables, unit_tuning, write_decoding
+from workbench.decoding.decoders import check_decoders
 from workbench.decoding.information import KnownInformation
-from workbench.decoding.sweep import check_decoders
 from workbench.decoding.variables import stretches_of
 
 HEADING = {"heading": 2 * np.pi}

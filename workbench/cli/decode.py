@@ -124,7 +124,7 @@ def make_decoding(
     from models.checked_input import whole_number
     from workbench.activations import ActivationStore
     from workbench.decoding import decode_sweep, read_variables, write_decoding
-    from workbench.decoding.sweep import check_decoders
+    from workbench.decoding.decoders import check_decoders
 
     whole_number(n_rows, "the number of rows", least=1)
     whole_number(bin_steps, "the steps of a bin", least=1)

@@ -9,30 +9,24 @@ import joblib
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
-from sklearn.base import clone
 from torch import Tensor
 
 from models.checked_input import whole_number
 from models.progress import progress
-from probes.base import as_numpy
-from probes.population import (
-    GaussianBayes,
-    KalmanFilter,
-    OptimalLinearDecoder,
-    OptimalLinearEstimator,
-    PoissonBayes,
-    PopulationVector,
-    TemplateDecoder,
-    WienerCascade,
-    WienerFilter,
-)
-from probes.population.base import Decoder
 from probes.population.report import DECODER, decoding_report
 from probes.report import Split
 from workbench.activations import ActivationStore
 from workbench.decoding.binning import Bins
+from workbench.decoding.decoders import (
+    DECODERS,
+    OF_ACTIVATIONS,
+    OF_COUNTS,
+    check_decoders,
+    estimates_of,
+    fitting,
+    settings_of,
+)
 from workbench.decoding.information import KnownInformation
-from workbench.decoding.recurrent import RecurrentDecoder
 from workbench.decoding.results import Decoding, read_part, write_part
 from workbench.decoding.tuning import unit_tuning
 from workbench.decoding.variables import Variables, stretches_of
@@ -44,27 +38,6 @@ RANDOM_SUBJECT = "random subject"
 N_KEPT = 2_000
 # Parts of the held-out rows.
 N_BLOCKS = 10
-DECODERS: dict[str, Any] = {
-    "population_vector": PopulationVector(),
-    "optimal_linear": OptimalLinearDecoder(fit_intercept=True),
-    "optimal_linear_estimator": OptimalLinearEstimator(fit_intercept=True),
-    "wiener": WienerFilter(),
-    "wiener_cascade": WienerCascade(),
-    "kalman": KalmanFilter(shrinkage=0.01),
-    "kalman_smoother": KalmanFilter(shrinkage=0.01, smooth=True),
-    "poisson_bayes": PoissonBayes(),
-    "poisson_bayes_continuous": PoissonBayes(continuity="fit"),
-    "gaussian_bayes": GaussianBayes(),
-    "gaussian_bayes_continuous": GaussianBayes(continuity="fit"),
-    "template": TemplateDecoder(),
-    "rnn": RecurrentDecoder("rnn"),
-    "gru": RecurrentDecoder("gru"),
-    "lstm": RecurrentDecoder("lstm"),
-}
-OF_COUNTS, OF_ACTIVATIONS = (
-    ("optimal_linear", "wiener", "kalman", "poisson_bayes"),
-    ("optimal_linear", "wiener", "kalman", "gaussian_bayes"),
-)
 
 
 def decode_sweep(
@@ -155,12 +128,6 @@ def decode_sweep(
     )
 
 
-def check_decoders(names: Sequence[str] | None) -> None:
-    """Raise `ValueError` for a name that is none of `DECODERS`."""
-    if unknown := [name for name in names or () if name not in DECODERS]:
-        raise ValueError(f"no decoder is called {unknown[0]!r}: there are {', '.join(DECODERS)}.")
-
-
 @dataclass(frozen=True)
 class _Sweep:
     """What all hooks and variables have in common."""
@@ -217,7 +184,7 @@ class _Sweep:
         place = {column: about[column].to_numpy() for column in ("doc", "pos")}
         results, decoded = [], []
         for name, one in decoders.items():
-            decoder = _fitting(one, variables, longest)
+            decoder = fitting(one, variables, longest)
             lines, estimates = self._judged(decoder, X, random, y, variables, groups, rows, bound)
             results.append(lines.assign(decoder=name))
             decoded.append(pd.concat([table.assign(**place) for table in estimates]).assign(decoder=name))
@@ -262,7 +229,7 @@ class _Sweep:
             self.chosen,
             (self.rows.fit, self.rows.held_out),
             [(one.names, one.period) for one, _ in self.variables],
-            None if self.decoders is None else {name: _settings(one) for name, one in self.decoders.items()},
+            None if self.decoders is None else {name: settings_of(one) for name, one in self.decoders.items()},
             None if self.information is None else self.information.names,
             (self.dt, self.bin_steps, self.n_shuffles, self.tuning, self.seed),
         ]
@@ -274,36 +241,3 @@ def _blocks(groups: Int[np.ndarray, " n"], held_out: Int[np.ndarray, " m"]) -> l
     starts = np.flatnonzero(np.diff(groups[held_out], prepend=-1))
     cuts = starts[np.linspace(0, len(starts), min(N_BLOCKS, len(starts)) + 1).astype(int)[1:-1]]
     return np.split(held_out, cuts)
-
-
-def estimates_of(
-    decoder: Any,
-    X: Float[Tensor, "n unit"],
-    y: Float[np.ndarray, "n d"],
-    groups: Int[np.ndarray, " n"],
-    fit: Int[np.ndarray, " m"],
-    shown: Int[np.ndarray, " k"],
-) -> tuple[Float[np.ndarray, "k d"], Float[np.ndarray, "k d"]]:
-    """What a decoder fitted to some bins says of others, and how sure it is: NaN of one that does not say."""
-    if not isinstance(decoder, Decoder):
-        told = as_numpy(clone(decoder).fit(X[fit].numpy(), y[fit]).predict(X[shown].numpy())).reshape(-1, y.shape[1])
-        return told, np.full_like(told, np.nan)
-    fitted = clone(decoder).fit(X[fit], y[fit], groups[fit])
-    told, std = (as_numpy(part) for part in fitted.predict(X[shown], groups[shown], return_std=True))
-    return told, std
-
-
-def _fitting(decoder: Any, variables: Variables, longest: int) -> Any:
-    """A decoder for these variables, whose lags are no longer than the stretches."""
-    fitting = clone(decoder)
-    settings = fitting.get_params()
-    if "period" in settings:
-        fitting.set_params(period=variables.period)
-    if {"before", "after"} <= settings.keys():
-        after = min(settings["after"], longest - 1)
-        fitting.set_params(after=after, before=min(settings["before"], longest - 1 - after))
-    return fitting
-
-
-def _settings(decoder: Any) -> tuple[str, dict[str, Any]]:
-    return type(decoder).__qualname__, decoder.get_params()

@@ -17,7 +17,7 @@ from models.tuned import TunedPopulation, TunedPopulationConfig, population_data
 from probes.population.scores import r2
 from probes.tuning import TuningCurves, cramer_rao, grid_score, spatial_information, tuning_score_null
 from workbench.decoding import DECODERS
-from workbench.decoding.sweep import OF_ACTIVATIONS, OF_COUNTS
+from workbench.decoding.decoders import OF_ACTIVATIONS, OF_COUNTS
 from workbench.dynamics import read_labels, run_states
 from workbench.reproductions.base import Bench, Row, spread
 
@@ -219,7 +219,7 @@ def _subject_rows(errors: pd.DataFrame) -> list[Row]:
                 "",
                 f"{spread(own)}; untrained {spread(before)}; places of other walks {spread(other)}",
                 f"≤ {MOST_AWAY:.2f}, untrained and other walks above",
-                max(own) <= MOST_AWAY < min(*other, *before),
+                bool(np.max(own) <= MOST_AWAY < np.min([*other, *before])),
             )
         )
     for name in OF_ACTIVATIONS:
