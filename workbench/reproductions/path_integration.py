@@ -133,7 +133,7 @@ def _judged(
     made: Recording, name: str, truth: Float[np.ndarray, "n d"], variable: str, dt: float
 ) -> dict[str, float | str]:
     fit, rest = ~made.held_out, made.held_out
-    decoder = DECODERS[name](period=PERIODS[variable])
+    decoder = clone(DECODERS[name]).set_params(period=PERIODS[variable])
     if name == "poisson_bayes":
         decoder.set_params(dt=dt)
     decoder.fit(made.values[fit], truth[fit], made.walk[fit])
