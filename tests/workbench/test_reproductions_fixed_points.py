@@ -1,6 +1,7 @@
 """Points of three units that each remember one bit: all of them are known."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -9,12 +10,14 @@ from models.tasks.flip_flop import FlipFlop
 from workbench.dynamics import find_fixed_points, state_map
 from workbench.reproductions.fixed_points import (
     NOWHERE,
+    _rows,
     corners_of,
     differences,
     furthest,
     jacobian_gap,
     landscape,
     place_of,
+    worst_gap,
 )
 
 
@@ -81,3 +84,36 @@ def test_differences_are_the_jacobians_and_tell_wrong_ones():
     assert 0 < jacobian_gap(step, found) < 1e-9
     other = state_map(model, [1.0, 0, 0])
     assert jacobian_gap(other, found) > 1e-3
+
+
+def counted(**changed):
+    own = {"stable": 8.0, "corners": 8.0, "furthest": 0.02, "held": 1.0, "edges": 12.0, "saddles": 18.0, "joined": 1.0}
+    before = dict.fromkeys(own, np.nan)
+    lines = [
+        {"seed": seed, "stage": stage, "apart": 1e-10} | facts
+        for seed in range(3)
+        for stage, facts in (("untrained", before), ("trained", own))
+    ]
+    lines[-1] |= changed
+    return [row.passed for row in _rows("gru", pd.DataFrame(lines))]
+
+
+@pytest.mark.parametrize(
+    ("column", "row"), [("stable", 0), ("corners", 1), ("furthest", 1), ("held", 2), ("edges", 3), ("joined", 4)]
+)
+def test_a_seed_of_which_a_number_is_missing_does_not_pass(column, row):
+    assert counted() == [True] * 6
+    expected = [True] * 6
+    expected[row] = False
+    assert counted(**{column: np.nan}) == expected
+
+
+def test_stable_points_lie_near_their_corners():
+    assert not counted(furthest=1.4)[1]
+    assert not counted(joined=0.5)[4]
+
+
+def test_every_seed_tells_a_gap_of_its_jacobians():
+    lines = pd.DataFrame({"seed": [0, 0, 1, 1], "apart": [np.nan, 1e-9, 1e-8, np.nan]})
+    assert worst_gap(lines) == 1e-8
+    assert np.isnan(worst_gap(lines.iloc[[0, 2, 3]]))

@@ -1,12 +1,21 @@
 """Places on a line, and a hand-set network that keeps a total exactly."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from models.recurrent import Recurrent, RecurrentConfig
 from models.tasks.evidence import ClassEvidence, SignedEvidence
-from workbench.reproductions.line_attractor import line_of, place_along, plane_of, told
+from workbench.reproductions.line_attractor import (
+    JUDGED,
+    _class_rows,
+    _signed_rows,
+    line_of,
+    place_along,
+    plane_of,
+    told,
+)
 
 
 def adder(keep=1.0):
@@ -83,3 +92,25 @@ def test_differences_of_three_totals_have_two_dimensions():
     assert found["last_kept"] == pytest.approx(1, abs=1e-3)
     assert found["first_lost"] < 1e-3
     assert found["n_kept"] == 2
+
+
+@pytest.mark.parametrize(("column", "row"), [("curve", 0), ("first", 1), ("told", 2), ("shuffled", 2)])
+def test_a_seed_without_a_line_does_not_pass(column, row):
+    own = {"n": 150.0, "curve": 0.99, "first": 0.999, "second": 0.6, "told": 0.98, "shuffled": 0.0}
+    before = dict.fromkeys(own, 0.0)
+    lines = [
+        {"seed": seed, "stage": stage, "apart": 1e-10} | facts
+        for seed in range(3)
+        for stage, facts in (("untrained", before), ("trained", own))
+    ]
+    assert [line.passed for line in _signed_rows(pd.DataFrame(lines))] == [True] * 4
+    lines[-1] |= {column: np.nan}
+    assert [line.passed for line in _signed_rows(pd.DataFrame(lines))] == [k != row for k in range(4)]
+
+
+def test_a_seed_without_slow_modes_does_not_pass():
+    own = {"explained": 0.98, "last_kept": 0.99, "first_lost": 0.9, "n_kept": 2.0, "apart": 1e-10}
+    lines = [{"seed": seed, "stage": stage} | own for seed in range(3) for stage in ("untrained", "trained")]
+    assert [line.passed for line in _class_rows(JUDGED, pd.DataFrame(lines))] == [True] * 3
+    lines[-1] |= {"explained": np.nan, "last_kept": np.nan}
+    assert [line.passed for line in _class_rows(JUDGED, pd.DataFrame(lines))] == [False, False, True]

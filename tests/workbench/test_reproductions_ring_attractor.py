@@ -1,6 +1,7 @@
 """A hand-set network that turns a vector by what it is told, and what is measured on rings that are known."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -9,6 +10,7 @@ from workbench.reproductions.ring_attractor import (
     PARTS,
     WATCHED,
     Compass,
+    _rows,
     along_ring,
     angle_in,
     drift,
@@ -78,3 +80,24 @@ def test_drift_is_counted_by_where_it_leads():
     assert PARTS > 2 * 5
     still = drift(compass, states, states)
     assert still["drift"] == still["most_drift"] == still["rests"] == 0
+
+
+@pytest.mark.parametrize(
+    ("column", "row"),
+    [("curve", 0), ("largest_angle", 0), ("told", 1), ("first", 2), ("second", 2), ("along", 3), ("gain", 4)],
+)
+def test_a_seed_without_a_ring_does_not_pass(column, row):
+    own = {"n": 60.0, "curve": 0.98, "largest_angle": 0.3, "told": 0.98, "shuffled": 0.0, "first": 1.0, "second": 0.9}
+    own |= {"third": 0.8, "across": 0.9, "along": 0.98, "gain": 1.0, "rests": 5.0, "stable": 5.0, "saddles": 5.0}
+    own |= {"slow": 50.0, "drift": 0.01, "most_drift": 0.1}
+    before = dict.fromkeys(own, 0.0)
+    lines = [
+        {"seed": seed, "stage": stage, "apart": 1e-10} | facts
+        for seed in range(3)
+        for stage, facts in (("untrained", before), ("trained", own))
+    ]
+    judged = [row.passed for row in _rows(pd.DataFrame(lines)) if row.passed is not None]
+    assert judged == [True] * 6
+    lines[-1] |= {column: np.nan}
+    missing = [row.passed for row in _rows(pd.DataFrame(lines)) if row.passed is not None]
+    assert missing == [True] * row + [False] + [True] * (5 - row)

@@ -83,7 +83,7 @@ def closed_form_rows() -> list[Row]:
     largest, intercepts = torch.tensor(list(TUNED), dtype=torch.float64).T
     gain, bias = torch.tensor(list(TUNED.values()), dtype=torch.float64).T
     got = cell.gain_and_bias(largest, intercepts)
-    tuned = max(float((got[0] / gain - 1).abs().max()), float((got[1] / bias - 1).abs().max()))
+    tuned = float(torch.stack([got[0] / gain - 1, got[1] / bias - 1]).abs().max())
     shown = ", ".join(f"{rate:.3f}" for rate in rates)
     return [
         Row(

@@ -26,7 +26,7 @@ from workbench.dynamics import (
 from workbench.dynamics.moved import moved_labels
 from workbench.dynamics.trajectories import axis_columns
 from workbench.reproductions.base import Bench, Row, spread
-from workbench.reproductions.fixed_points import MOST_APART, jacobian_gap
+from workbench.reproductions.fixed_points import MOST_APART, jacobian_gap, worst_gap
 
 TITLE = "Evidence integrated along a line, and in a plane"
 PAPER = (
@@ -178,23 +178,25 @@ def _signed_rows(found: pd.DataFrame) -> list[Row]:
             "a line of slow points",
             f"{both('n', 0)}; {both('curve', 2)}",
             f"one path ≥ {LEAST_CURVE:.2f}",
-            min(of("curve")) >= LEAST_CURVE,
+            bool(np.min(of("curve")) >= LEAST_CURVE),
         ),
         Row(
             "signed evidence: the largest |λ| there, and the next, medians over points",
             "one near 1, the others decay",
             f"{both('first', 4)}; next {both('second')}",
             f"> {LEAST_MODULUS}",
-            min(of("first")) > LEAST_MODULUS,
+            bool(np.min(of("first")) > LEAST_MODULUS),
         ),
         Row(
             "signed evidence: R² of the total in other trials, read off the place on the line",
             "",
             f"{both('told')}; totals of other trials {spread(of('shuffled'))}",
             f"≥ {LEAST_TOLD:.2f}, of other trials ≤ {MOST_SHUFFLED:.2f}, untrained less",
-            min(of("told")) >= LEAST_TOLD
-            and max(of("shuffled")) <= MOST_SHUFFLED
-            and max(of("told", "untrained")) < min(of("told")),
+            bool(
+                np.min(of("told")) >= LEAST_TOLD
+                and np.max(of("shuffled")) <= MOST_SHUFFLED
+                and np.max(of("told", "untrained")) < np.min(of("told"))
+            ),
         ),
         _checked("signed evidence", found),
     ]
@@ -208,14 +210,14 @@ def _class_rows(name: str, found: pd.DataFrame) -> list[Row]:
         return f"{spread(of(column), digits)}; untrained {spread(of(column, 'untrained'), digits)}"
 
     judged = name == JUDGED
-    explained, slow = min(of("explained")) >= LEAST_EXPLAINED, min(of("last_kept")) > LEAST_SLOW
+    explained, slow = np.min(of("explained")) >= LEAST_EXPLAINED, np.min(of("last_kept")) > LEAST_SLOW
     return [
         Row(
             f"{name}: variance of the states in K − 1 = 2 principal components",
             "K − 1 dimensions",
             both("explained"),
             f"≥ {LEAST_EXPLAINED}" if judged else "",
-            explained if judged else None,
+            bool(explained) if judged else None,
         ),
         Row(
             f"{name}: |λ| of mode K − 1, and of the next, medians over slow and fixed points; how many are above "
@@ -223,14 +225,14 @@ def _class_rows(name: str, found: pd.DataFrame) -> list[Row]:
             "K − 1 near 1",
             f"{both('last_kept', 4)}; next {both('first_lost')}; {spread(of('n_kept'), 0)}",
             f"> {LEAST_SLOW}" if judged else "",
-            slow if judged else None,
+            bool(slow) if judged else None,
         ),
         _checked(name, found),
     ]
 
 
 def _checked(name: str, found: pd.DataFrame) -> Row:
-    worst = float(np.nanmax(found["apart"]))
+    worst = worst_gap(found)
     return Row(
         f"{name}: Jacobians against central differences, largest gap of a number",
         "",

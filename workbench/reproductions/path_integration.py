@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
+from sklearn.base import clone
 
 from models import recipes
 from models.dataset import Dataset
