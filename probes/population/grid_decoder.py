@@ -126,10 +126,11 @@ class GridDecoder(Decoder):
         Args:
             X: activity [n, neurons].
             groups: the session or trial of each row [n]; nothing is carried from one to the next.
-            return_std: whether to return the posterior's standard deviation [n] or [n, d] too; of a circular variable
-                √(−2 ln R).
+            return_std: whether to return the posterior's standard deviation [n] or [n, d] about the estimate too (of
+                the mode that is more than about the mean); of a circular variable √(−2 ln R), R the mean cosine of the
+                difference from the estimate.
             return_cov: whether to return its covariance, [n] or [n, d, d]; with a circular variable that of the sine of
-                the difference from its mean, scaled to its standard deviation.
+                the difference from the estimate, scaled to its standard deviation.
         """
         check_is_fitted(self)
         values, runs = self._reading(X, groups)
@@ -145,33 +146,37 @@ class GridDecoder(Decoder):
             moments[rows] = p @ features
             modes[rows] = p.argmax(1)
         k = vectors.shape[1]
-        mean = self.outputs_.decode(moments[:, :k]) + centre
-        estimate = mean if self.estimate == "mean" else self.outputs_.wrapped(grid[modes])
+        if self.estimate == "mean":
+            estimate, about = self.outputs_.decode(moments[:, :k]) + centre, moments[:, :k]
+        else:
+            estimate, about = self.outputs_.wrapped(grid[modes]), vectors[modes]
         covariance = None
         if wanted:
             products = np.empty((len(values), k, k))
             products[:, a, b] = products[:, b, a] = moments[:, k:]
-            covariance = self._covariance(moments[:, :k], products)
+            covariance = self._covariance(moments[:, :k], products, about)
         return self._answer(estimate, covariance, X, return_std=return_std, return_cov=return_cov)
 
     def _covariance(
-        self, mean: Float[np.ndarray, "n k"], products: Float[np.ndarray, "n k k"]
+        self, mean: Float[np.ndarray, "n k"], products: Float[np.ndarray, "n k k"], about: Float[np.ndarray, "n k"]
     ) -> Float[np.ndarray, "n d d"]:
-        """Of the variables, from the mean of their vectors and of the products of these."""
+        """Of the variables about an estimate, from the mean of their vectors and of the products of these."""
         n, outputs = len(mean), self.outputs_
         jacobian = np.zeros((n, outputs.d, mean.shape[1]))
         variance = np.empty((n, outputs.d))
         scale = np.ones((n, outputs.d))
-        centred = products - mean[:, :, None] * mean[:, None, :]
+        off = mean - about
+        centred = products - mean[:, :, None] * mean[:, None, :] + off[:, :, None] * off[:, None, :]
         widths = [edge[1] - edge[0] for edge in self.curves_.edges]
         for j, (place, period, width) in enumerate(zip(outputs.places, outputs.period, widths, strict=True)):
             if period is None:
                 jacobian[:, j, place] = 1
                 variance[:, j] = centred[:, place.start, place.start].clip(min=0) + width**2 / 12
                 continue
-            part = mean[:, place]
-            length = np.linalg.norm(part, axis=1)
-            unit = np.divide(part, length[:, None], out=np.tile([1.0, 0.0], (n, 1)), where=length[:, None] > 0)
+            part = about[:, place]
+            size = np.linalg.norm(part, axis=1, keepdims=True)
+            unit = np.divide(part, size, out=np.tile([1.0, 0.0], (n, 1)), where=size > 0)
+            length = (mean[:, place] * unit).sum(1)
             jacobian[:, j, place] = np.stack([-unit[:, 1], unit[:, 0]], axis=1)
             across = einsum(jacobian[:, j], centred, jacobian[:, j], "row k, row k l, row l -> row")
             scale[:, j] = np.divide(

@@ -1,18 +1,69 @@
 """`TemplateDecoder`: the value whose mean response is nearest to what is seen."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
-from scipy.optimize import minimize_scalar
+from jaxtyping import Float
+from scipy.optimize import brentq
 
-from probes.population.grid_decoder import GridDecoder
-from probes.tuning import TuningCurves
+from probes.population.grid_decoder import GridDecoder, softmax
+from probes.tuning import TuningCurves, tuning_curves
 
 METRICS = ("euclidean", "correlation", "cosine")
-# Time bins by which the width of the posterior is found, and how many factors of e about a typical distance it may lie.
-CALIBRATED, SPAN = 4096, 12.0
+# Time bins by which the width of the posterior is found, how many factors of e about a typical distance it may lie,
+# and how many widths are tried there.
+CALIBRATED, SPAN, TRIED = 2048, 8.0, 17
+TINY = np.finfo(float).tiny
+# Stretches of a recording that are left out in so many parts, so that each part has been everywhere.
+STRETCHES, PARTS = 20, 5
+
+
+@dataclass(frozen=True)
+class _LeftOut:
+    """Rows compared with templates that they are no part of; variables as vectors of which squares can be added up.
+
+    Attributes:
+        scores: of each row and template, the largest 0.
+        grid: of each template.
+        truth: of each row.
+        circular: where the vectors have the cosine and sine of circular variables.
+        within: the squared spread of a vector within a bin.
+    """
+
+    scores: Float[np.ndarray, "n others"]
+    grid: Float[np.ndarray, "others k"]
+    truth: Float[np.ndarray, "n k"]
+    circular: list[slice]
+    within: float
+
+    def surplus(self, noise: float, mode: bool) -> float:
+        """Σ over rows of 1 − the squared error over the square that is told."""
+        p = softmax(self.scores / noise)
+        mean = p @ self.grid
+        estimate = self.grid[p.argmax(1)] if mode else mean.copy()
+        for place in self.circular:
+            estimate[:, place] /= np.maximum(np.linalg.norm(estimate[:, place], axis=1, keepdims=True), TINY)
+        told = p @ (self.grid**2).sum(1) + (estimate * (estimate - 2 * mean)).sum(1) + self.within
+        return float((1 - ((self.truth - estimate) ** 2).sum(1) / told).sum())
+
+    @classmethod
+    def honest(cls, parts: "list[_LeftOut]", mode: bool) -> float:
+        """The noise with which the spread that is told is as large as the errors that are made, row by row."""
+        middle = np.log(max(float(np.mean([-one.scores.mean() for one in parts])), TINY))
+
+        def surplus(log_noise: float) -> float:
+            return sum(one.surplus(np.exp(log_noise), mode) for one in parts)
+
+        # From the narrowest on: where nothing is known any more, spread and errors are alike again.
+        tried = np.linspace(middle - SPAN, middle + SPAN, TRIED)
+        below = tried[0]
+        for above in tried:
+            if surplus(above) >= 0:
+                break
+            below = above
+        return float(np.exp(brentq(surplus, below, above, xtol=1e-3) if below < above else above))
 
 
 class TemplateDecoder(GridDecoder):
@@ -20,7 +71,9 @@ class TemplateDecoder(GridDecoder):
 
     Correlation and cosine distance are Euclidean ones between responses of unit length (of the former, less their mean
     over neurons): 1 − ρ = ½‖u − v‖². The uncertainty is that of `p(x) ∝ exp(−‖u − v(x)‖²/2s²)` over the visited bins,
-    with the s² under which the bins of the training data are likeliest.
+    with the s² under which squared errors over the variance that is told are one in the mean, on training data whose
+    stretch of the recording was left out of the templates: a response is nearer to a mean that it is part of than a new
+    one will be.
 
     Args:
         n_bins: along all axes, or one number for each; see `PoissonBayes`.
@@ -63,12 +116,7 @@ class TemplateDecoder(GridDecoder):
         """
         X, values, _ = self._fit_grid(X, y, groups)
         self._take_templates()
-        place = np.full(self.curves_.occupancy.size, -1)
-        place[self.visited_] = np.arange(len(self.visited_))
-        numbers = place[self.curves_.bins_of(values)]
-        chosen = np.flatnonzero(numbers >= 0)
-        chosen = chosen[:: -(-len(chosen) // CALIBRATED)]
-        self._take_noise(self._placed(X[chosen]), numbers[chosen])
+        self._take_noise(X, values)
         return self
 
     @classmethod
@@ -90,19 +138,35 @@ class TemplateDecoder(GridDecoder):
     def _take_templates(self) -> None:
         self.templates_ = self._placed((self.curves_.flat[:, self.visited_] * self.curves_.dt).T)
 
-    def _take_noise(self, u: Float[np.ndarray, "n used"], numbers: Int[np.ndarray, " n"]) -> None:
-        scores = u @ self.templates_.T - 0.5 * (self.templates_**2).sum(1)
-        scores -= scores.max(1, keepdims=True)
-        own = np.take_along_axis(scores, numbers[:, None], axis=1)[:, 0]
-
-        def unlikely(log_noise: float) -> float:
-            noise = np.exp(log_noise)
-            return float((np.log(np.exp(scores / noise).sum(1)) - own / noise).mean())
-
-        typical = max(float(-scores.mean()), np.finfo(float).tiny)
-        middle = np.log(typical)
-        found = minimize_scalar(unlikely, bounds=(middle - SPAN, middle + SPAN), method="bounded")
-        self.noise_ = float(np.exp(found.x))
+    def _take_noise(self, X: Float[np.ndarray, "n neurons"], values: Float[np.ndarray, "n d"]) -> None:
+        outputs, step = self.outputs_, -(-len(X) // CALIBRATED)
+        edges, linear = self.curves_.edges, ~outputs.is_circular
+        centre, size = np.where(linear, values.mean(0), 0.0), np.where(linear, np.maximum(values.std(0), TINY), 1.0)
+        width = np.array([edge[1] - edge[0] for edge in edges])
+        turned = 2 * (1 - np.sinc(width / (2 * np.pi * outputs.scale)))
+        within = float(np.where(linear, (width / size) ** 2 / 12, turned).sum())
+        circular = [place for place, one in zip(outputs.places, linear, strict=True) if not one]
+        part = np.arange(len(X)) * min(STRETCHES, len(X)) // len(X) % PARTS
+        found = []
+        for number in np.unique(part):
+            others, judged = part != number, np.flatnonzero(part == number)[::step]
+            curves = tuning_curves(
+                X[others],
+                values[others],
+                n_bins=self.curves_.shape,
+                range=[(edge[0], edge[-1]) for edge in edges],
+                period=outputs.period,
+                dt=self.dt,
+                min_occupancy=self.min_occupancy * others.mean(),
+                smoothing=self.smoothing,
+            )
+            there = np.flatnonzero(curves.visited)
+            v = self._placed((curves.flat[:, there] * curves.dt).T)
+            scores = self._placed(X[judged]) @ v.T - 0.5 * (v**2).sum(1)
+            scores -= scores.max(1, keepdims=True)
+            grid, truth = (outputs.encode((y - centre) / size) for y in (curves.grid[there], values[judged]))
+            found.append(_LeftOut(scores, grid, truth, circular, within))
+        self.noise_ = _LeftOut.honest(found, self.estimate == "mode")
 
     def _placed(self, X: Float[np.ndarray, "n neurons"]) -> Float[np.ndarray, "n used"]:
         """Responses where the metric is Euclidean; one of no length stays at the origin, as far from all as can be."""

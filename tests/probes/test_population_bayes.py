@@ -88,6 +88,26 @@ def test_mean_mode_and_covariance_are_those_of_the_posterior():
     np.testing.assert_allclose(mode, grid[p.argmax(1)])
 
 
+def test_the_spread_of_a_mode_is_that_of_what_may_be_true_about_it():
+    X, x = plane()
+    x = np.c_[x[:, 0], 360 * x[:, 1]]
+    decoder = PoissonBayes((8, 6), dt=0.1, period=(None, 360), estimate="mode").fit(X, x)
+    p, grid = decoder.posterior(X[:20]).reshape(20, -1), decoder.curves_.grid
+    mode, covariance = decoder.predict(X[:20], return_cov=True)
+    _, std = decoder.predict(X[:20], return_std=True)
+    missed, turned = grid[:, 0] - mode[:, :1], np.deg2rad(grid[:, 1] - mode[:, 1:])
+    width, within = decoder.curves_.edges[0][1] - decoder.curves_.edges[0][0], np.sinc(1 / 6)
+    np.testing.assert_allclose(std[:, 0], np.sqrt((p * missed**2).sum(1) + width**2 / 12))
+    around = np.rad2deg(np.sqrt(-2 * np.log((p * np.cos(turned)).sum(1) * within)))
+    np.testing.assert_allclose(std[:, 1], around)
+    rho = (p * missed * np.sin(turned)).sum(1) / np.sqrt((p * np.sin(turned) ** 2).sum(1))
+    whole = np.rad2deg(np.sqrt(-2 * np.log((p * np.cos(turned)).sum(1))))
+    np.testing.assert_allclose(covariance[:, 0, 1], rho * whole)
+    _, about_mean = decoder.set_params(estimate="mean").predict(X[:20], return_std=True)
+    assert (std[:, 0] >= about_mean[:, 0] - 1e-12).all()
+    assert (std[:, 0] > 1.1 * about_mean[:, 0]).any()
+
+
 def ring(neurons=16, bins=60, peak=30.0, dt=0.1, low=0.0, period=2 * np.pi):
     edges = np.linspace(low, low + period, bins + 1)
     at = (edges[1:] + edges[:-1]) / 2
@@ -338,6 +358,16 @@ def test_the_templates_uncertainty_is_honest(metric):
     decoder = TemplateDecoder(15, metric=metric, dt=0.1, estimate="mean").fit(X[train], x[train])
     estimate, std = decoder.predict(X[~train], return_std=True)
     assert 0.7 < ((estimate - x[~train]) / std).std() < 1.4
+
+
+@pytest.mark.parametrize("estimate", ["mode", "mean"])
+def test_the_templates_intervals_cover_what_they_say_of_bins_that_were_seldom_visited_too(estimate):
+    rng = np.random.default_rng(3)
+    cells = rng.uniform(0, 1, (40, 2))
+    x, held_out = rng.uniform(0, 1, (2, 2500, 2))
+    X, new = (rng.poisson(2 * np.exp(-((at[:, None] - cells) ** 2).sum(2) / 0.045)) for at in (x, held_out))
+    told, std = TemplateDecoder(20, estimate=estimate).fit(X, x).predict(new, return_std=True)
+    np.testing.assert_allclose((np.abs(told - held_out) < 1.96 * std).mean(0), 0.95, atol=0.03)
 
 
 def test_tensors_come_back_as_tensors():
