@@ -23,7 +23,7 @@ from models import Recurrent, train
 from models.recipes import get
 from models.spiking import ConnectionConfig, PopulationConfig, SpikingNetwork, SpikingNetworkConfig, integrator
 from models.spiking.connection import Connection, Line
-from workbench.dynamics import FixedPoints, StateMap, find_fixed_points, run_states, state_map
+from workbench.dynamics import FixedPoints, StateMap, draw_starts, find_fixed_points, run_states, state_map
 
 SIZES, TRIALS, D, POINTS = (500, 1_000, 2_000, 4_000), 32, 4, 1_000
 SPIKING, STEPS, TAU = 10_000, 1_000, 0.1
@@ -138,9 +138,9 @@ def _fixed_points(quick: bool) -> list[dict[str, Any]]:
     train(model, data, recipe.with_changes(n_steps=200 if quick else TRAINING).training, task=recipe.task)
     step = state_map(model)
     counted = _Counted(step.function, step.d, step.parts, step.input)
-    starts = run_states(model, data.split("test")).at_real()
+    starts = draw_starts(run_states(model, data.split("test")).at_real(), STARTS)
     begin = time.perf_counter()
-    found = find_fixed_points(counted, starts, n_starts=STARTS)
+    found = find_fixed_points(counted, starts)
     seconds = time.perf_counter() - begin
     # What the search cannot do without: the rest are products, factors and spectra of the same matrices.
     states = found.starts[:256]

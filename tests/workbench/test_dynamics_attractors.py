@@ -51,7 +51,7 @@ def labelled(states, label, n_groups=10):
 
 def test_a_bent_line_is_a_line_and_tells_the_place_on_it():
     starts = cloud(300, 3)
-    points = find_fixed_points(on_a_line, starts, n_starts=300, noise=0)
+    points = find_fixed_points(on_a_line, starts)
     states = on_a_line(on_a_line(on_a_line(cloud(500, 3, seed=1))))
     found = line_attractor(points, labelled(states, states[:, 0])).set_index("variant")
     own = found.loc["points"]
@@ -65,7 +65,7 @@ def test_a_bent_line_is_a_line_and_tells_the_place_on_it():
 
 
 def test_a_ring_closes_winds_once_and_tells_the_angle():
-    points = find_fixed_points(on_a_ring, cloud(400, 3), n_starts=400, noise=0)
+    points = find_fixed_points(on_a_ring, cloud(400, 3))
     states = on_a_ring(on_a_ring(cloud(500, 3, seed=1)))
     heading = torch.atan2(states[:, 1], states[:, 0]) + 0.7
     found = ring_attractor(points, labelled(states, heading)).set_index("variant")
@@ -86,8 +86,8 @@ def test_a_filled_plane_is_no_curve_and_one_point_is_nothing():
     grid = torch.cartesian_prod(torch.arange(8), torch.arange(8)).double().numpy()
     assert Curve.through(grid).share < 0.7
     assert Curve.through(np.linspace(0, 1, 9)[:, None] * np.ones(3)).share == pytest.approx(1)
-    one = find_fixed_points(lambda x: 0.5 * x, cloud(20, 3), n_starts=20)
-    many = find_fixed_points(on_a_line, cloud(60, 3), n_starts=60, noise=0)
+    one = find_fixed_points(lambda x: 0.5 * x, cloud(20, 3))
+    many = find_fixed_points(on_a_line, cloud(60, 3))
     found = line_attractor(many, untrained=one).set_index("variant")
     assert np.isnan(found.loc["untrained", "curve"])
     assert found.loc["untrained", "first"] == 0.5

@@ -6,9 +6,11 @@ import torch
 
 from models import Recurrent, RecurrentConfig, Transformer, TransformerConfig
 from models.artifacts import ArtifactError
+from models.spiking import integrator
 from models.tasks import FlipFlop
 from workbench.dynamics import (
     FixedPoints,
+    draw_starts,
     find_fixed_points,
     jacobian_products,
     non_normality,
@@ -29,6 +31,9 @@ CELLS = [
     {"cell": "gru", "gru_convention": "textbook"},
     {"cell": "mingru"},
 ]
+
+
+FLIPS = FlipFlop(n_steps=6).dataset(8, 4, seed=0)
 
 
 def subject(n_layers=2, **cell):
@@ -71,7 +76,7 @@ def test_the_subject_is_left_as_it_was():
     model = subject(cell="gru").train()
     model.blocks[0].rnn.hook_h.add_hook(lambda value, hook: value)
     before = {name: (value.clone(), value.requires_grad) for name, value in model.named_parameters()}
-    find_fixed_points(model, cloud(20, 10), n_starts=20)
+    find_fixed_points(model, cloud(20, 10))
     assert model.training
     assert len(model.blocks[0].rnn.hook_h.fwd_hooks) == 1
     for name, value in model.named_parameters():
@@ -95,7 +100,7 @@ def test_inputs_are_tokens_their_mean_or_numbers():
 def test_a_linear_map_has_one_point_and_the_matrix_as_its_jacobian():
     matrix = 0.4 * cloud(4, 4)
     b = cloud(1, 4)[0]
-    found = find_fixed_points(lambda x: x @ matrix.T + b, cloud(50, 4), n_starts=50)
+    found = find_fixed_points(lambda x: x @ matrix.T + b, cloud(50, 4))
     assert len(found) == 1
     assert torch.allclose(found.states[0], torch.linalg.solve(torch.eye(4).double() - matrix, b), atol=1e-9)
     assert torch.allclose(found.jacobians[0], matrix, atol=1e-10)
@@ -105,7 +110,7 @@ def test_a_linear_map_has_one_point_and_the_matrix_as_its_jacobian():
 
 
 def test_the_points_of_a_double_well_and_what_joins_them(tmp_path):
-    found = find_fixed_points(double_well, cloud(), n_starts=200, seed=3)
+    found = find_fixed_points(double_well, cloud())
     order = found.states[:, 0].argsort()
     assert torch.allclose(found.states[order], torch.tensor([[-1.0, 0], [0, 0], [1, 0]]).double(), atol=1e-9)
     assert [found.kind[i] for i in order] == ["stable", "saddle", "stable"]
@@ -128,6 +133,11 @@ def test_the_points_of_a_double_well_and_what_joins_them(tmp_path):
     assert torch.equal(again.left, found.left)
     with pytest.raises(ArtifactError, match="holds no fixed points"):
         FixedPoints.load(tmp_path / "elsewhere")
+    (tmp_path / "broken").mkdir()
+    for damaged in (b"xx", (tmp_path / "arrays.safetensors").read_bytes()[:-50]):
+        (tmp_path / "broken/arrays.safetensors").write_bytes(damaged)
+        with pytest.raises(ArtifactError, match="is damaged"):
+            FixedPoints.load(tmp_path / "broken")
     some = found.select(found.stable)
     assert some.kind == ["stable", "stable"]
     assert some.basin.sum() == found.basin[found.stable].sum()
@@ -141,7 +151,7 @@ def test_patterns_of_an_associative_net_are_its_stable_points():
     m = 1.0
     for _ in range(200):
         m = np.tanh(g * m)
-    found = find_fixed_points(lambda x: torch.tanh(x @ weights), 2 * cloud(300, 8), n_starts=300)
+    found = find_fixed_points(lambda x: torch.tanh(x @ weights), 2 * cloud(300, 8))
     stable = found.states[torch.from_numpy(found.stable)]
     for expected in torch.cat([m * patterns, -m * patterns]):
         assert (stable - expected).norm(dim=1).min() < 1e-8
@@ -151,7 +161,7 @@ def test_patterns_of_an_associative_net_are_its_stable_points():
 
 
 def test_a_map_that_never_rests_has_no_point():
-    found = find_fixed_points(lambda x: x + 1, cloud(30), n_starts=30, max_steps=20)
+    found = find_fixed_points(lambda x: x + 1, cloud(30), max_steps=20)
     assert len(found) == 0
     assert found.n_lost == 30
     assert len(found.table()) == 0
@@ -164,13 +174,13 @@ def test_slow_points_stay_where_they_were_slow():
     def drift(x):
         return torch.stack([x[:, 0] + 1e-4, 0.5 * x[:, 1]], 1)
 
-    found = find_fixed_points(drift, cloud(100), n_starts=100, noise=0.0, max_steps=30)
+    found = find_fixed_points(drift, cloud(100), max_steps=30)
     assert set(found.kind) == {"slow"}
     assert found.n_lost == 0
     assert len(found) > 50
     assert found.states[:, 1].abs().max() < 0.01
     assert found.states[:, 0].std() > 0.5  # spread along the line, as the starts were
-    tight = find_fixed_points(drift, cloud(100), n_starts=100, slow_tolerance=1e-10, max_steps=30)
+    tight = find_fixed_points(drift, cloud(100), slow_tolerance=1e-10, max_steps=30)
     assert len(tight) == 0
 
 
@@ -178,7 +188,7 @@ def test_points_far_from_the_starts_are_dropped_and_counted():
     def cubic(x):  # still at 0 and at ±40
         return x + 0.1 * x * (1 - (x / 40) ** 2)
 
-    near = find_fixed_points(cubic, torch.linspace(-1, 1, 40)[:, None].double() * 30, n_starts=40, noise=0, far=1.5)
+    near = find_fixed_points(cubic, torch.linspace(-1, 1, 40)[:, None].double() * 30, far=1.5)
     assert near.n_far > 0
     assert near.states.abs().max() < 1e-6
     assert near.n_far + near.n_lost + near.basin.sum() == 40
@@ -251,6 +261,79 @@ def test_starts_come_from_sequences_and_the_seed_alone():
     assert not torch.equal(first.starts, other.starts)
 
 
+def test_states_that_are_given_are_the_starts():
+    given = cloud(7)
+    assert torch.equal(find_fixed_points(double_well, given).starts, given)
+    assert torch.equal(find_fixed_points(double_well, given.numpy()).starts, given)
+    assert torch.equal(find_fixed_points(double_well, given.requires_grad_()).starts, given.detach())
+    drawn = draw_starts(cloud(7), 30, noise=0.0, seed=1)
+    assert drawn.shape == (30, 2)
+    assert set(map(tuple, drawn.tolist())) <= set(map(tuple, cloud(7).tolist()))
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_one_start_leads_to_a_point_however_far_it_is(n):
+    found = find_fixed_points(lambda x: 0.5 * x, torch.full((n, 3), 1234.1, dtype=torch.float64))
+    assert found.kind == ["stable"]
+    assert found.n_far == found.n_lost == 0
+    assert found.size == 1
+
+
+@pytest.mark.parametrize("eps", [0.02, 0.003, 1e-4])
+def test_a_saddle_and_the_stable_points_beside_it_are_three(eps):
+    """Fixed at x = ±eps with λ = ½ and at 0 with λ = 3/2, nearer than slow points are told apart."""
+
+    def pitchfork(states):
+        x, y = states.unbind(1)
+        return torch.stack([x - 0.5 * x * (x**2 - eps**2) / (x**2 + eps**2), 0.5 * y], 1)
+
+    found = find_fixed_points(pitchfork, cloud(256))
+    by_place = sorted(zip(found.states[:, 0].tolist(), found.kind, strict=True))
+    assert [kind for _, kind in by_place] == ["stable", "saddle", "stable"]
+    np.testing.assert_allclose([x for x, _ in by_place], [-eps, 0, eps], atol=1e-8)
+    assert found.basin.sum() == (found.led_to >= 0).sum() == 256
+
+
+def test_where_every_state_stays_one_is_left_in_each_stretch():
+    found = find_fixed_points(lambda x: x * torch.tensor([1.0, 0.5], dtype=x.dtype), cloud(300), apart=0.1)
+    assert set(found.kind) == {"marginal"}
+    along = found.states[:, 0].sort().values
+    assert (along.diff() > 0.1 * found.size).all()
+    assert 10 < len(found) < 60
+
+
+def test_a_step_may_be_a_network_of_ones_own():
+    """Its parameters want gradients; nothing that is found does, and torch's own graph is not built."""
+    cell = torch.nn.Linear(2, 2).double()
+    found = find_fixed_points(lambda x: torch.tanh(cell(x)), cloud(30))
+    assert len(found.table()) == len(found) > 0
+    assert not found.states.requires_grad
+    assert not unstable_manifolds(lambda x: torch.tanh(cell(x)), found).paths.requires_grad
+    assert all(weight.grad is None for weight in cell.parameters())
+
+
+def test_rectified_units_at_their_kink_are_differentiable():
+    found = find_fixed_points(lambda x: 0.5 * torch.relu(x), torch.zeros(4, 3, dtype=torch.float64))
+    assert len(found) == 1
+
+
+def test_what_grows_out_of_what_is_finite_is_followed_as_long_as_it_is():
+    def away(x):
+        return torch.stack([2 * x[:, 0] + x[:, 0] ** 3, 0.5 * x[:, 1]], 1)
+
+    found = find_fixed_points(away, 0.1 * cloud(20))
+    manifolds = unstable_manifolds(away, found)
+    assert manifolds.branches["escaped"].all()
+    assert torch.isfinite(manifolds.paths).all()
+    assert manifolds.paths[:, -1, 0].abs().min() > 1e6
+    assert (manifolds.branches["steps"] < 100).all()
+
+
+def test_spiking_subjects_have_a_reason_of_their_own():
+    with pytest.raises(ValueError, match="a spike has no derivative"):
+        state_map(integrator(10))
+
+
 @pytest.mark.parametrize(
     ("function", "starts", "settings", "sentence"),
     [
@@ -261,8 +344,21 @@ def test_starts_come_from_sequences_and_the_seed_alone():
         (lambda x: x, torch.ones(3), {}, r"starts are \[3\]"),
         (lambda x: x, cloud(), {"tolerance": 0.0}, "tolerance is 0.0: it must be above 0"),
         (lambda x: x, cloud(), {"slow_tolerance": 1e-30}, "at least the tolerance"),
-        (lambda x: x, cloud(), {"noise": -1.0}, "not negative"),
-        (lambda x: x, cloud(), {"n_starts": 0}, "n_starts is 0"),
+        (lambda x: x, cloud(), {"slow_tolerance": np.inf}, "slow_tolerance is inf"),
+        (lambda x: x, cloud(), {"noise": 0.1}, "are of sequences"),
+        (lambda x: x, cloud(), {"n_starts": 10}, "are of sequences"),
+        (lambda x: x, FLIPS, {}, "a step function reads no sequences"),
+        (state_map(lambda x: x), FLIPS, {}, "a step function reads no sequences"),
+        (subject(cell="rnn"), FLIPS, {"noise": -1.0}, "not negative"),
+        (subject(cell="rnn"), FLIPS, {"n_starts": 0}, "n_starts is 0"),
+        (lambda x: x, cloud(), {"input": 1.0}, "fails .*2 were given.*float64 tensors, differentiable by torch"),
+        (lambda x: torch.tanh(x.detach()), cloud(), {}, "derivatives by torch are not those of its differences"),
+        (lambda x: x.detach() + 0.1 * torch.tanh(x), cloud(), {}, "derivatives by torch are not those"),
+        (torch.no_grad()(torch.tanh), cloud(), {}, "derivatives by torch are not those"),
+        (lambda x: torch.from_numpy(np.tanh(x.numpy())), cloud(), {}, "no derivatives .*differentiable by torch"),
+        (torch.nn.Linear(2, 2), cloud(), {}, "the step function fails .*float64 tensors"),
+        (lambda x: torch.tanh(x.float()), cloud(), {}, "makes torch.float32 of float64 states"),
+        (lambda x: x.abs().sqrt() * 0.5 * x.sign(), torch.cat([torch.zeros(1, 2), cloud(9)]), {}, "not finite at"),
         ("words", cloud(), {}, "neither a recurrent subject nor a function"),
         (lambda x: x, cloud(), {"input": "mean"}, "is given numbers"),
         (subject(cell="rnn"), cloud(), {}, "states have 2 numbers, but this subject's have 10"),
@@ -281,5 +377,5 @@ def test_starts_come_from_sequences_and_the_seed_alone():
 )
 def test_what_is_wrong_is_one_sentence(function, starts, settings, sentence, as_in_a_script):
     with pytest.raises(ValueError, match=sentence) as error:
-        find_fixed_points(function, starts, **({"n_starts": 200, "noise": 0.0} | settings))
+        find_fixed_points(function, starts, **settings)
     assert "\n" not in str(error.value)

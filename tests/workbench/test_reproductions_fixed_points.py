@@ -80,7 +80,7 @@ def test_differences_are_the_jacobians_and_tell_wrong_ones():
     starts = torch.randn(20, 5, generator=torch.Generator().manual_seed(0), dtype=torch.double)
     step = state_map(model)
     torch.testing.assert_close(differences(step, starts, 1e-5), step.jacobians(starts), atol=1e-9, rtol=0)
-    found = find_fixed_points(step, starts, n_starts=20)
+    found = find_fixed_points(step, starts)
     assert 0 < jacobian_gap(step, found) < 1e-9
     other = state_map(model, [1.0, 0, 0])
     assert jacobian_gap(other, found) > 1e-3

@@ -52,7 +52,7 @@ def test_points_on_a_ring_and_their_slowest_mode():
     starts = near(states, 0.05, seed=0)
     assert starts.shape == states.shape
     assert 0.05 < float((torch.cdist(starts, states).min(1).values).mean()) < 0.2
-    found = find_fixed_points(to_the_ring, starts, n_starts=len(starts), noise=0, apart=0.05)
+    found = find_fixed_points(to_the_ring, starts, apart=0.05)
     assert on_ring(found, states).all()
     assert not on_ring(found, 3 * states).any()
     assert along_ring(found) > 0.99

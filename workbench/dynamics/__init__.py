@@ -2,7 +2,7 @@
 
 from workbench.dynamics.ablation import ablate_units
 from workbench.dynamics.attractors import Curve, Labelled, line_attractor, ring_attractor
-from workbench.dynamics.fixed_points import find_fixed_points
+from workbench.dynamics.fixed_points import draw_starts, find_fixed_points
 from workbench.dynamics.gates import gate_statistics, read_gates
 from workbench.dynamics.manifolds import Manifolds, unstable_manifolds
 from workbench.dynamics.perturbation import perturb
@@ -34,6 +34,7 @@ __all__ = [
     "StatesReading",
     "Trajectories",
     "ablate_units",
+    "draw_starts",
     "find_fixed_points",
     "frequencies",
     "gate_saturation",

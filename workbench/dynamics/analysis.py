@@ -143,7 +143,6 @@ def _portraits(
         manifolds = unstable_manifolds(model, found)
         for branch, point in enumerate(manifolds.branches["point"]):
             path = manifolds.paths[branch, : manifolds.length[branch]]
-            path = path[torch.isfinite(path).all(1)]
             along = {"step": np.arange(len(path)), "path": branch, "point": point, "what": "manifold", "variant": name}
             tables.append(pd.DataFrame(axis_columns(first.project(path).numpy()) | along))
     found_all = pd.concat([table for table in tables if len(table)], ignore_index=True)

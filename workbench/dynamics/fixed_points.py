@@ -4,12 +4,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from models.checked_input import whole_number
 from models.dataset import Dataset
+from models.hooks import HookedModel
 from models.progress import progress
+from workbench.dynamics.merging import merge
 from workbench.dynamics.points import FixedPoints
 from workbench.dynamics.spectra import spectrum
 from workbench.dynamics.step import Input, StateMap, state_map
@@ -17,7 +19,9 @@ from workbench.dynamics.trajectories import run_states
 
 TOLERANCE = 1e-20
 SLOW_TOLERANCE = 1e-6
-N_STARTS = 1024
+N_STARTS, NOISE = 1024, 0.5
+# Starts whose spread is below this share of their numbers' size are all the same but for rounding.
+SAME = 1e-9
 # Starts that are solved together: their matrices stay in the cache.
 BATCH = 256
 # Marquardt's damping: where it starts, and by how much it falls and rises as a step is taken or refused.
@@ -36,11 +40,11 @@ class Descended(NamedTuple):
 
 def find_fixed_points(
     subject: Any,
-    starts: Float[Tensor, "n d"] | Dataset,
+    starts: Float[Tensor, "n d"] | Float[np.ndarray, "n d"] | Dataset,
     *,
     input: Input = None,
-    n_starts: int = N_STARTS,
-    noise: float = 0.5,
+    n_starts: int | None = None,
+    noise: float | None = None,
     tolerance: float = TOLERANCE,
     slow_tolerance: float = SLOW_TOLERANCE,
     apart: float = 0.01,
@@ -56,46 +60,76 @@ def find_fixed_points(
     there it is polished until q is at most `tolerance`. What gets there within `reach` is a fixed point; what does not
     is a slow point, where it was slow first.
 
-    Lengths are in units of the size of the starts' cloud, the root mean square of their distances from their mean.
+    Lengths are in units of the size of the starts' cloud, the root mean square of their distances from their mean; of
+    one start alone, or equal ones, in the states' own, and then no point is too far.
 
     Args:
         subject: a `Recurrent`, a `StateMap`, or a step function (`state_map`).
-        starts: states to begin from; or sequences, of which the subject's states at real positions are drawn.
+        starts: the states to begin from; or sequences, of which the subject's states at real positions are drawn.
         input: what is read at every step (`state_map`); `mean` is that of the sequences.
-        n_starts: how many are drawn, with replacement where there are fewer.
-        noise: standard deviation of what is added to each number of a start, in those of the numbers (the root mean
-            square over them).
+        n_starts: of sequences, how many states are drawn, with replacement where there are fewer; 1024 where None.
+        noise: of sequences, the standard deviation of what is added to each number of a start, in those of the numbers
+            (the root mean square over them); 0.5 where None.
         tolerance: q of a fixed point, at most.
         slow_tolerance: q of a slow point, at most.
-        apart: points nearer to each other than this are one: the slowest stands for all.
+        apart: slow points nearer to each other than this are one, the slowest; fixed ones only where the search cannot
+            tell them apart (`merging`).
         reach: how far the polish may carry a point from where it was slow first.
         far: points further from the starts' mean than this are dropped, and counted.
         max_steps: of each of the two descents.
         seed: of the draw and the noise.
 
     Raises:
-        ValueError: the subject is no map from state to state, the starts or the input do not fit it, or a setting is
-            out of its range.
+        ValueError: the subject is no map from state to state, the starts or the input do not fit it, a setting is
+            out of its range, or a point's Jacobian is not finite.
     """
+    if not isinstance(starts, Dataset) and (n_starts is not None or noise is not None):
+        raise ValueError(
+            "n_starts and noise are of sequences: states are searched from as they are (draw_starts draws some of "
+            "them, with noise)."
+        )
+    n_starts, noise = N_STARTS if n_starts is None else n_starts, NOISE if noise is None else noise
     check_search(n_starts=n_starts, noise=noise, tolerance=tolerance, slow_tolerance=slow_tolerance)
     for name, value in (("apart", apart), ("reach", reach), ("far", far)):
         if not value > 0:
             raise ValueError(f"{name} is {value}: it must be above 0.")
     whole_number(max_steps, "max_steps", least=1)
-    step = state_map(subject, input, dataset=starts if isinstance(starts, Dataset) else None)
-    begin = draw_starts(
-        run_states(subject, starts).at_real() if isinstance(starts, Dataset) else starts, n_starts, noise, seed
-    )
+    if isinstance(starts, Dataset):
+        if not isinstance(subject, HookedModel):
+            raise ValueError("give states [n, d] to start from: a step function reads no sequences.")
+        step = state_map(subject, input, dataset=starts)
+        begin = draw_starts(run_states(subject, starts).at_real(), n_starts, noise, seed)
+    else:
+        step, begin = state_map(subject, input), _as_states(starts)
     step.checked(begin)
+    with torch.no_grad():
+        return _found(step, begin, (tolerance, slow_tolerance), (apart, reach, far), max_steps)
+
+
+def _found(
+    step: StateMap,
+    begin: Float[Tensor, "n d"],
+    tolerances: tuple[float, float],
+    lengths: tuple[float, float, float],
+    max_steps: int,
+) -> FixedPoints:
+    """The search itself: `lengths` are `apart`, `reach` and `far`."""
+    tolerance, (apart, reach, far) = tolerances[0], lengths
     centre = begin.mean(0)
-    size = float((begin - centre).square().sum(1).mean().sqrt()) or 1.0
-    slow, ends = _search(step, begin, (tolerance, slow_tolerance), (reach * size, far * size), max_steps)
+    size = float((begin - centre).square().sum(1).mean().sqrt())
+    if size <= SAME * float(begin.norm(dim=1).max()):
+        size, far = 1.0, np.inf
+    slow, ends = _search(step, begin, tolerances, (reach * size, far * size), max_steps)
     states = torch.where(ends.arrived[:, None], ends.states, slow.states)
     speeds = torch.where(ends.arrived, ends.speeds, slow.speeds)
     near = (states - centre).norm(dim=1) <= far * size
     kept = slow.arrived & near
-    chosen, led_to = merge(states, speeds, kept, apart * size)
+    chosen, led_to = merge(step, states, speeds, kept, tolerance, apart * size)
     jacobians = step.jacobians(states[chosen])
+    if n_not := int((~torch.isfinite(jacobians)).any(2).any(1).sum()):
+        raise ValueError(
+            f"the step function's derivatives are not finite at {n_not} of the {len(chosen)} points found."
+        )
     modes = spectrum(jacobians)
     return FixedPoints(
         states=states[chosen],
@@ -119,22 +153,31 @@ def check_search(*, n_starts: int, noise: float, tolerance: float, slow_toleranc
     """`ValueError` for a setting of the search that is out of its range."""
     if not tolerance > 0:
         raise ValueError(f"tolerance is {tolerance}: it must be above 0.")
-    if not slow_tolerance >= tolerance:
-        raise ValueError(f"slow_tolerance is {slow_tolerance}: it must be at least the tolerance, {tolerance}.")
+    if not tolerance <= slow_tolerance < np.inf:
+        raise ValueError(
+            f"slow_tolerance is {slow_tolerance}: it must be a number, at least the tolerance, {tolerance}."
+        )
     if not 0 <= noise < np.inf:
         raise ValueError(f"noise is {noise}: it must be a number that is not negative.")
     whole_number(n_starts, "n_starts", least=1)
 
 
-def draw_starts(states: Float[Tensor, "n d"], n: int, noise: float, seed: int) -> Float[Tensor, "starts d"]:
+def draw_starts(
+    states: Float[Tensor, "n d"] | Float[np.ndarray, "n d"], n: int = N_STARTS, noise: float = NOISE, seed: int = 0
+) -> Float[Tensor, "starts d"]:
     """`n` of the states, in double precision, with noise as large as `noise` times their numbers' spread."""
-    if states.ndim != 2 or not states.numel() or not torch.isfinite(states).all():
-        raise ValueError(f"starts are {list(states.shape)}: they must be finite numbers [n, d], and some.")
+    rows = _as_states(states)
     rng = np.random.default_rng(whole_number(seed, "seed"))
-    rows = states.detach().double().cpu()
     spread = float(rows.var(0, unbiased=False).mean().sqrt())
     drawn = rows[torch.from_numpy(rng.choice(len(rows), n, replace=len(rows) < n))]
     return drawn + noise * spread * torch.from_numpy(rng.standard_normal(drawn.shape))
+
+
+def _as_states(states: Tensor | np.ndarray) -> Float[Tensor, "n d"]:
+    rows = torch.as_tensor(states).detach().double().cpu()
+    if rows.ndim != 2 or not rows.numel() or not torch.isfinite(rows).all():
+        raise ValueError(f"starts are {list(rows.shape)}: they must be finite numbers [n, d], and some.")
+    return rows
 
 
 def _search(
@@ -200,22 +243,6 @@ def descend(
         active = active[(speeds[active] > tolerance) & (damping[active] < MOST) & (idle[active] < IDLE) & inside]
     inside = (states - place).norm(dim=1) <= radius
     return Descended(states, speeds, (speeds <= tolerance) & inside)
-
-
-def merge(
-    states: Float[Tensor, "n d"], speeds: Float[Tensor, " n"], kept: Bool[Tensor, " n"], apart: float
-) -> tuple[Int[Tensor, " points"], Int[Tensor, " n"]]:
-    """One state for each of those that lie within `apart` of a slower one, and which of them stands for each, or −1."""
-    led_to = torch.full((len(states),), -1, dtype=torch.int64)
-    waiting = kept.nonzero()[:, 0]
-    waiting = waiting[speeds[waiting].argsort(stable=True)]
-    chosen: list[int] = []
-    while len(waiting):
-        same = (states[waiting] - states[waiting[0]]).norm(dim=1) <= apart
-        led_to[waiting[same]] = len(chosen)
-        chosen.append(int(waiting[0]))
-        waiting = waiting[~same]
-    return torch.tensor(chosen, dtype=torch.int64), led_to
 
 
 def _speeds(step: StateMap, states: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:

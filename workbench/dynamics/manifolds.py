@@ -25,7 +25,7 @@ class Manifolds:
         branches: one row a path: `branch`; `point` it leaves; `mode`, by number among that point's; `part` of a complex
             mode, `real` or `imaginary`; `sign`; its `modulus`; `ends_at`, the point it comes to, −1 for none of those
             known; `steps` until it is there; and `escaped`, whether it went on growing out of what is finite.
-        paths: where each path is after each step, a branch's last state repeated when it has arrived.
+        paths: where each path is after each step, as long as it is finite; a branch's last state repeated after it.
         length: states of each path that are no repetitions.
     """
 
@@ -75,18 +75,21 @@ def unstable_manifolds(
         empty = points.states.new_empty(0, 1, points.states.shape[1])
         return Manifolds(pd.DataFrame(columns=columns), empty, np.zeros(0, np.int64))
     step.checked(begin)
-    paths = _followed(step, begin, points.size, max_steps)
-    last = paths[:, -1]
-    escaped = ~torch.isfinite(last).all(1)
-    distance = torch.cdist(torch.where(escaped[:, None], torch.inf, last).nan_to_num(posinf=1e300), points.states)
+    with torch.no_grad():
+        paths = _followed(step, begin, points.size, max_steps)
+    # What has grown out of what is finite is followed as long as it was.
+    finite = torch.isfinite(paths).all(2).long().cumprod(1).sum(1) - 1
+    escaped = finite < paths.shape[1] - 1
+    last = paths.gather(1, finite[:, None, None].expand(-1, 1, paths.shape[2]))[:, 0]
+    distance = torch.cdist(last, points.states)
     nearest = distance.argmin(1)
     near = (distance.gather(1, nearest[:, None])[:, 0] <= reach * points.size) & ~escaped
     ends_at = torch.where(near, nearest, -1)
     still = (paths - last[:, None]).norm(dim=2) > reach * points.size
-    steps = torch.where(near, still.sum(1), paths.shape[1] - 1)
+    steps = torch.where(near, still.sum(1), finite)
     branches = pd.DataFrame(about).assign(ends_at=ends_at.numpy(), steps=steps.numpy(), escaped=escaped.numpy())
     branches.insert(0, "branch", np.arange(len(branches)))
-    total = (steps + 1).clamp(max=paths.shape[1] - 1)[:, None]
+    total = (steps + 1).minimum(finite)[:, None]
     rows = (torch.arange(n_kept) * (total / (n_kept - 1)).clamp(min=1)).round().long().clamp(max=total)
     kept = paths.gather(1, rows[..., None].expand(-1, -1, paths.shape[2]))
     return Manifolds(branches, kept, (rows.diff(dim=1) > 0).sum(1).numpy() + 1)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Bool, Complex, Float, Int
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from models.artifacts import ArtifactError
@@ -143,16 +143,19 @@ class FixedPoints:
 
     @classmethod
     def load(cls, folder: str | Path) -> "FixedPoints":
-        """What `save` wrote. Raises `ArtifactError` where that is not there."""
+        """What `save` wrote. Raises `ArtifactError` where that is not there, or damaged."""
         path = Path(folder) / ARRAYS
         if not path.exists():
             raise ArtifactError(f"{folder} holds no fixed points: it has no {ARRAYS}.")
-        with safe_open(path, "pt") as file:
-            facts = json.loads((file.metadata() or {}).get("facts", "{}"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        tensors |= {name: torch.view_as_complex(tensors[name]) for name in COMPLEX}
-        facts["parts"] = {name: slice(*ends) for name, ends in facts["parts"].items()}
-        return cls(**tensors, **facts)
+        try:
+            with safe_open(path, "pt") as file:
+                facts = json.loads((file.metadata() or {})["facts"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors |= {name: torch.view_as_complex(tensors[name]) for name in COMPLEX}
+            facts["parts"] = {name: slice(*ends) for name, ends in facts["parts"].items()}
+            return cls(**tensors, **facts)
+        except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            raise ArtifactError(f"{path} is damaged: it holds no fixed points that can be read.") from error
 
 
 def vars_of(points: FixedPoints) -> dict:

@@ -13,11 +13,15 @@ from models.cells.base import Cell
 from models.dataset import Dataset
 from models.hooks import HookedModel
 from models.recurrent import Recurrent
+from models.spiking import SpikingNetwork
 
 States = Float[Tensor, "n d"]
 Input = str | int | float | Sequence[float] | np.ndarray | Tensor | None
 # Numbers that a product of Jacobians may hold at once.
 BLOCK = 1 << 24
+# Derivatives are looked at beside so many states, by pushes of this share of the states' size.
+LOOKED_AT, PUSH, MOST_OFF = 16, 1e-4, 1e-2
+FLOAT64 = "it must take and give float64 tensors, differentiable by torch"
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,8 @@ class StateMap:
         """The same for states that come from outside.
 
         Raises:
-            ValueError: they, or what the function makes of them, are of another shape, or not finite.
+            ValueError: they, or what the function makes of them, are of another shape, or not finite; or the function
+                fails, or torch does not know its derivatives.
         """
         if states.ndim != 2 or not states.numel():
             raise ValueError(f"states must be numbers [n, d], and some; these are {list(states.shape)}.")
@@ -53,13 +58,44 @@ class StateMap:
             raise ValueError(f"states have {states.shape[1]} numbers, but this subject's have {self.d}.")
         if not torch.isfinite(states).all():
             raise ValueError("some states are NaN or infinite: they must be numbers.")
-        after = self(states.double())
+        states = states.detach().double()
+        try:
+            with torch.no_grad():
+                after = self(states)
+        except (RuntimeError, TypeError) as error:
+            raise ValueError(f"the step function fails ({_first_line(error)}): {FLOAT64}.") from error
         if not isinstance(after, Tensor) or after.shape != states.shape:
             shape = list(after.shape) if isinstance(after, Tensor) else type(after).__name__
             raise ValueError(f"the step function makes {shape} of states {list(states.shape)}: it must keep the shape.")
         if not torch.isfinite(after).all():
             raise ValueError("the step function makes NaN or infinite values of finite states.")
+        if after.dtype != states.dtype:
+            raise ValueError(f"the step function makes {after.dtype} of float64 states: {FLOAT64}.")
+        self._check_derivatives(states)
         return after
+
+    def _check_derivatives(self, states: States) -> None:
+        """`ValueError` where they are not those of central differences beside most states that are looked at."""
+        rng = np.random.default_rng(0)
+        some = states[torch.linspace(0, len(states) - 1, min(LOOKED_AT, len(states))).long()]
+        push = PUSH * (float(some.square().mean().sqrt()) or 1.0)
+        # Beside the states themselves: they may lie on a kink, such as a rectified unit's 0.
+        some = some + 10 * push * torch.from_numpy(rng.standard_normal(some.shape))
+        along = nn.functional.normalize(torch.from_numpy(rng.standard_normal(some.shape)), dim=1)
+        with torch.no_grad():
+            expected = (self(some + push * along) - self(some - push * along)) / (2 * push)
+        try:
+            found = (self.jacobians(some) @ along[..., None])[..., 0]
+        except (RuntimeError, TypeError) as error:
+            raise ValueError(f"the step function has no derivatives ({_first_line(error)}): {FLOAT64}.") from error
+        off, size = (found - expected).norm(dim=1), torch.maximum(found.norm(dim=1), expected.norm(dim=1))
+        # Where the function hardly moves there is only rounding to be seen.
+        told = (size > 1e-8) & torch.isfinite(size)
+        if told.any() and float((off[told] / size[told]).median()) > MOST_OFF:
+            raise ValueError(
+                "the step function's derivatives by torch are not those of its differences (a no_grad, detach or "
+                f"rounding in it?): {FLOAT64}."
+            )
 
     def jacobians(self, states: States) -> Float[Tensor, "n d d"]:
         """∂F/∂state at each state, entry `[n, i, j]` of output i with respect to input j, by `torch.func`.
@@ -125,8 +161,11 @@ def cells_of(subject: HookedModel) -> list[Cell]:
     """The cells of a recurrent subject's layers; `ValueError` for one that is no map from a state to the next."""
     if not isinstance(subject, Recurrent):
         kind = type(subject).__name__
-        has_cells = any(isinstance(module, Cell) for module in subject.modules())
-        why = "its decoder's step depends on a source" if has_cells else "nothing in it goes from one step to the next"
+        why = "nothing in it goes from one step to the next"
+        if isinstance(subject, SpikingNetwork):
+            why = "its cells spike, and a spike has no derivative"
+        elif any(isinstance(module, Cell) for module in subject.modules()):
+            why = "its decoder's step depends on a source"
         raise ValueError(f"a {kind} has no map from state to state: {why}; a Recurrent subject has one.")
     if subject.cfg.bidirectional:
         raise ValueError("a bidirectional network has no map from state to state: it reads the end first.")
@@ -180,6 +219,10 @@ def _of_function(function: Callable[..., Tensor], input: Input) -> StateMap:
         raise ValueError(f"input is {input!r}: a function of the user's is given numbers.")
     read = torch.as_tensor(input, dtype=torch.float64)
     return StateMap(lambda states: function(states, read), input=read)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0].rstrip(".")
 
 
 def _copy_of(cell: Cell) -> Cell:

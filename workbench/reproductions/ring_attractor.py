@@ -116,9 +116,7 @@ def ring_of(model: Recurrent, trials: Dataset, seed: int) -> Ring:
     heading = headings.reshape(len(trials), -1)[:, seen].ravel()
     trial = np.repeat(np.arange(len(trials)), len(seen))
     starts = near(states, NOISE * float(paths.at_real().var(0).mean().sqrt()), seed)
-    found = find_fixed_points(
-        step, starts, n_starts=len(starts), noise=0, slow_tolerance=MOST_SPEED, apart=APART, seed=seed
-    )
+    found = find_fixed_points(step, starts, slow_tolerance=MOST_SPEED, apart=APART)
     axes = PrincipalAxes.of(states, N_AXES)
     plane = PrincipalAxes(axes.centre, axes.axes[:2], axes.explained[:2])
     is_on = on_ring(found, states)
