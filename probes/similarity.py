@@ -85,7 +85,7 @@ def compare_rdms(a: Any, b: Any, *, method: str = "spearman", n_permutations: in
     if method not in COMPARISONS:
         raise ValueError(f"method is {method!r}: choose spearman, kendall or pearson.")
     if n_permutations < 0:
-        raise ValueError(f"n_permutations is {n_permutations}: it must be a whole number, zero for no p-value.")
+        raise ValueError(f"n_permutations is {n_permutations}: it must be a number of zero and above.")
     first, second = (_matrix(one) for one in (a, b))
     n = len(first)
     if first.shape != (n, n) or second.shape != (n, n) or n < 3:

@@ -13,7 +13,7 @@ from probes.tuning.fisher import (
 )
 from probes.tuning.grid import GridGeometry, autocorrelogram, grid_geometry, grid_score
 from probes.tuning.mixed import MixedSelectivity, encoding_r2, mixed_selectivity
-from probes.tuning.noise import fano_factors, noise_correlations, signal_correlations
+from probes.tuning.noise import fano_factors, noise_ceiling, noise_correlations, signal_correlations
 from probes.tuning.shuffle import TuningNull, tuning_score_null
 from probes.tuning.spatial import PlaceField, coherence, place_fields, selectivity, sparsity, spatial_information
 
@@ -37,6 +37,7 @@ __all__ = [
     "grid_score",
     "linear_information",
     "mixed_selectivity",
+    "noise_ceiling",
     "noise_correlations",
     "place_fields",
     "poisson_error_bound",

@@ -9,6 +9,7 @@ from probes.tuning import (
     encoding_r2,
     fano_factors,
     mixed_selectivity,
+    noise_ceiling,
     noise_correlations,
     signal_correlations,
     tuning_curves,
@@ -90,6 +91,64 @@ def test_noise_correlations_are_those_that_trials_share_whatever_the_tuning():
     assert np.isnan(noise_correlations(with_constant, stimulus)[3]).all()
 
 
+@pytest.mark.parametrize("trials", [2, 3, 10, 60, 10_000])
+def test_few_trials_of_each_stimulus_make_noise_correlations_no_smaller(trials):
+    rng = np.random.default_rng(5)
+    n = 20_000
+    X = rng.multivariate_normal(np.zeros(2), [[1, 0.5], [0.5, 1]], n)
+    stimulus = rng.permutation(np.arange(n) // trials)
+    assert noise_correlations(X + np.sin(stimulus)[:, None], stimulus)[0, 1] == pytest.approx(0.5, abs=0.03)
+
+
+@pytest.mark.parametrize("trials", [4, 20])
+def test_neurons_whose_variances_rise_at_different_stimuli_are_as_correlated_as_within_each(trials):
+    rng = np.random.default_rng(8)
+    stimulus = np.repeat(np.arange(600), trials)
+    spread = np.sqrt(0.5 + 10 * np.exp(-((stimulus[:, None] % 40 - np.array([10, 30])) ** 2) / 50))
+    X = rng.multivariate_normal(np.zeros(2), [[1, 0.3], [0.3, 1]], len(stimulus)) * spread
+    assert noise_correlations(X, stimulus)[0, 1] == pytest.approx(0.3, abs=0.06)
+
+
+def test_a_stimulus_in_which_a_neuron_is_silent_tells_nothing_of_its_correlations():
+    rng = np.random.default_rng(6)
+    z, stimulus = rng.standard_normal(600), np.repeat(["a", "b", "c"], [300, 298, 2])
+    X = np.stack([5 + z, np.where(stimulus == "a", 0.1, 5 + z), np.where(stimulus == "a", z, 0.1)], axis=1)
+    X[-2:] = 0.1
+    found = noise_correlations(X, stimulus)
+    np.testing.assert_allclose(np.diag(found), 1)
+    np.testing.assert_allclose(found[0, 1:], 1)
+    assert np.isnan(found[1, 2])  # never together
+    once = np.concatenate([X, rng.standard_normal((1, 3))])
+    np.testing.assert_array_equal(noise_correlations(once, [*stimulus, "once"]), found)
+
+
+def test_the_ceiling_is_the_r2_of_the_true_means():
+    rng = np.random.default_rng(7)
+    stimulus = rng.integers(0, 300, 3000)
+    gain = np.array([0.0, 0.3, 1.0, 3.0])
+    told = 2 + gain * (1 + np.sin(stimulus))[:, None]
+    true_r2, ceilings, poisson = [], [], []
+    for _ in range(200):
+        X = rng.poisson(told)
+        true_r2.append(1 - ((X - told) ** 2).sum(0) / ((X - X.mean(0)) ** 2).sum(0))
+        ceilings.append(noise_ceiling(X, stimulus))
+        poisson.append(noise_ceiling(X))
+    np.testing.assert_allclose(np.mean(ceilings, axis=0), np.mean(true_r2, axis=0), atol=0.005)
+    np.testing.assert_allclose(np.mean(poisson, axis=0), np.mean(true_r2, axis=0), atol=0.007)
+    assert np.mean(ceilings, axis=0)[3] > 0.4
+    shown = np.array([np.arange(4.0), np.arange(4.0), np.ones(4)]).T  # no noise, no signal, nothing at all
+    one_by_one = np.repeat(shown, 2, axis=0)
+    one_by_one[:, 1] = np.tile([0.0, 1.0], 4)
+    found = noise_ceiling(one_by_one, np.repeat(np.arange(4), 2))
+    assert found[0] == 1
+    assert found[1] < 0
+    assert np.isnan(found[2])
+    with pytest.raises(ValueError, match="counts are negative: Poisson"):
+        noise_ceiling(-X)
+    with pytest.raises(ValueError, match="no stimulus has two trials"):
+        noise_ceiling(X[:2], [0, 1])
+
+
 def test_signal_correlations_are_those_of_the_curves():
     x = np.random.default_rng(2).uniform(0, 1, 3000)
     X = np.stack([x, -x, (x - 0.5) ** 2, np.ones(3000)], axis=1)
@@ -98,6 +157,8 @@ def test_signal_correlations_are_those_of_the_curves():
     np.testing.assert_allclose(found[0, 1], -1)
     assert abs(found[0, 2]) < 0.05
     assert np.isnan(found[3]).all()
+    with pytest.raises(ValueError, match="no bin has a rate of every neuron"):
+        signal_correlations(tuning_curves(X, x, n_bins=12, dt=1.0, min_occupancy=1e6))
 
 
 def test_fano_factors_of_poisson_counts_are_one_and_of_counts_that_do_not_vary_zero():
