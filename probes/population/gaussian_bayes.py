@@ -4,23 +4,29 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.linalg import cho_factor, cho_solve
+from scipy.ndimage import gaussian_filter1d
 from sklearn.covariance import ledoit_wolf
 
 from probes.population.bayes import BayesDecoder
+from probes.population.least_squares import factored
 from probes.tuning import TuningCurves
+from probes.tuning.curves import smoothing_in_bins
 
 COVARIANCES = ("shared", "bins")
 # Noise below this share of a neuron's variance is rounding.
 LEAST_NOISE = 1e-9
+# Degrees of freedom below this are none.
+ROUNDING = 1e-9
 
 
 class GaussianBayes(BayesDecoder):
     """`r | x ~ N(f(x), Σ)` on a grid of any dimension: for rates, fluorescence, and the activations of networks.
 
     The mean responses are drawn towards each neuron's mean as if that had been seen for `pseudo_bins` time bins; so
-    are variances bin by bin towards the neuron's own.
+    are variances bin by bin towards the neuron's own. The noise is what is left of the responses over the degrees of
+    freedom that the means have left: with few time bins a bin, half of them may be gone.
 
     Args:
         covariance: `shared`, one full covariance of the noise in all bins, or `bins`, each neuron's variance in each
@@ -90,12 +96,16 @@ class GaussianBayes(BayesDecoder):
         self.mean_ = overall + share * (self.curves_.flat[:, self.visited_][self.used_] * self.curves_.dt - overall)
         left = X - self.mean_[:, numbers].T
         floor = LEAST_NOISE * X.var(0)
+        fitted = self._parameters(n, share)
+        lost = len(X) / max(len(X) - fitted.sum(), 1.0)
         if self.covariance == "shared":
-            self._take_noise(self._shared(left) + np.diag(floor if self.shrinkage == "auto" else 0 * floor))
+            self._take_noise(self._shared(left) * lost + np.diag(floor if self.shrinkage == "auto" else 0 * floor))
         else:
             squares = np.stack([np.bincount(numbers, one, minlength=len(n)) for one in left.T**2])
-            pooled = (left**2).mean(0)[:, None]
-            self._take_noise((squares + self.pseudo_bins * pooled) / (n + self.pseudo_bins) + floor[:, None])
+            squares += self.pseudo_bins * lost * (left**2).mean(0)[:, None]
+            freedom = np.broadcast_to(n - fitted + self.pseudo_bins, squares.shape)
+            variance = np.divide(squares, freedom, out=np.zeros_like(squares), where=freedom > ROUNDING)
+            self._take_noise(variance + floor[:, None])
         self._take_continuity(values, runs)
         return self
 
@@ -134,6 +144,27 @@ class GaussianBayes(BayesDecoder):
         if not 0 <= self.pseudo_bins < np.inf:
             raise ValueError(f"pseudo_bins is {self.pseudo_bins}: it must not be below zero.")
 
+    def _parameters(self, n: Int[np.ndarray, " visited"], share: Float[np.ndarray, " visited"]) -> np.ndarray:
+        """How many means were fitted in each visited bin: what its time bins have of themselves in the mean responses.
+
+        One, or less where others have a say in it: the neighbours by smoothing, or the neuron's mean.
+        """
+        curves = self.curves_
+        own, around = np.ones(()), np.zeros(curves.occupancy.size)
+        around[self.visited_] = n
+        around = around.reshape(curves.shape)
+        for axis, (width, one) in enumerate(
+            zip(smoothing_in_bins(self.smoothing, curves.edges), curves.period, strict=True)
+        ):
+            smooth = np.eye(curves.shape[axis])
+            if width > 0:
+                mode = "constant" if one is None else "wrap"
+                smooth = gaussian_filter1d(smooth, width, axis=0, mode=mode)
+            own = np.multiply.outer(own, smooth.diagonal())
+            around = np.moveaxis(np.tensordot(smooth, around, (1, axis)), 0, axis)
+        itself = n * own.ravel()[self.visited_] / around.ravel()[self.visited_]
+        return share * itself + (1 - share) * n / n.sum()
+
     def _shared(self, left: Float[np.ndarray, "n used"]) -> Float[np.ndarray, "used used"]:
         if self.shrinkage == "auto":
             return ledoit_wolf(left, assume_centered=True)[0]
@@ -144,8 +175,9 @@ class GaussianBayes(BayesDecoder):
     def _take_noise(self, noise: Float[np.ndarray, "used _"]) -> None:
         """Noise, and what a likelihood needs of it."""
         shared = self.covariance == "shared"
-        smallest = np.linalg.eigvalsh(noise).min() if shared else noise.min()
-        if not smallest > LEAST_NOISE**2 * np.abs(noise).max():
+        noise = np.array(noise, np.float64)
+        told = factored(noise.copy()) is not None if shared else noise.min() > LEAST_NOISE**2 * noise.max()
+        if not told:
             raise ValueError(
                 "the covariance of the noise is singular: give some shrinkage, or leave out neurons that repeat others."
                 if shared

@@ -30,12 +30,8 @@ class PenalisedGram:
         system[np.diag_indices_from(system)] += penalty
         if not len(used):
             return cls(used, system, len(gram))
-        norm = np.abs(system).sum(0).max()
-        try:
-            factor = cholesky(system, lower=True, overwrite_a=True, check_finite=False)
-        except LinAlgError:
-            factor = None
-        if factor is None or dpocon(factor, norm, uplo="L")[0] < np.finfo(float).eps:
+        factor = factored(system)
+        if factor is None:
             raise ValueError(
                 f"the rows determine no weights: neurons repeat each other, or bins are too few; {remedy}."
             )
@@ -53,10 +49,23 @@ class PenalisedGram:
 
 
 def factored(matrix: Float[np.ndarray, "p p"]) -> Float[np.ndarray, "p p"] | None:
-    """The lower Cholesky factor of a symmetric matrix, which it may be written over; None where that is singular."""
+    """The lower Cholesky factor of a symmetric matrix, which is written over; None where that is singular.
+
+    Singular is what is so in any unit: scaled to a diagonal of ones, with a smallest eigenvalue that rounding of the
+    largest may have made.
+    """
+    diagonal = matrix.diagonal().copy()
+    if not (diagonal > 0).all():
+        return None
+    scale = np.sqrt(diagonal)
+    matrix /= scale
+    matrix /= scale[:, None]
     norm = np.abs(matrix).sum(0).max()
     try:
         factor = cholesky(matrix, lower=True, overwrite_a=True, check_finite=False)
     except LinAlgError:
         return None
-    return factor if dpocon(factor, norm, uplo="L")[0] >= np.finfo(float).eps else None
+    if dpocon(factor, norm, uplo="L")[0] < len(factor) * np.finfo(float).eps:
+        return None
+    factor *= scale[:, None]
+    return factor

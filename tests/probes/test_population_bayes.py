@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import multivariate_normal, norm, poisson
+from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from probes.population import GaussianBayes, PoissonBayes, TemplateDecoder
+from probes.population import GaussianBayes, KalmanFilter, PoissonBayes, TemplateDecoder
 from probes.population.random_walk import step_kernel
 from probes.tuning import TuningCurves, poisson_error_bound
 
@@ -328,6 +329,36 @@ def test_correlated_noise_is_used_and_the_uncertainty_is_honest():
         if covariance == "shared":
             assert 0.9 < (errors[0] / std).std() < 1.1
     assert errors[0].std() < 0.5 * errors[1].std()
+
+
+@pytest.mark.parametrize("covariance", ["shared", "bins"])
+@pytest.mark.parametrize("smoothing", [None, 0.05])
+def test_means_of_few_time_bins_take_no_noise_away(covariance, smoothing):
+    rng = np.random.default_rng(0)
+    x, cells = rng.uniform(0, 1, (1000, 2)), rng.uniform(0, 1, (30, 2))
+    X = np.exp(-((x[:, None] - cells) ** 2).sum(2) / 0.08) + 0.5 * rng.standard_normal((1000, 30))
+    decoder = GaussianBayes(20, covariance=covariance, smoothing=smoothing).fit(X, x)
+    assert len(decoder.visited_) > 300
+    noise = np.diag(decoder.noise_) if covariance == "shared" else decoder.noise_
+    assert noise.mean() == pytest.approx(0.25, rel=0.1)
+    if covariance == "shared" and smoothing is None:  # nothing but means: an unbiased estimate
+        decoder = GaussianBayes(20, pseudo_bins=0.0, shrinkage=0.0).fit(X, x)
+        assert np.diag(decoder.noise_).mean() == pytest.approx(0.25, rel=0.02)
+
+
+def test_neurons_that_depend_on_each_other_are_refused_and_other_units_are_not():
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        x = rng.uniform(0, 1, 400)
+        X = np.exp(-((x[:, None] - np.linspace(0, 1, 2 + seed % 12)) ** 2) / 0.02)
+        X += 0.3 * rng.standard_normal(X.shape)
+        for more in (X[:, :1], X @ rng.standard_normal((X.shape[1], 1)) * 10.0 ** rng.uniform(-6, 6)):
+            for decoder in (GaussianBayes(20, shrinkage=0.0), KalmanFilter()):
+                with pytest.raises(ValueError, match="is singular"):
+                    decoder.fit(np.c_[X, more], x)
+        units = X * 10.0 ** rng.uniform(-8, 8, X.shape[1])
+        for decoder in (GaussianBayes(20, shrinkage=0.0), KalmanFilter()):
+            np.testing.assert_allclose(decoder.fit(units, x).predict(units), clone(decoder).fit(X, x).predict(X))
 
 
 def test_a_variance_that_changes_tells_where_the_mean_does_not():
