@@ -1,7 +1,7 @@
 """The bins of a variable of any dimension: their edges, circular axes, and in which bin a value lies."""
 
-import operator
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -57,7 +57,7 @@ def bin_edges(
     """
     d = x.shape[1]
     numbers = list(n_bins) if isinstance(n_bins, Sequence | np.ndarray) else [n_bins] * d
-    if len(numbers) != d or any(int(one) != one or one < 1 for one in numbers):
+    if len(numbers) != d or not all(_is_whole(one) for one in numbers):
         raise ValueError(
             f"n_bins is {n_bins}: it must be one whole number above zero, or one for each of {d} dimensions."
         )
@@ -70,7 +70,8 @@ def bin_edges(
             raise ValueError(
                 f"range of dimension {axis} is ({low:g}, {high:g}), which is not one period of {one:g} long."
             )
-        edges.append(np.linspace(low, high, operator.index(int(number)) + 1))
+        # A period that was typed with fewer digits still goes all the way round.
+        edges.append(np.linspace(low, high if one is None else low + one, int(number) + 1))
     return tuple(edges)
 
 
@@ -96,6 +97,11 @@ def bin_numbers(
         within = (np.searchsorted(edge, values, side="right") - 1).clip(0, len(edge) - 2)
         number = number * (len(edge) - 1) + within
     return number
+
+
+def _is_whole(number: Any) -> bool:
+    """Whether something is a whole number above zero, whatever its type."""
+    return isinstance(number, Real) and float(number).is_integer() and float(number) >= 1
 
 
 def _pairs(range: Any, d: int) -> list[tuple[float, float] | None]:

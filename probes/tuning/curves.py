@@ -23,7 +23,7 @@ class TuningCurves:
     Attributes:
         rates: [neuron, *bins] in Hz (of activations, their mean over `dt`); NaN where nobody has been.
         occupancy: seconds in each bin [*bins], before any smoothing.
-        edges: of the bins of each axis.
+        edges: of the bins of each axis, equally wide.
         period: of each axis; None where it is linear.
         dt: seconds a time bin.
     """
@@ -41,6 +41,18 @@ class TuningCurves:
                 f"rates are {self.rates.shape}, occupancy {self.occupancy.shape} and the edges those of {sizes} bins: "
                 "rates must be [neuron, *bins], occupancy [*bins], with edges and a period for each axis."
             )
+        for axis, (edge, one) in enumerate(zip(self.edges, self.period, strict=True)):
+            widths = np.diff(edge)
+            if not (widths > 0).all() or not np.allclose(widths, widths.mean(), rtol=1e-6, atol=0):
+                raise ValueError(f"the edges of axis {axis} do not rise by equal steps: bins must be equally wide.")
+            if one is not None and not np.isclose(edge[-1] - edge[0], one, rtol=1e-9):
+                raise ValueError(
+                    f"the edges of axis {axis} span {edge[-1] - edge[0]:g}, which is not its period of {one:g}."
+                )
+        if not (self.occupancy >= 0).all():
+            raise ValueError("occupancy is below zero or NaN in some bins: it must be the seconds spent in each.")
+        if not 0 < self.dt < np.inf:
+            raise ValueError(f"dt is {self.dt}: it must be the seconds of a time bin, above zero.")
 
     @property
     def n_neurons(self) -> int:

@@ -90,21 +90,28 @@ def mixed_selectivity(X: Any, conditions: Any) -> MixedSelectivity:
     left = np.zeros(rows.d)
     for where, part in rows.chunks():
         left += ((part.double().cpu().numpy() - means.T[cell[where]]) ** 2).sum(0)
-    noise = left / freedom
+    # Means of equal numbers differ by rounding, of which no effect is made.
+    rounding = ((n.max() + n_cells) * np.finfo(np.float64).eps * np.abs(means).max(1)) ** 2
+    noise = np.where(left <= rows.n * rounding, 0.0, left / freedom)
     trials = n_cells / (1 / n).sum()
     table = means.reshape(rows.d, *sizes)
     axes = tuple(range(1, table.ndim))
     rest = table - table.mean(axes, keepdims=True)
     effects, p_effects = [], []
+
+    def beyond(part: Float[np.ndarray, "unit ..."]) -> Float[np.ndarray, " unit"]:
+        squares = (part**2).mean(axes)
+        return np.where(squares <= rounding, 0.0, squares)
+
     for axis, size in zip(axes, sizes, strict=True):
         effect = table.mean(tuple(other for other in axes if other != axis), keepdims=True)
         effect = effect - effect.mean(axis, keepdims=True)
         rest = rest - effect
-        found, p = _component((effect**2).mean(axes), size - 1, n_cells, trials, noise, freedom)
+        found, p = _component(beyond(effect), size - 1, n_cells, trials, noise, freedom)
         effects.append(found)
         p_effects.append(p)
     degrees = n_cells - 1 - sum(size - 1 for size in sizes)
-    interaction, p_interaction = _component((rest**2).mean(axes), degrees, n_cells, trials, noise, freedom)
+    interaction, p_interaction = _component(beyond(rest), degrees, n_cells, trials, noise, freedom)
     return MixedSelectivity(np.stack(effects, 1), interaction, noise, np.stack(p_effects, 1), p_interaction)
 
 
@@ -133,8 +140,15 @@ def encoding_r2(curves: TuningCurves, counts: Any, x: Any) -> Float[np.ndarray, 
 
     Returns:
         Below zero where the curve is worse than the mean of these rows; NaN of a unit that does not vary.
+
+    Raises:
+        ValueError: other neurons than have curves, or what `tuning_curves` refuses.
     """
     rows, values = checked_series(counts, x)
+    if rows.d != curves.n_neurons:
+        raise ValueError(
+            f"counts have {rows.d} neurons and there are {curves.n_neurons} curves: they must be the same."
+        )
     mean = np.where(np.isfinite(curves.flat), curves.flat, 0) @ curves.probability.ravel()
     table = np.where(np.isfinite(curves.flat), curves.flat, mean[:, None]).T * curves.dt
     numbers = curves.bins_of(values)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 
 from probes.series import stretches
 from probes.tuning.curves import (
@@ -26,27 +26,36 @@ class TuningNull:
 
     Attributes:
         score: [neuron].
-        shuffled: [shuffle, neuron].
+        shuffled: [shuffle, neuron]; NaN where a shuffle has no score, which says nothing of chance.
     """
 
     score: Float[np.ndarray, " neuron"]
     shuffled: Float[np.ndarray, "shuffle neuron"]
 
     @property
+    def n_scored(self) -> Int[np.ndarray, " neuron"]:
+        """How many shuffles have a score: those that p-values, percentiles and means are of."""
+        return (~np.isnan(self.shuffled)).sum(0)
+
+    @property
     def p_value(self) -> Float[np.ndarray, " neuron"]:
         """How often chance scores as much, (1 + #{shuffled ≥ score}) / (1 + shuffles); NaN where there is no score."""
         above = (self.shuffled >= self.score).sum(0)
-        return np.where(np.isnan(self.score), np.nan, (1 + above) / (1 + len(self.shuffled)))
+        return np.where(np.isnan(self.score), np.nan, (1 + above) / (1 + self.n_scored))
 
     @property
     def percentile(self) -> Float[np.ndarray, " neuron"]:
-        """The share of the shuffles, in percent, that a neuron's score is above."""
-        return np.where(np.isnan(self.score), np.nan, 100 * (self.shuffled < self.score).mean(0))
+        """The share of the shuffles, in percent, that a neuron's score is above; NaN where there is none of either."""
+        share = self._over_scored((self.shuffled < self.score).sum(0))
+        return np.where(np.isnan(self.score), np.nan, 100 * share)
 
     @property
     def corrected(self) -> Float[np.ndarray, " neuron"]:
         """Scores less the mean of their shuffles: of information, without most of its bias."""
-        return self.score - np.nanmean(self.shuffled, axis=0)
+        return self.score - self._over_scored(np.nansum(self.shuffled, axis=0))
+
+    def _over_scored(self, total: Shaped[np.ndarray, " neuron"]) -> Float[np.ndarray, " neuron"]:
+        return np.divide(total, self.n_scored, out=np.full(total.shape, np.nan), where=self.n_scored > 0)
 
 
 def tuning_score_null(
@@ -76,8 +85,11 @@ def tuning_score_null(
         seed: of the draws.
 
     Raises:
-        ValueError: what `tuning_curves` refuses; groups of fewer than four time bins; a score of another shape.
+        ValueError: what `tuning_curves` refuses; groups of fewer than four time bins; a negative number of shuffles;
+            a score of another shape.
     """
+    if n_shuffles < 0:
+        raise ValueError(f"n_shuffles is {n_shuffles}: it must be a number of zero and above.")
     curves = tuning_curves(counts, x, dt=dt, groups=groups, smoothing=smoothing, min_occupancy=min_occupancy, **binning)
     rows, values = checked_series(counts, x, groups)
     numbers, parts = curves.bins_of(values), stretches(groups, rows.n)

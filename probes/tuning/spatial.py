@@ -10,7 +10,9 @@ from probes.series import wrapped
 from probes.tuning.curves import TuningCurves
 
 # A field is where a neuron fires at this share of its peak and above; fields below this peak are noise.
-FIELD_SHARE, FIELD_BINS, FIELD_HZ = 0.2, 9, 1.0
+FIELD_SHARE, FIELD_HZ = 0.2, 1.0
+# Along each axis: 3 bins on a track, 9 in an arena.
+FIELD_BINS = 3
 
 
 def spatial_information(curves: TuningCurves, *, per: str = "spike") -> Float[np.ndarray, " neuron"]:
@@ -94,7 +96,7 @@ class PlaceField:
 
 
 def place_fields(
-    curves: TuningCurves, *, share: float = FIELD_SHARE, min_bins: int = FIELD_BINS, min_peak: float = FIELD_HZ
+    curves: TuningCurves, *, share: float = FIELD_SHARE, min_bins: int | None = None, min_peak: float = FIELD_HZ
 ) -> list[PlaceField]:
     """Connected bins in which a neuron fires at a share of its highest rate and above, the strongest field first.
 
@@ -103,11 +105,12 @@ def place_fields(
     Args:
         curves: best smoothed a little.
         share: of the neuron's highest rate.
-        min_bins: fields of fewer are left out.
+        min_bins: fields of fewer are left out; where None, 3 to the power of the dimensions.
         min_peak: so are those that never reach so many Hz.
     """
     if not 0 < share < 1:
         raise ValueError(f"share is {share}: it must be above 0 and below 1.")
+    min_bins = FIELD_BINS ** len(curves.shape) if min_bins is None else min_bins
     volume = float(np.prod([edge[1] - edge[0] for edge in curves.edges]))
     fields = []
     for neuron, rates in enumerate(curves.rates):

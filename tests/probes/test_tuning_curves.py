@@ -118,6 +118,9 @@ X, COUNTS = walk(n=20, d=1)
         ({"period": (None, None)}, "period has 2 entries for 1 variables"),
         ({"n_bins": 0}, "one whole number above zero"),
         ({"n_bins": (4, 4)}, "one whole number above zero"),
+        ({"n_bins": np.array([np.nan])}, "one whole number above zero"),
+        ({"n_bins": np.array([None])}, "one whole number above zero"),
+        ({"n_bins": np.array([2.5])}, "one whole number above zero"),
         ({"x": np.zeros(20)}, "nothing to tune to"),
         ({"dt": 0.0}, "seconds of a time bin, above zero"),
         ({"smoothing": -1.0}, "standard deviation in the unit of x"),
@@ -133,3 +136,30 @@ def test_what_cannot_be_binned_is_refused_in_one_sentence(changed, message):
 def test_curves_that_do_not_fit_their_edges_are_refused():
     with pytest.raises(ValueError, match="with edges and a period for each axis"):
         TuningCurves(np.ones((2, 5)), np.ones(5), (np.arange(5.0),), (None,), 0.1)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"edges": (np.array([0, 1, 3, 7, 13.0]),)}, "edges of axis 0 do not rise by equal steps"),
+        ({"edges": (np.arange(4.0, -1, -1),)}, "edges of axis 0 do not rise by equal steps"),
+        ({"edges": (np.array([0, 1, 2, 3, np.nan]),)}, "edges of axis 0 do not rise by equal steps"),
+        ({"period": (5.0,)}, "span 4, which is not its period of 5"),
+        ({"occupancy": -np.ones(4)}, "occupancy is below zero or NaN"),
+        ({"occupancy": np.array([1, np.nan, 1, 1])}, "occupancy is below zero or NaN"),
+        ({"dt": -1.0}, "seconds of a time bin, above zero"),
+    ],
+)
+def test_bins_that_are_not_equal_and_time_that_is_none_are_refused(changed, message):
+    settings = {"rates": np.ones((2, 4)), "occupancy": np.ones(4), "edges": (np.arange(5.0),), "period": (None,)}
+    TuningCurves(**settings, dt=0.1)
+    with pytest.raises(ValueError, match=message):
+        TuningCurves(**(settings | {"dt": 0.1} | changed))
+
+
+def test_a_period_typed_with_fewer_digits_goes_all_the_way_round():
+    x = np.r_[np.random.default_rng(0).uniform(0, 6, 200), 6.28318530717]
+    curves = tuning_curves(np.ones((201, 1)), x, dt=0.1, n_bins=8, period=2 * np.pi, range=(0, 6.283185307))
+    assert curves.bins_of(x[-1:])[0] == 7
+    assert curves.bins_of([2 * np.pi + 1e-12])[0] == 0
+    assert curves.edges[0][-1] == 2 * np.pi

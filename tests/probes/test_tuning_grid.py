@@ -91,7 +91,7 @@ def test_the_null_tells_a_grid_cell_from_noise():
     x = np.abs(np.cumsum(rng.standard_normal((n, 2)) * 0.04, axis=0) % 2 - 1)
     grid = lattice(0.4, 12, bins=(200, 200))[tuple((x * 199.999).astype(int).T)]
     X = rng.poisson(np.stack([2 * grid, np.full(n, 6.0), np.full(n, 6.0)], axis=1) * 0.1)
-    null = tuning_score_null(grid_score, X, x, dt=0.1, n_shuffles=40, n_bins=25, range=[(0, 1)] * 2, smoothing=0.05)
+    null = tuning_score_null(grid_score, X, x, dt=0.1, n_shuffles=60, n_bins=25, range=[(0, 1)] * 2, smoothing=0.05)
     assert null.score[0] > 0.7
     assert null.p_value[0] < 0.03
     assert not (null.p_value[1:] < 0.03).any()  # of a map without a trough there is no score

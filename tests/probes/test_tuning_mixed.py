@@ -63,6 +63,17 @@ def test_three_variables_may_interact():
     assert np.abs(found.effects).max() < 0.05
 
 
+@pytest.mark.parametrize("value", [0.0, 0.1, 1 / 3, 3.3, 1e6 + 0.1, -1e-9])
+def test_rounding_is_no_effect(value):
+    conditions = crossed(repeats=7, sizes=(2, 3))[0]
+    pure = 1e3 * value * conditions[:, 0] + value
+    found = mixed_selectivity(np.stack([np.full(42, value), pure], axis=1), conditions)
+    assert found.kinds().tolist() == ["none", "pure" if value else "none"]
+    assert np.isnan(found.share[0]).all()
+    np.testing.assert_array_equal(found.p_effects[0], 1)
+    assert found.p_interaction[0] == 1
+
+
 @pytest.mark.parametrize(
     ("X", "conditions", "message"),
     [
@@ -191,3 +202,5 @@ def test_explained_variance_is_that_of_held_out_rows():
     assert np.isnan(found[2])
     hole = tuning_curves(X[:2000][x[:2000] < 0.5], x[:2000][x[:2000] < 0.5], n_bins=40, range=(0, 1), dt=0.02)
     assert np.isfinite(encoding_r2(hole, X[2000:], x[2000:])[:2]).all()
+    with pytest.raises(ValueError, match="counts have 2 neurons and there are 3 curves"):
+        encoding_r2(curves, X[:, :2], x)

@@ -6,6 +6,7 @@ from scipy.stats import kstest
 
 from probes.tuning import (
     TuningCurves,
+    TuningNull,
     coherence,
     direction_tuning,
     place_fields,
@@ -97,6 +98,16 @@ def test_fields_are_connected_bins_with_their_peak_and_centre():
         place_fields(curves(rates), share=1.0)
 
 
+def test_fields_on_a_track_are_shorter_than_those_of_an_arena_are_wide():
+    x = np.linspace(0, 1, 20)
+    track = 20 * np.exp(-((x - 0.5) ** 2) / (2 * 0.08**2))[None]
+    (field,) = place_fields(curves(track))
+    assert 3 <= field.bins.sum() < 9
+    lone = np.zeros((1, 20))
+    lone[0, 5:7] = 9
+    assert not place_fields(curves(lone))
+
+
 def test_a_field_round_the_edge_of_a_circle_is_one():
     rates = np.zeros((1, 12))
     rates[0, [10, 11, 0, 1]] = [3, 9, 9, 3]
@@ -171,8 +182,20 @@ def test_a_shuffle_is_the_curve_of_turned_positions_within_each_group(monkeypatc
     np.testing.assert_allclose(seen[1], tuning_curves(counts, turned, **settings).rates)
 
 
+def test_shuffles_without_a_score_say_nothing_of_chance():
+    nan = np.nan
+    shuffled = np.array([[1, nan, nan, 0.5], [3, 3, nan, 0.5], [nan, nan, nan, 0.5], [nan, 1, nan, 0.5]])
+    null = TuningNull(np.array([2.0, 4.0, 1.0, nan]), shuffled)
+    np.testing.assert_array_equal(null.n_scored, [2, 2, 0, 4])
+    np.testing.assert_allclose(null.p_value, [2 / 3, 1 / 3, 1, nan])
+    np.testing.assert_allclose(null.percentile, [50, 100, nan, nan])
+    np.testing.assert_allclose(null.corrected, [0, 2, nan, nan])
+
+
 def test_what_cannot_be_shuffled_is_refused():
     counts, x = place_and_noise(n=40)
+    with pytest.raises(ValueError, match="n_shuffles is -1"):
+        tuning_score_null(sparsity, counts, x, dt=0.1, n_shuffles=-1)
     with pytest.raises(ValueError, match="fewer than four time bins"):
         tuning_score_null(sparsity, counts, x, dt=0.1, groups=np.repeat([0, 1], [37, 3]))
     with pytest.raises(ValueError, match="one number for each of 20"):
