@@ -16,6 +16,7 @@ from probes.tuning.mixed import MixedSelectivity, encoding_r2, mixed_selectivity
 from probes.tuning.noise import fano_factors, noise_ceiling, noise_correlations, signal_correlations
 from probes.tuning.shuffle import TuningNull, tuning_score_null
 from probes.tuning.spatial import PlaceField, coherence, place_fields, selectivity, sparsity, spatial_information
+from probes.tuning.spikes import spike_counts
 
 __all__ = [
     "DirectionTuning",
@@ -46,6 +47,7 @@ __all__ = [
     "signal_correlations",
     "sparsity",
     "spatial_information",
+    "spike_counts",
     "tuning_curves",
     "tuning_score_null",
 ]
