@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from models import Dataset, Recurrent, RecurrentConfig
-from models.tasks import Dyck, FlipFlop
+from models import Dataset, Recurrent, RecurrentConfig, Seq2Seq, Seq2SeqConfig
+from models.tasks import DateNormalisation, Dyck, FlipFlop
 from workbench.activations import harvest
 from workbench.dynamics import (
     Curve,
@@ -101,8 +101,18 @@ def test_moved_labels_keep_their_order_and_come_from_other_documents():
         assert not set(label[groups == group]) & set(moved[groups == group])
         steps = np.diff(moved[groups == group])
         assert (steps == 1).sum() >= len(steps) - 1
-    alone = moved_labels(np.arange(6), np.zeros(6), np.random.default_rng(1))
-    assert sorted(alone) == list(range(6))
+
+
+@pytest.mark.parametrize("n", [2, 3, 6, 41])
+def test_labels_of_a_single_document_move_far_enough_to_be_others(n):
+    by = {int(moved_labels(np.arange(n), np.zeros(n), np.random.default_rng(seed))[0]) for seed in range(200)}
+    assert min(by) >= n / 4
+    assert max(by) <= n - n / 4
+    assert len(by) > n / 4
+    moved = moved_labels(np.arange(n), np.zeros(n), np.random.default_rng(0))
+    assert sorted(moved) == list(range(n))
+    with pytest.raises(ValueError, match="one row alone"):
+        moved_labels(np.arange(1), np.zeros(1), np.random.default_rng(0))
 
 
 def test_axes_are_those_of_the_singular_values():
@@ -131,10 +141,12 @@ def test_a_portrait_has_a_line_a_state_that_counts():
     assert row["memory"] == labels["memory"][4 * 6 + 3]
     with pytest.raises(ValueError, match="memory has 3 values"):
         portrait(paths, axes, {"memory": np.arange(3)})
+    with pytest.raises(ValueError, match="a label is called 'step'"):
+        portrait(paths, axes, {"step": np.arange(36)})
 
 
 @pytest.mark.parametrize("cell", ["rnn", "lstm"])
-def test_a_push_grows_and_decays_as_its_mode_says(cell):
+def test_a_push_grows_and_decays_as_its_mode_says(cell, as_in_a_script):
     model = Recurrent(RecurrentConfig(cell=cell, d_model=4, d_in=2, d_out=1, seed=3)).double()
     with torch.no_grad():
         for weight in model.parameters():
@@ -153,6 +165,17 @@ def test_a_push_grows_and_decays_as_its_mode_says(cell):
     assert found.groupby("direction").size().eq(20).all()
     with pytest.raises(ValueError, match="direction 'none' is"):
         perturb(model, data, {"none": torch.zeros(step.d)}, at=40)
+    listed = perturb(model, data, {"mode": vectors[:, mode].real.tolist()}, at=np.int64(40), amount=1e-5, n_random=0)
+    assert np.allclose(listed["distance"], own["distance"])
+    for directions, settings, sentence in (
+        ({}, {"n_random": 0}, "there is no direction"),
+        ({"mode": torch.ones(step.d)}, {"amount": 0.0}, "amount is 0.0"),
+        ({"mode": torch.ones(step.d)}, {"amount": float("nan")}, "amount is nan"),
+        ({"random 0": torch.ones(step.d)}, {}, "called 'random 0', as a random one is"),
+        ({"mode": vectors[:, mode]}, {}, "'mode' is complex"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            perturb(model, data, directions, **{"at": 40} | settings)
     with pytest.raises(ValueError, match="no position 99"):
         perturb(model, data, {"mode": torch.ones(step.d)}, at=99)
 
@@ -184,6 +207,24 @@ def test_gates_of_a_subject_a_recording_and_a_text_agree(brackets, tmp_path):
         gate_statistics(gates, low=0.9, high=0.1)
     with pytest.raises(ValueError, match="there are no gates"):
         read_gates(Recurrent(RecurrentConfig(cell="rnn", d_model=2, d_vocab=4)), data)
+
+
+def test_gates_of_an_encoder_are_those_of_the_source(as_in_a_script):
+    task = DateNormalisation()
+    data = task.dataset(6, 2, seed=0)
+    model = Seq2Seq(Seq2SeqConfig(cell="gru", d_model=4, **task.shape))
+    gates = read_gates(model, data)
+    _, cache = model.run_with_cache(data.tokens, source=data.source, source_mask=data.source_mask, mask=data.mask)
+    of_source, n_rows = data.of_source().counted, set()
+    for name, values in gates.items():
+        counted = of_source if name.startswith("encoder") else data.counted
+        assert np.allclose(values, cache[name][counted].detach(), atol=1e-6)
+        n_rows.add(len(values))
+    assert n_rows == {int(of_source.sum()), int(data.counted.sum())}
+    with pytest.raises(ValueError, match="give the sequences"):
+        read_gates(model, np.arange(3))
+    with pytest.raises(ValueError, match="there are no gates"):
+        gate_statistics({})
 
 
 def test_a_unit_that_is_the_label_is_found_and_shuffled_ones_are_not():
@@ -227,7 +268,7 @@ def test_classes_give_a_label_a_value():
     assert found["leader=1"].tolist() == [False, True, False]
 
 
-def test_a_clamped_unit_costs_where_it_is_needed(brackets):
+def test_a_clamped_unit_costs_where_it_is_needed(brackets, as_in_a_script):
     """Where one unit alone is read out only its clamp is felt, as if it had been set by hand."""
     data, model = brackets
     with torch.no_grad():
@@ -253,6 +294,8 @@ def test_a_clamped_unit_costs_where_it_is_needed(brackets):
     assert found["loss_on"].iloc[0] == pytest.approx(before[on].mean().item(), abs=1e-5)
     with pytest.raises(ValueError, match="no unit 9"):
         ablate_units(model, test, hook, [9], {}, means)
+    with pytest.raises(ValueError, match="depth is float64: a label must be Booleans"):
+        ablate_units(model, test, hook, [0], {"depth": depth}, means)
     with pytest.raises(ValueError, match="open has 2 values"):
         ablate_units(model, test, hook, [0], {"open": np.ones(2, bool)}, means)
 

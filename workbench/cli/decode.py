@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workbench.cli.angles import circular_of
 from workbench.cli.console import add_run, finish, number, run_path, say, table
 from workbench.cli.standing import standing
 from workbench.cli.untrained import record_untrained, recorded_data
@@ -137,7 +138,7 @@ def make_decoding(
     for hook in hooks:
         store.width(hook)
     store = store.on(store.axis_of(hooks[0]))
-    circular = _circular_of(run) if circular is None else circular
+    circular = circular_of(run) if circular is None else circular
     wanted = read_variables(store, variables, {label: p for label, p in circular.items() if label in store.labels})
     dt = _seconds(run, hooks) if dt is None else dt
     if not (math.isfinite(dt) and dt > 0):
@@ -218,16 +219,6 @@ def _circular(text: str) -> tuple[str, float]:
         return name, float(period)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{period!r} is no period: heading=360 is one of degrees") from None
-
-
-def _circular_of(run: Run) -> dict[str, float]:
-    """The angles among the labels of the task that the run's data came from, or its subject was trained on."""
-    from models.tasks import TASKS
-
-    told = [run.find(kind).manifest.config.get("task") for kind in ("dataset", "model")]
-    task: dict[str, Any] = next((one for one in told if one), {})
-    known = TASKS.get(task.get("name", ""))
-    return {} if known is None else dict(known.circular)
 
 
 def _information(run: Run, source: Artifact) -> "KnownInformation | None":

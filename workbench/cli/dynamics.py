@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workbench.cli.angles import circular_of
 from workbench.cli.console import add_run, finish, number, run_path, say, table
 from workbench.cli.standing import standing
 from workbench.runs import Artifact, Run
@@ -73,6 +74,8 @@ def run(args: argparse.Namespace) -> None:
     if found.units is not None:
         say(args)
         say(args, units_table(found))
+    elif not args.no_units:
+        say(args, "units: no label can be judged on these sequences.")
     counts = found.table[found.table["variant"] == "trained"]["kind"].value_counts().to_dict()
     finish(args, {"path": str(made.path), "id": made.id, "points": counts})
 
@@ -120,8 +123,8 @@ def make_dynamics(
         data = dataset.sample(n_tokens, test_share=0.5, seed=seed)
         if not len(data.sequences("test")):
             raise ValueError(f"{run.path} has no test documents: a portrait is of sequences that were held out.")
-        read = read_input(model, _asked(model, input), data)
-        settings = Settings(read, search, (hook or hooks[-1]) if units else None, labels, seed)
+        read = read_input(model, _asked(model, input), data.split("test"))
+        settings = Settings(read, search, (hook or hooks[-1]) if units else None, labels, circular_of(run), seed)
         with publishing(run.path_of("analysis", name), "analysis", inputs=inputs, config=config, seed=seed) as draft:
             untrained = run.model(step=0) if 0 in checkpoint_steps(run.path) else None
             draft.results["explained"] = analyse(model, untrained, data, Path(draft.path), settings)
@@ -142,18 +145,23 @@ def points_table(found: "Dynamics") -> str:
 
 
 def units_table(found: "Dynamics") -> str:
-    """For the labels that are told best by one unit: by which, how well on held-out documents, and the controls."""
+    """For the labels that are told best by one unit: by which, how well on held-out documents, and the controls.
+
+    All scores are shown as above chance; the sign says whether the unit rises with the label or falls.
+    """
     assert found.units is not None
     chosen = found.units[found.units["chosen"]]
     own = chosen[chosen["variant"] == "trained"].set_index("label")
     before = chosen[chosen["variant"] == "untrained"].set_index("label")["held_out"]
     chance = own["measure"].map({"auroc": 0.5, "spearman": 0.0})
-    apart = ((own["held_out"] - chance).abs() / (1 - chance)).sort_values(ascending=False, kind="stable")
-    rows = [
-        [label, row["measure"], int(row["unit"]), row["held_out"], row["shuffled"], before.get(label)]
-        for label, row in own.loc[apart.index[:SHOWN]].iterrows()
-    ]
-    return table(["label", "measure", "unit", "held out", "labels moved", "untrained"], rows)
+    apart = (own["held_out"] - chance).abs()
+    best = (apart / (1 - chance)).sort_values(ascending=False, kind="stable").index[:SHOWN]
+    sign = own["held_out"].lt(chance).map({True: "−", False: "+"})
+    early = chance + (before.reindex(own.index) - chance).abs()
+    shown = own.assign(sign=sign, above=chance + apart, early=early.astype(object).where(early.notna(), None)).loc[best]
+    columns = ["measure", "unit", "sign", "above", "shuffled", "early"]
+    rows = [[label, *values] for label, values in zip(best, shown[columns].to_numpy().tolist(), strict=True)]
+    return table(["label", "measure", "unit", "sign", "held out", "labels moved", "untrained"], rows)
 
 
 def _asked(model: Any, text: str) -> Any:

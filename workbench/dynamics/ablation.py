@@ -61,6 +61,10 @@ def ablate_units(
     for name, label in labels.items():
         if len(label) != n:
             raise ValueError(f"{name} has {len(label)} values, but {n} positions count: one is needed for each.")
+        if label.dtype != bool:
+            raise ValueError(
+                f"{name} is {label.dtype}: a label must be Booleans, whether it holds (such as depth > 0)."
+            )
     whole_number(n_random, "n_random")
     others = np.setdiff1d(np.arange(width), np.asarray(units))
     rng = np.random.default_rng(whole_number(seed, "seed"))

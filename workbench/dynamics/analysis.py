@@ -21,11 +21,13 @@ from workbench.dynamics.points import ARRAYS, TABLE, FixedPoints
 from workbench.dynamics.results import ABLATION, ATTRACTORS, GATES, PORTRAIT, TRAINED, UNITS, UNTRAINED
 from workbench.dynamics.step import Input
 from workbench.dynamics.trajectories import PrincipalAxes, Trajectories, axis_columns, portrait, run_states, state_hooks
-from workbench.dynamics.units import AUROC, read_labels, told_apart, unit_scores
+from workbench.dynamics.units import AUROC, NOT_JUDGED, judgeable, read_labels, told_apart, unit_scores
 
 # Sequences that a portrait shows, axes that it has, and Boolean labels whose units are ablated where
 # none were named.
 SHOWN, AXES, ABLATED = 48, 3, 12
+# The portrait's own columns; a label of such a name is called `step (label)`.
+OWN_COLUMNS = {"what", "variant", "path", "sequence", "step", "point", "kind", *(f"pc{k + 1}" for k in range(AXES))}
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Settings:
         search: further arguments of `find_fixed_points`.
         hook: whose units are held against labels; None for none.
         labels: which; all that can be where None.
+        circular: the periods of those labels that are angles.
         seed: of everything that is drawn.
     """
 
@@ -44,15 +47,17 @@ class Settings:
     search: Mapping[str, Any]
     hook: str | None
     labels: Sequence[str] | None
+    circular: Mapping[str, float]
     seed: int
 
 
 @dataclass(frozen=True)
 class _Reading:
-    """A dataset with the labels of the positions that count."""
+    """A dataset with the labels of the positions that count, as they are and as units are held against (`told`)."""
 
     data: Dataset
     labels: dict[str, Shaped[np.ndarray, " n"]]
+    told: dict[str, Shaped[np.ndarray, " n"]]
     held_out: Bool[np.ndarray, " n"]
     groups: Shaped[np.ndarray, " n"]
 
@@ -65,7 +70,13 @@ class _Reading:
         of_test = torch.zeros(len(data), dtype=torch.bool)
         of_test[data.sequences("test")] = True
         docs = data.docs[:, None].expand_as(counted)[counted].numpy()
-        return cls(data, labels, of_test[:, None].expand_as(counted)[counted].numpy(), docs)
+        return cls(data, labels, told_apart(labels), of_test[:, None].expand_as(counted)[counted].numpy(), docs)
+
+    def shown(self) -> "_Reading":
+        """The held-out part."""
+        rows = self.held_out
+        labels, told = ({name: values[rows] for name, values in of.items()} for of in (self.labels, self.told))
+        return _Reading(self.data.split("test"), labels, told, rows[rows], self.groups[rows])
 
 
 def analyse(
@@ -82,11 +93,17 @@ def analyse(
 
     Returns:
         The share of the variance along each principal axis, by variant.
+
+    Raises:
+        ValueError: labels were named, and none can be judged; of all that there are, units are then left out.
     """
     subjects = {TRAINED: model} | ({} if untrained is None else {UNTRAINED: untrained})
     reading = _Reading.of(data, settings.labels)
-    shown = _Reading.of(data.split("test"), settings.labels)
-    points = {name: _points(one, data, _folder(folder, name), settings) for name, one in subjects.items()}
+    has_units = settings.hook is not None and bool(judgeable(reading.told, ~reading.held_out))
+    if settings.hook is not None and settings.labels and not has_units:
+        raise ValueError(NOT_JUDGED)
+    shown = reading.shown()
+    points = {name: _points(one, shown.data, _folder(folder, name), settings) for name, one in subjects.items()}
     paths = {name: run_states(one, shown.data) for name, one in subjects.items()}
     axes = {name: PrincipalAxes.of(paths[name].at_real()) for name in subjects}
 
@@ -97,11 +114,11 @@ def analyse(
             part.replace(folder / name)
 
     kept(PORTRAIT, lambda: _portraits(subjects, points, paths, axes, shown))
-    kept(ATTRACTORS, lambda: _attractors(points, paths, shown, settings.seed))
+    kept(ATTRACTORS, lambda: _attractors(points, paths, shown, settings))
     if gate_hooks(list(model.hook_dict)):
         gates = {name: read_gates(one, shown.data) for name, one in subjects.items()}
         kept(GATES, lambda: gate_statistics(gates[TRAINED], shown.labels, untrained=gates.get(UNTRAINED)))
-    if settings.hook is not None and reading.labels:
+    if has_units:
         kept(UNITS, lambda: _units(subjects, reading, settings))
         scores = pd.read_parquet(folder / UNITS)
         if len(chosen := _worth_ablating(scores, None if settings.labels else ABLATED)):
@@ -131,10 +148,11 @@ def _portraits(
     shown: _Reading,
 ) -> pd.DataFrame:
     """Trajectories, points and manifolds of each subject, in its own axes."""
+    labels = {f"{name} (label)" if name in OWN_COLUMNS else name: values for name, values in shown.labels.items()}
     tables = []
     for name, model in subjects.items():
         first = PrincipalAxes(axes[name].centre, axes[name].axes[:AXES], axes[name].explained[:AXES])
-        seen = portrait(paths[name], first, shown.labels, sequences=range(SHOWN))
+        seen = portrait(paths[name], first, labels, sequences=range(SHOWN))
         tables.append(seen.rename(columns={"sequence": "path"}).assign(what="trajectory", variant=name))
         found = points[name]
         place = axis_columns(first.project(found.states).numpy())
@@ -147,39 +165,40 @@ def _portraits(
             tables.append(pd.DataFrame(axis_columns(first.project(path).numpy()) | along))
     found_all = pd.concat([table for table in tables if len(table)], ignore_index=True)
     whole = {name: "Int64" for name in ("path", "step", "point") if name in found_all}
-    truths = {name: "boolean" for name, values in shown.labels.items() if values.dtype == bool}
+    truths = {name: "boolean" for name, values in labels.items() if values.dtype == bool}
     return found_all.astype(whole | truths)
 
 
 def _attractors(
-    points: Mapping[str, FixedPoints], paths: Mapping[str, Trajectories], shown: _Reading, seed: int
+    points: Mapping[str, FixedPoints], paths: Mapping[str, Trajectories], shown: _Reading, settings: Settings
 ) -> pd.DataFrame:
-    """The line test for each label that is a number, and both tests by themselves."""
+    """Both tests by themselves, the ring's for each label that is an angle, the line's for each other number."""
     tables = []
-    untrained = points.get(UNTRAINED)
-    numbers = [name for name, values in shown.labels.items() if values.dtype.kind == "f"]
-    for label in ("", *numbers):
-        labelled = {name: _labelled(one, shown, label) for name, one in paths.items()}
-        line = line_attractor(
-            points[TRAINED],
-            labelled[TRAINED],
-            untrained=untrained,
-            untrained_labelled=labelled.get(UNTRAINED),
-            seed=seed,
-        )
-        tables.append(line.assign(test="line", label=label))
-        if not label:
-            ring = ring_attractor(points[TRAINED], untrained=untrained, seed=seed)
-            tables.append(ring.assign(test="ring", label=label))
+    angles = [name for name in shown.labels if name in settings.circular]
+    numbers = [name for name, values in shown.labels.items() if values.dtype.kind == "f" and name not in angles]
+    tests = {"line": (line_attractor, ("", *numbers)), "ring": (ring_attractor, ("", *angles))}
+    for name, (test, labels) in tests.items():
+        for label in labels:
+            turn = 2 * np.pi / settings.circular[label] if label in angles else 1.0
+            labelled = {variant: _labelled(one, shown, label, turn) for variant, one in paths.items()}
+            found = test(
+                points[TRAINED],
+                labelled[TRAINED],
+                untrained=points.get(UNTRAINED),
+                untrained_labelled=labelled.get(UNTRAINED),
+                seed=settings.seed,
+            )
+            tables.append(found.assign(test=name, label=label))
     return pd.concat(tables, ignore_index=True)
 
 
-def _labelled(paths: Trajectories, shown: _Reading, label: str) -> Labelled | None:
+def _labelled(paths: Trajectories, shown: _Reading, label: str, turn: float) -> Labelled | None:
+    """The states at which a label is known, with it; an angle in radians."""
     if not label:
         return None
     values, groups = shown.labels[label], shown.groups
     known = ~np.isnan(values)
-    return Labelled(paths.at_real().numpy()[known], values[known], groups[known]) if known.any() else None
+    return Labelled(paths.at_real().numpy()[known], turn * values[known], groups[known]) if known.any() else None
 
 
 def _hook_values(model: Recurrent, data: Dataset, hook: str) -> Float[np.ndarray, "n unit"]:
@@ -194,8 +213,7 @@ def _units(subjects: Mapping[str, Recurrent], reading: _Reading, settings: Setti
     tables = []
     for name, model in subjects.items():
         values = _hook_values(model, reading.data, settings.hook)
-        labels = told_apart(reading.labels)
-        scores = unit_scores(values, labels, reading.groups, ~reading.held_out, seed=settings.seed)
+        scores = unit_scores(values, reading.told, reading.groups, ~reading.held_out, seed=settings.seed)
         tables.append(scores.assign(variant=name, hook=settings.hook))
     return pd.concat(tables, ignore_index=True)
 
@@ -213,7 +231,6 @@ def _ablation(
     assert settings.hook is not None
     model = subjects[TRAINED]
     means = _hook_values(model, reading.data, settings.hook)[~reading.held_out].mean(0)
-    known = told_apart(shown.labels)
-    labels = {name: known[name] for name in chosen["label"]}
+    labels = {name: shown.told[name] for name in chosen["label"]}
     units = [int(unit) for unit in chosen["unit"]]
     return ablate_units(model, shown.data, settings.hook, units, labels, means, seed=settings.seed)

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int, Shaped
 from models.dataset import Dataset
 from models.evaluation import accepted
 from workbench.activations import ActivationStore
+from workbench.activations.recorder import axis_of
 from workbench.dynamics.states import GATES
 
 LOW, HIGH = 0.1, 0.9
@@ -30,6 +31,8 @@ def gate_hooks(hooks: Sequence[str]) -> list[str]:
 def read_gates(source: Any, data: Dataset | Int[np.ndarray, " n"]) -> dict[str, Float[np.ndarray, "n unit"]]:
     """The gates of a subject at the positions that count of some sequences; or those of a recording's rows.
 
+    Of a subject with an encoder its gates are those at the positions that count of the source.
+
     Args:
         source: a subject; or a recording, of whatever gates it has.
         data: the sequences; or the rows, by number.
@@ -42,7 +45,9 @@ def read_gates(source: Any, data: Dataset | Int[np.ndarray, " n"]) -> dict[str, 
         raise ValueError("there are no gates here: an rnn has none, and a recording those that were asked for.")
     if isinstance(source, ActivationStore):
         return {name: source.read(name, np.asarray(data)).numpy() for name in names}
-    assert isinstance(data, Dataset)
+    if not isinstance(data, Dataset):
+        raise ValueError("give the sequences that the subject is to read: rows by number are those of a recording.")
+    counted = {name: data.on_axis(axis_of(source, name)).counted for name in names}
     found: dict[str, list[np.ndarray]] = {name: [] for name in names}
     was_training = source.training
     source.eval()
@@ -52,7 +57,7 @@ def read_gates(source: Any, data: Dataset | Int[np.ndarray, " n"]) -> dict[str, 
                 given = accepted(source, data.batch(rows))
                 _, cache = source.run_with_cache(**given, names_filter=names, return_cache_object=False)
                 for name in names:
-                    found[name].append(cache[name][data.counted[rows]].float().cpu().numpy())
+                    found[name].append(cache[name][counted[name][rows]].float().cpu().numpy())
     finally:
         source.train(was_training)
     return {name: np.concatenate(parts) for name, parts in found.items()}
@@ -81,8 +86,10 @@ def gate_statistics(
         `mean`, `std`, and the shares that are `left`- and `right`-saturated.
 
     Raises:
-        ValueError: the bounds are no bounds within 0 and 1, or labels have other rows.
+        ValueError: there are no gates, the bounds are no bounds within 0 and 1, or labels have other rows.
     """
+    if not gates:
+        raise ValueError("there are no gates: give those of at least one hook, as read_gates does.")
     if not 0 <= low < high <= 1:
         raise ValueError(f"low is {low} and high {high}: they must rise, within 0 and 1.")
     tables = []

@@ -10,8 +10,13 @@ def moved_labels(
     """Each group's rows with the labels of another group, read on from a place drawn at random, round its end.
 
     What holds for long within a document does so then too, but tells nothing of the rows. Of a single group the labels
-    are moved along.
+    are moved along, round its end, by a quarter of it at least.
+
+    Raises:
+        ValueError: there is one row alone.
     """
+    if len(label) == 1:
+        raise ValueError("there is one row alone: no other label can be put in its place.")
     known, of, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     order = np.argsort(of, kind="stable")
     starts = np.cumsum(sizes) - sizes
@@ -19,7 +24,11 @@ def moved_labels(
     turn = rng.permutation(len(known))
     other = np.empty(len(known), np.int64)
     other[turn] = np.roll(turn, 1)
-    by = rng.integers(0, sizes[other])
+    if len(known) == 1:
+        quarter = -(-len(label) // 4)
+        by = rng.integers(quarter, len(label) - quarter + 1, 1)
+    else:
+        by = rng.integers(0, sizes[other])
     taken = np.repeat(starts[other], sizes) + (place + np.repeat(by, sizes)) % np.repeat(sizes[other], sizes)
     found = np.empty_like(label)
     found[order] = label[order][taken]

@@ -1,6 +1,6 @@
 """Trajectories that are pushed at one step, and what becomes of the distance to where they would have been."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,7 @@ RANDOM = "random"
 def perturb(
     model: Recurrent,
     data: Dataset,
-    directions: Mapping[str, Float[Tensor, " d"]],
+    directions: Mapping[str, Float[Tensor, " d"] | Float[np.ndarray, " d"] | Sequence[float]],
     *,
     at: int,
     amount: float = 1.0,
@@ -46,15 +46,24 @@ def perturb(
         (ln|λ| where one mode alone is pushed).
 
     Raises:
-        ValueError: a direction is zero, not finite or of another width, or `at` is not a step that counts.
+        ValueError: a direction is zero, complex, not finite or of another width, or has a random one's name; there are
+            none; the amount is not above 0; or `at` is not a step that counts.
     """
+    at = whole_number(at, "at")
+    if not 0 < amount < np.inf:
+        raise ValueError(f"amount is {amount}: it must be a number above 0.")
+    if not directions and not n_random:
+        raise ValueError("there is no direction to push along: give one, or some random ones (n_random).")
     names = state_hooks(model)
     widths = [model.cfg.d_model] * len(names)
     pushes = {name: _unit(name, vector, sum(widths)) for name, vector in directions.items()}
     variants = dict.fromkeys(pushes, "direction")
     whole_number(n_random, "n_random")
     drawn = torch.from_numpy(np.random.default_rng(whole_number(seed, "seed")).standard_normal((n_random, sum(widths))))
-    pushes |= {f"{RANDOM} {k}": _unit(RANDOM, vector, sum(widths)) for k, vector in enumerate(drawn)}
+    random = {f"{RANDOM} {k}": _unit(RANDOM, vector, sum(widths)) for k, vector in enumerate(drawn)}
+    if taken := [name for name in random if name in pushes]:
+        raise ValueError(f"a direction is called {taken[0]!r}, as a random one is: give it another name.")
+    pushes |= random
     variants |= {name: RANDOM for name in pushes if name not in variants}
     where = {name: editable(model, data, name, at) for name in names}
     base = run_states(model, data, batch_size=len(data))
@@ -75,8 +84,11 @@ def _put(values: Float[Tensor, "seq time d"]) -> Replacement:
     return lambda rows, place: values[place.seq.cpu(), place.pos.cpu()].to(rows)
 
 
-def _unit(name: str, vector: Tensor, d: int) -> Float[Tensor, " d"]:
-    vector = vector.detach().double().cpu()
+def _unit(name: str, vector: Tensor | np.ndarray | Sequence[float], d: int) -> Float[Tensor, " d"]:
+    vector = torch.as_tensor(vector).detach().cpu()
+    if vector.is_complex():
+        raise ValueError(f"direction {name!r} is complex: push along its real or its imaginary part.")
+    vector = vector.double()
     if vector.shape != (d,) or not torch.isfinite(vector).all() or not vector.any():
         raise ValueError(f"direction {name!r} is {list(vector.shape)}: it must be {d} finite numbers, not all zero.")
     return vector / vector.norm()

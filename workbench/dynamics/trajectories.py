@@ -110,6 +110,8 @@ def portrait(
     place = axes.project(paths.at_real()).numpy()
     table = pd.DataFrame({"sequence": seq.numpy(), "step": step.numpy()} | axis_columns(place))
     for name, values in (labels or {}).items():
+        if name in table:
+            raise ValueError(f"a label is called {name!r}, as a column of the portrait is: give it another name.")
         if len(values) != len(table):
             raise ValueError(
                 f"{name} has {len(values)} values, but there are {len(table)} states: one is needed for each."

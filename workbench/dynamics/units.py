@@ -23,6 +23,7 @@ N_SHUFFLES = 20
 # A category of more values is none that a unit tells.
 MOST_VALUES = 12
 MISSING = "(none)"
+NOT_JUDGED = "no label can be judged: each has too few rows of one kind, where units are chosen or judged."
 
 
 def read_labels(
@@ -92,8 +93,8 @@ def unit_scores(
         One row a label and unit: `label`, `measure`, `unit`, `fit` and `held_out` (the scores; of AUROC ½ is chance, of
         Spearman's r 0), `chosen`, whether it scored best where units are chosen; and of the chosen one `threshold`,
         `f1`, `shuffled`, the mean held-out score of the best unit for moved labels, `shuffled_most`, their largest, and
-        `p_value`, the share of moves as good, of those after which a unit can still be judged. Scores are signed: below
-        chance the unit falls as the label rises.
+        `p_value`, the share of moves as good, of those after which a unit can still be judged. `fit` and `held_out` are
+        signed: below chance the unit falls as the label rises; of moved labels a score counts as one above chance.
 
     Raises:
         ValueError: rows do not match, or no label can be judged on both sides.
@@ -108,13 +109,19 @@ def unit_scores(
         raise ValueError(
             "some document has rows on both sides: a unit is chosen on whole documents and judged on others."
         )
-    able = {name: label for name, label in labels.items() if _can_be_judged(label, fit) and _can_be_judged(label, ~fit)}
-    if not able:
-        raise ValueError("no label can be judged: each has too few rows of one kind, where units are chosen or judged.")
+    if not (able := judgeable(labels, fit)):
+        raise ValueError(NOT_JUDGED)
     rng = np.random.default_rng(seed)
     bar = progress(able.items(), desc="units", unit="label")
     tables = [_one_label(values, name, label, groups, fit, n_shuffles, rng) for name, label in bar]
     return pd.concat(tables, ignore_index=True)
+
+
+def judgeable(
+    labels: Mapping[str, Shaped[np.ndarray, " n"]], fit: Bool[np.ndarray, " n"]
+) -> dict[str, Shaped[np.ndarray, " n"]]:
+    """Those of some labels of which there are enough rows of each kind, where units are chosen and where judged."""
+    return {name: label for name, label in labels.items() if all(_can_be_judged(label, part) for part in (fit, ~fit))}
 
 
 def _one_label(
