@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from models.hooks import attached
 from models.spiking.config import ConnectionConfig
 from models.spiking.population import pass_through
+from models.spiking.products import Decoding
 from models.spiking.synapse import LowPass
 from models.step_hooks import StepHookPoint
 
@@ -41,14 +42,12 @@ class Line:
         self.point = connection.hook_decoded if attached(connection.hook_decoded) else None
         if self.point is not None:
             self.point.begin(n_steps)
-        self.decoders, self.offset = connection.decoders / per, connection.offset
+        self.decode, self.offset = Decoding(connection.decoders / per, batch), connection.offset
         self.arriving = connection.offset.new_zeros(batch, len(connection.offset))
-        self.spoken = torch.empty_like(self.arriving)
 
     def hear(self, spikes: Float[Tensor, "batch n_pre"]) -> None:
         """Take in what was said in this step."""
-        torch.addmm(self.offset, spikes, self.decoders, out=self.spoken)
-        self.connection.synapse.step(self.arriving, self.spoken, self.dt)
+        self.connection.synapse.step(self.arriving, self.decode(spikes).add_(self.offset), self.dt)
 
     def tell(self, told: Float[Tensor, "batch d_post"], t: int) -> None:
         """Add what arrives to what a population is told."""

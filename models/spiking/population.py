@@ -10,6 +10,7 @@ from models.hooks import attached
 from models.spiking.config import PopulationConfig
 from models.spiking.encoding import between, in_ball, on_sphere, usual_points
 from models.spiking.neurons import CellState, Neuron
+from models.spiking.products import Decoding, encode
 from models.spiking.synapse import LowPass
 from models.step_hooks import StepHookPoint
 
@@ -111,6 +112,7 @@ class Running:
         for point in self.points.values():
             point.begin(n_steps)
         self.encoders = population.scaled_encoders.T.contiguous()
+        self.decode = Decoding(population.decoders, batch)
         self.cells: CellState = population.neuron.begin(population.start, batch)
         self.told = like.new_zeros(batch, cfg.d)
         self.current = like.new_zeros(batch, cfg.n_neurons)
@@ -123,7 +125,7 @@ class Running:
     def step(self, t: int) -> None:
         """From what the population is told to its spikes."""
         self._through("input", self.told, t)
-        torch.addmm(self.population.bias, self.told, self.encoders, out=self.current)
+        encode(self.population.bias, self.told, self.encoders, out=self.current)
         self._through("current", self.current, t)
         self.population.neuron.step(self.current, self.cells, self.dt)
         if "voltage" in self.points:
@@ -136,9 +138,9 @@ class Running:
         if self.rate is not None:
             population.synapse.step(self.rate, self.cells.spikes / self.dt, self.dt)
             self._through("rate", self.rate, t)
-            torch.mm(self.rate, population.decoders, out=self.decoded)
+            self.decoded.copy_(self.decode(self.rate))
         else:
-            spoken = torch.mm(self.cells.spikes, population.decoders).div_(self.dt)
+            spoken = self.decode(self.cells.spikes).div_(self.dt)
             population.synapse.step(self.filtered, spoken, self.dt)
             self.decoded.copy_(self.filtered)
         self.decoded.add_(population.offset)

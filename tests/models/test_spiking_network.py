@@ -10,7 +10,14 @@ from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.neighbors import KNeighborsRegressor
 
 from models import load_model, save_model
-from models.spiking import ConnectionConfig, Population, PopulationConfig, SpikingNetwork, SpikingNetworkConfig
+from models.spiking import (
+    ConnectionConfig,
+    Population,
+    PopulationConfig,
+    SpikingNetwork,
+    SpikingNetworkConfig,
+    integrator,
+)
 from models.spiking.decoding import fitted, regressor
 from models.spiking.encoding import in_ball, on_sphere, usual_points
 
@@ -189,6 +196,15 @@ def test_what_nobody_looks_at_changes_nothing():
     watched, _ = net.run_with_cache(x)
     torch.testing.assert_close(watched, plain)
     assert torch.equal(net(x), plain)
+
+
+@pytest.mark.parametrize("d", [1, 2])
+def test_a_sequence_alone_is_the_sequence_among_others(d):
+    x = 3 * torch.randn(5, 250, d, generator=torch.Generator().manual_seed(0)) + 1
+    net = integrator(101, d, seed=1)
+    whole = net(x)
+    for n in (1, 2, 3):
+        assert torch.equal(torch.cat([net(x[:n]), net(x[n:])]), whole)
 
 
 def test_a_hook_that_keeps_what_it_is_given_keeps_each_step():
