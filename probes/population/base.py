@@ -62,7 +62,7 @@ class Decoder(RegressorMixin, Probe):
 
     def _matrix(self, X: Any, *, reset: bool) -> Float[np.ndarray, "n neurons"]:
         rows = self._rows(X, reset=reset)
-        found = rows.source.detach().cpu().numpy() if isinstance(rows.source, Tensor) else rows.source
+        found = rows.source.detach().cpu().double().numpy() if isinstance(rows.source, Tensor) else rows.source
         found = np.asarray(found, dtype=np.float64)
         if self._needs_counts and (negative := np.flatnonzero((found < 0).any(1)).tolist()):
             raise ValueError(

@@ -78,6 +78,22 @@ def circular_mean(
     return float(np.angle(mean) * period / (2 * np.pi))
 
 
+def memory(y: Float[np.ndarray, " n"], period: float | None, runs: Sequence[slice]) -> float:
+    """Bins until a variable agrees with itself by less than 1/e, over its stretches; at least one."""
+    vector = np.stack([y] if period is None else [np.cos(2 * np.pi * y / period), np.sin(2 * np.pi * y / period)])
+    vector = vector - vector.mean(1, keepdims=True)
+    longest = max(run.stop - run.start for run in runs)
+    products, pairs = np.zeros(longest), np.zeros(longest)
+    for run in runs:
+        length = run.stop - run.start
+        spectrum = np.abs(np.fft.rfft(vector[:, run], 2 * length)) ** 2
+        products[:length] += np.fft.irfft(spectrum.sum(0), 2 * length)[:length]
+        pairs[:length] += np.arange(length, 0, -1)
+    agreement = products / pairs
+    less = np.flatnonzero(agreement < agreement[0] / np.e)
+    return float(max(1, less[0] if len(less) else longest))
+
+
 def _cost(missed: Float[np.ndarray, " n"], period: float | None) -> Float[np.ndarray, " n"]:
     # 1 − cos, without what it loses of small angles.
     return missed**2 if period is None else 2 * np.sin(np.pi * missed / period) ** 2

@@ -1,13 +1,14 @@
 """`decoding_report` and splits by blocks of time: what is held out, what chance gives, what the bound allows."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.linear_model import LinearRegression
 from sklearn.metrics import r2_score
 
 from probes.population import KalmanFilter, OptimalLinearDecoder, PoissonBayes, WienerFilter, decoding_report
-from probes.population.scores import correlation, errors, r2, typical_error
+from probes.population.scores import correlation, errors, memory, r2, typical_error
 from probes.series import stretch_numbers
 from probes.validation import blocked_splits
 
@@ -147,6 +148,68 @@ def test_bins_whose_information_is_unknown_have_no_say_in_the_bound():
     assert np.isnan(by_bound[1])
 
 
+def test_the_bound_is_of_the_bins_that_are_judged_and_of_those_that_tell_something():
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((60, 2)), rng.standard_normal((60, 2))
+    information = np.tile(np.diag([4.0, 9.0]), (60, 1, 1))
+    information[:20] /= 100  # never held out
+    information[30, 0, 0] = 0
+    splits = [(np.arange(20), np.arange(20, 40)), (np.arange(20), np.arange(40, 60))]
+    table = decoding_report(LinearRegression(), X, y, n_shuffles=0, bound=information, splits=splits)
+    own = table[table["variant"] == "decoder"]
+    np.testing.assert_allclose(own["bound"], [1 / 2, 1 / 3])
+    assert "leaves out 1 bins that tell nothing" in own["note"].iloc[0]
+    assert "leaves out" not in own["note"].iloc[1]
+
+
+def test_one_block_has_scores_and_no_intervals():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((60, 2))
+    splits = [(np.arange(40), np.arange(40, 60))]
+    own = decoding_report(LinearRegression(), X, X[:, 0], n_shuffles=0, splits=splits).iloc[0]
+    assert own["r2"] > 0.99
+    assert own[["r2_low", "r2_high", "error_low"]].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("splits", "message"),
+    [
+        ([], "splits is empty"),
+        ([(np.arange(9) < 5, np.arange(9) >= 5)], "each part must be row numbers"),
+        ([(np.arange(5), np.arange(0))], "each part must be row numbers, at least one"),
+        ([(np.arange(5), np.arange(5, 10))], "not among 0 to 8 in the order of time, each once"),
+        ([(np.array([0, 0, 1]), np.arange(5, 9))], "not among 0 to 8 in the order of time, each once"),
+        ([(np.arange(9), np.arange(5, 9))], "fitted on and held out in one block"),
+        ([(np.arange(4), np.arange(5, 9)), (np.arange(4), np.arange(8, 9))], "holds a row out twice"),
+    ],
+)
+def test_splits_that_judge_by_what_was_fitted_on_are_refused(splits, message):
+    X = np.random.default_rng(0).random((9, 3))
+    with pytest.raises(ValueError, match=message):
+        decoding_report(LinearRegression(), X, X[:, 0], splits=splits)
+
+
+def test_a_variable_too_slow_for_moved_ones_to_be_a_null_is_told_of():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((600, 2))
+    for y, is_slow in ((slow(600, 0, tau=100), True), (np.cumsum(rng.standard_normal(600)), True), (X[:, 0], False)):
+        note = decoding_report(LinearRegression(), X, y, n_shuffles=0)["note"].iloc[0]
+        assert ("p_value is too small" in note) == is_slow
+    assert memory(slow(40_000, 0, tau=50), None, [slice(0, 40_000)]) == pytest.approx(50, rel=0.15)
+    turn = np.cumsum(0.1 * rng.standard_normal(40_000)) % 1  # of a circle: exp(−(2π 0.1)²/2 · bins)
+    assert memory(turn, 1.0, [slice(0, 20_000), slice(20_000, 40_000)]) == pytest.approx(
+        2 / (0.2 * np.pi) ** 2, abs=1.5
+    )
+
+
+def test_tables_and_lists_are_recordings_too():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((60, 2))
+    plain = decoding_report(OptimalLinearDecoder(), X, X[:, 0], n_shuffles=0)
+    for one, y in ((pd.DataFrame(X, columns=["a", "b"]), pd.Series(X[:, 0])), (X.tolist(), X[:, 0].tolist())):
+        pd.testing.assert_frame_equal(decoding_report(OptimalLinearDecoder(), one, y, n_shuffles=0), plain)
+
+
 def test_two_slow_signals_that_have_nothing_to_do_with_each_other_are_no_finding():
     found = []
     for seed in range(8):
@@ -225,6 +288,8 @@ def test_regressors_of_others_are_judged_too_and_what_is_missing_is_said():
         ),
         ({"groups": np.zeros(3)}, "each bin needs its group"),
         ({"n_blocks": 10}, "between 2 and the 9 rows"),
+        ({"n_shuffles": -1}, "n_shuffles is -1"),
+        ({"groups": np.r_[np.zeros(5), np.full(4, np.nan)]}, "the group is missing .* in 4 of 9 rows"),
     ],
 )
 def test_what_cannot_be_reported_is_refused(settings, message):
