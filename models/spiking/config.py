@@ -64,11 +64,11 @@ class PopulationConfig:
             raise ValueError(f"neuron {self.neuron!r} is unknown: there are {', '.join(NEURONS)}.")
         low, high = self.max_rates or NEURONS[self.neuron].max_rates
         self.max_rates = (low, high)
-        fastest = self.make_neuron().fastest
-        if not 0 < low <= high < fastest:
+        cell = self.make_neuron()
+        if not cell.slowest < low <= high < cell.fastest:
             raise ValueError(
-                f"max_rates are {low:g} to {high:g} Hz: of {self.neuron} cells they must lie in order between 0 and "
-                f"{fastest:g} Hz."
+                f"max_rates are {low:g} to {high:g} Hz: of {self.neuron} cells they must lie in order between "
+                f"{cell.slowest:g} and {cell.fastest:g} Hz."
             )
         low, high = self.intercepts
         self.intercepts = (low, high)

@@ -47,6 +47,10 @@ class HodgkinHuxley(Neuron):
         return CURVE[0][0]
 
     @property
+    def slowest(self) -> float:
+        return CURVE[0][1]
+
+    @property
     def fastest(self) -> float:
         return CURVE[-1][1]
 

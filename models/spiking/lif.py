@@ -1,5 +1,6 @@
 """Leaky integrate-and-fire cells: their rate in closed form, and their spikes."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -34,6 +35,10 @@ class LIFRate(Neuron):
     @property
     def threshold(self) -> float:
         return 1.0
+
+    @property
+    def slowest(self) -> float:
+        return 0.0
 
     @property
     def fastest(self) -> float:
@@ -84,8 +89,11 @@ class LIF(LIFRate):
         torch.lerp(v, current, share, out=v).clamp_(min=0)
         torch.gt(v, 1, out=fired)
         # ln(1 − (v − 1)/(J − 1)) is minus the time since v was 1, in τ_rc; where nothing fired it means nothing.
-        torch.sub(current, 1, out=above)
-        torch.sub(v, 1, out=late).div_(above).neg_().log1p_().mul_(self.tau_rc).add_(self.tau_ref)
+        # A membrane that a hook has put above J was above 1 from the step's start: no longer than dt ago.
+        torch.sub(current, 1, out=above).clamp_(min=0)
+        torch.sub(v, 1, out=late).div_(above).clamp_(0, -math.expm1(-dt / self.tau_rc)).neg_().log1p_().mul_(
+            self.tau_rc
+        ).add_(self.tau_ref)
         torch.where(fired, late, refractory, out=refractory)
         state.spikes.copy_(fired)
         v.masked_fill_(fired, 0)

@@ -41,14 +41,22 @@ class SpikingNetwork(HookedModel):
         self.cfg = cfg = dataclasses.replace(cfg)
         self.populations = nn.ModuleDict({name: Population(p, cfg.dtype) for name, p in cfg.populations.items()})
         self.connections = nn.ModuleDict({made.name: self._make(made) for made in cfg.connections})
-        self.init_weights(cfg.seed)
+        self._draw(cfg.seed)
         self.to(device=cfg.device)
         self.setup()
 
     def init_weights(self, seed: int) -> None:
-        """Draw all cells anew and solve for the decoders; a seed gives the same ones on every device."""
-        super().init_weights(seed)
-        self.solve()
+        """Draw all cells anew and solve for the decoders; a seed gives the same ones on every device.
+
+        Raises:
+            ValueError: decoders were given: they are of the cells that there are.
+        """
+        given = [made.name for made in self.cfg.connections if made.function == GIVEN]
+        if given:
+            raise ValueError(
+                f"the decoders of {', '.join(given)} were given for these cells: make a network of another seed."
+            )
+        self._draw(seed)
 
     def population(self, name: str) -> Population:
         """The population of a name. `ValueError` if there is none."""
@@ -57,7 +65,10 @@ class SpikingNetwork(HookedModel):
 
     @torch.no_grad()
     def solve(self) -> None:
-        """Solve for the decoders of what every population represents, and of every function that a config names."""
+        """Solve for the decoders of what every population represents, and of every function that a config names.
+
+        Decoders that were given are not among them: after `tune`, `connect` anew what was connected by `connect`.
+        """
         for name, population in self._populations().items():
             made = [c for c in self._connections() if c.cfg.pre == name and c.cfg.function != GIVEN]
             functions = ["identity", *(c.cfg.function for c in made)]
@@ -196,6 +207,10 @@ class SpikingNetwork(HookedModel):
                     if name == cfg.output:
                         output[:, t] = decoded
         return output
+
+    def _draw(self, seed: int) -> None:
+        super().init_weights(seed)
+        self.solve()
 
     def _make(self, made: ConnectionConfig) -> Connection:
         n_pre = self.cfg.d_in if made.pre == INPUT else self.cfg.population(made.pre).n_neurons

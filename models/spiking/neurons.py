@@ -46,6 +46,11 @@ class Neuron(ABC):
 
     @property
     @abstractmethod
+    def slowest(self) -> float:
+        """The rate at which firing sets in, in Hz; a cell that fires is faster."""
+
+    @property
+    @abstractmethod
     def fastest(self) -> float:
         """The rate that no cell of this kind reaches, in Hz."""
 
@@ -80,10 +85,10 @@ class Neuron(ABC):
         Raises:
             ValueError: a rate is none that such a cell reaches, or an intercept is not below 1.
         """
-        if not bool(((max_rates > 0) & (max_rates < self.fastest)).all()):
+        if not bool(((max_rates > self.slowest) & (max_rates < self.fastest)).all()):
             raise ValueError(
                 f"maximal rates run from {float(max_rates.min()):g} to {float(max_rates.max()):g} Hz: a {self.name} "
-                f"cell can only be asked for rates above 0 and below {self.fastest:g} Hz."
+                f"cell can only be asked for rates above {self.slowest:g} and below {self.fastest:g} Hz."
             )
         if not bool((intercepts < 1).all()):
             raise ValueError(f"an intercept is {float(intercepts.max()):g}: a cell must begin to fire below 1.")

@@ -155,3 +155,5 @@ def pass_through(point: StepHookPoint | None, value: Tensor, t: int) -> None:
     """Show a value to a step's hooks and put what they return in its place; they get a copy that stays."""
     if point is not None:
         value.copy_(point.at(value.clone(), t))
+        if not bool(torch.isfinite(value).all()):
+            raise ValueError(f"values at {point.name} are NaN or infinite after its hooks.")

@@ -310,7 +310,7 @@ def cfg(**more):
         (lambda: PopulationConfig(n_neurons=5, max_rates=(100, 600)), "of lif cells they must lie .* 0 and 500 Hz"),
         (
             lambda: PopulationConfig(n_neurons=5, neuron="hodgkin_huxley", max_rates=(50, 200)),
-            "between 0 and 142.34 Hz",
+            "between 52.34 and 142.34 Hz",
         ),
         (
             lambda: PopulationConfig(n_neurons=5, intercepts=(0.5, 1.0)),
@@ -350,6 +350,22 @@ def cfg(**more):
 def test_what_makes_no_sense_is_refused(make, sentence):
     with pytest.raises(ValueError, match=sentence):
         make()
+
+
+def test_cells_whose_decoders_were_given_are_not_drawn_anew():
+    net = pair("identity")
+    net.init_weights(3)
+    net.connect("a", "b", function=lambda x: x**2)
+    with pytest.raises(ValueError, match="the decoders of a_to_b were given for these cells"):
+        net.init_weights(3)
+
+
+@pytest.mark.parametrize("neuron", ["lif", "hodgkin_huxley"])
+def test_an_edited_voltage_that_is_no_number_is_refused(neuron):
+    with pytest.raises(ValueError, match="values at populations.a.hook_voltage are NaN or infinite after its hooks"):
+        pair("identity", neuron, n=5).run_with_hooks(
+            held([0.5], 3), fwd_hooks=[("populations.a.hook_voltage", lambda v, hook: v * math.nan)]
+        )
 
 
 def test_a_population_that_never_fires_is_told_of():

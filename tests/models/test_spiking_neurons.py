@@ -88,6 +88,19 @@ def test_a_membrane_is_not_driven_below_its_rest():
     assert voltage.min() == 0
 
 
+@pytest.mark.parametrize("current", [0.0, 1.0, 1.5, 3.0])
+def test_a_membrane_put_above_its_current_spikes_once_and_goes_on_as_ever(current):
+    cell, told = LIF(), torch.full((1, 1), current, dtype=torch.float64)
+    state = cell.begin(torch.tensor([5.0], dtype=torch.float64), 1)
+    spikes = []
+    for _ in range(500):
+        cell.step(told, state, 1e-3)
+        spikes.append(state.spikes.item())
+        assert 0 <= state.voltage.item() <= 1
+    assert spikes[:2] == [1, 0]
+    assert sum(spikes[1:]) == pytest.approx(0.5 * LIFRate().rates(told).item(), abs=1)
+
+
 def squid(t, y, J):
     """The equations of 1952 as they stand in textbooks, shifted to a rest of −65 mV."""
     v, m, h, n = y
