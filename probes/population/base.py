@@ -1,6 +1,7 @@
 """What the decoders have in common: recordings checked once, estimates with their uncertainty, the score."""
 
 import warnings
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -135,6 +136,13 @@ class Decoder(RegressorMixin, Probe):
 def _refuse_both(return_std: bool, return_cov: bool) -> None:
     if return_std and return_cov:
         raise ValueError("return_std and return_cov are both set: ask for one, the covariance has the other in it.")
+
+
+def refuse_fractions(**numbers: Any) -> None:
+    """Raise `ValueError` where a setting, by its name, is no whole number."""
+    for name, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, Integral):
+            raise ValueError(f"{name} is {value!r}: it must be a whole number.")
 
 
 def as_given(values: np.ndarray, like: Any) -> Array:

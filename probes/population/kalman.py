@@ -8,7 +8,7 @@ from scipy.linalg import cho_solve
 from sklearn.utils.validation import check_is_fitted
 
 from probes.base import Array
-from probes.population.base import Decoder
+from probes.population.base import Decoder, refuse_fractions
 from probes.population.least_squares import factored
 from probes.population.state_estimates import Motion, filtered, smoothed
 
@@ -52,6 +52,7 @@ class KalmanFilter(Decoder):
             ValueError: what is not finite or of unequal length, groups that come back, groups all too short for the
                 lag, a noise covariance that is singular.
         """
+        refuse_fractions(lag=self.lag)
         if not 0 <= self.shrinkage <= 1:
             raise ValueError(f"shrinkage is {self.shrinkage}: it must lie between 0 and 1.")
         Z, y, runs = self._training(X, y, groups)

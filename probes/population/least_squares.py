@@ -10,7 +10,7 @@ from scipy.linalg.lapack import dpocon
 
 @dataclass(frozen=True)
 class PenalisedGram:
-    """`G + penalty I` of a Gram matrix, factored; columns that are zero throughout are left out of it.
+    """A Gram matrix with penalties on its diagonal, factored; columns that are zero throughout are left out of it.
 
     Attributes:
         used: the columns that are not.
@@ -23,11 +23,16 @@ class PenalisedGram:
     size: int
 
     @classmethod
-    def of(cls, gram: Float[np.ndarray, "p p"], penalty: float, remedy: str) -> "PenalisedGram":
-        """Raises `ValueError` with the remedy where columns depend on each other too closely for one answer."""
+    def of(
+        cls, gram: Float[np.ndarray, "p p"], penalty: float | Float[np.ndarray, " p"], remedy: str
+    ) -> "PenalisedGram":
+        """With one penalty, or one a column.
+
+        Raises `ValueError` with the remedy where columns depend on each other too closely for one answer.
+        """
         used = np.flatnonzero(gram.diagonal() > 0)
         system = gram[np.ix_(used, used)]
-        system[np.diag_indices_from(system)] += penalty
+        system[np.diag_indices_from(system)] += np.broadcast_to(penalty, len(gram))[used]
         if not len(used):
             return cls(used, system, len(gram))
         factor = factored(system)

@@ -10,7 +10,7 @@ from numpy.polynomial import Polynomial
 from sklearn.utils.validation import check_is_fitted
 
 from probes.base import Array
-from probes.population.base import Decoder
+from probes.population.base import Decoder, refuse_fractions
 from probes.population.lagged import LaggedMoments, weighted_sum
 from probes.population.least_squares import PenalisedGram
 
@@ -42,11 +42,13 @@ class Window:
 class WienerFilter(Decoder):
     """Linear regression on the bins from `before` earlier to `after` later: `ŷ_t = b + Σ_l W_l x_{t+l}`.
 
-    Ridge regression, `min Σ‖y − ŷ‖² + α‖W‖²` with the intercept free, fitted to the bins whose whole window lies in
-    their group: lags never reach into another. Bins at the edge of a group are estimated too, each by the regression
-    on the lags that it has, which is fitted to the same bins; nothing is made up for those that it lacks, and their
-    uncertainty is the larger one of fewer lags. Sums of lagged products are computed without the matrix of all lags:
-    memory beside the recording is of the order of (lags · neurons)².
+    Ridge regression, `min Σ‖y − ŷ‖² + α Σ σᵢ²‖Wᵢ‖²` with the intercept free and σᵢ the standard deviation of neuron i in
+    the recording: scikit-learn's `Ridge(alpha)` behind a `StandardScaler` of the neurons, so that it is no matter in
+    which unit a neuron is. It is fitted to the bins whose whole window lies in their group: lags never reach into
+    another. Bins at the edge of a group are estimated too, each by the regression on the lags that it has, which is
+    fitted to the same bins; nothing is made up for those that it lacks, and their uncertainty is the larger one of
+    fewer lags. Sums of lagged products are computed without the matrix of all lags: memory beside the recording is of
+    the order of (lags · neurons)².
 
     The uncertainty is the mean product of the residuals over (1 − p/n)² for n bins and p effective parameters, what
     leaving bins out would give (generalised cross-validation; Golub, Heath and Wahba, 1979); one covariance for all
@@ -55,7 +57,8 @@ class WienerFilter(Decoder):
     Args:
         before: earlier bins, the causal part.
         after: later bins.
-        alpha: the penalty, scikit-learn's.
+        alpha: the penalty, scikit-learn's for neurons of variance one: against the number of bins that are fitted,
+            so that an alpha far below that changes little.
         period: of circular outputs.
 
     Attributes:
@@ -63,6 +66,7 @@ class WienerFilter(Decoder):
         intercept_: a number, or [d].
         lags_: [lags], from −before to after.
         moments_: sums of lagged products, from which the regression on any lags follows.
+        scale_: the neurons' standard deviations.
     """
 
     coef_: np.ndarray
@@ -81,12 +85,15 @@ class WienerFilter(Decoder):
             ValueError: what is not finite or of unequal length, groups that come back or are all shorter than the
                 window, weights that are not determined (with alpha = 0).
         """
+        refuse_fractions(before=self.before, after=self.after)
         if self.before < 0 or self.after < 0:
             raise ValueError(f"before is {self.before} and after {self.after}: numbers of bins are not below zero.")
         if not (np.isfinite(self.alpha) and self.alpha >= 0):
             raise ValueError(f"alpha is {self.alpha}: a penalty must be finite, and not below zero.")
         X, y, runs = self._training(X, y, groups)
         targets = self.outputs_.encode(y)
+        self.scale_ = X.std(0)
+        self.scale_[self.silent_] = 0
         self.moments_ = LaggedMoments.of(X, targets, runs, self.before, self.after)
         windows = [*self._from_the_last(), *self._from_the_first()]
         self._windows = {(window.first, window.last): window for window in windows}
@@ -153,10 +160,11 @@ class WienerFilter(Decoder):
             return []
         moments, n_neurons = self.moments_, self.n_features_in_
         columns = np.concatenate([(lag + self.before) * n_neurons + np.arange(n_neurons) for lag in lags])
-        gram = PenalisedGram.of(moments.gram[np.ix_(columns, columns)], self.alpha, REMEDY)
+        penalty = self.alpha * np.tile(self.scale_**2, len(lags))
+        gram = PenalisedGram.of(moments.gram[np.ix_(columns, columns)], penalty, REMEDY)
         half = gram.whitened(moments.products[columns])
         inverse = gram.whitened(np.eye(len(columns)))
-        squares = (inverse**2).sum(1)
+        penalised = inverse**2 @ penalty
         found = []
         for size in sizes:
             n_used = int(np.searchsorted(gram.used, size * n_neurons))
@@ -165,7 +173,7 @@ class WienerFilter(Decoder):
             coef = flat.T.reshape(-1, size, n_neurons)
             intercept = moments.target_mean - moments.mean[here] @ flat
             forward = lags[0] <= lags[-1]
-            n_parameters = n_used - self.alpha * squares[:n_used].sum()
+            n_parameters = n_used - penalised[:n_used].sum()
             first = lags[0] if forward else lags[size - 1]
             found.append(Window(first, coef if forward else coef[:, ::-1], intercept, n_parameters))
         return found
@@ -211,6 +219,7 @@ class WienerCascade(WienerFilter):
 
     def fit(self, X: Any, y: Any, groups: Any = None) -> "WienerCascade":
         """Fit filter and polynomial, as `WienerFilter` is fitted. Raises `ValueError` for a degree below one too."""
+        refuse_fractions(degree=self.degree)
         if self.degree < 1:
             raise ValueError(f"degree is {self.degree}: a polynomial needs at least one.")
         super().fit(X, y, groups)

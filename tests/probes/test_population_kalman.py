@@ -188,3 +188,5 @@ def test_groups_too_short_are_refused():
     z, x, groups = simulated([3] * 10)
     with pytest.raises(ValueError, match="0 bins at lag 4"):
         KalmanFilter(4).fit(z, x, groups)
+    with pytest.raises(ValueError, match="lag is 1.5: it must be a whole number"):
+        KalmanFilter().set_params(lag=1.5).fit(z, x, groups)

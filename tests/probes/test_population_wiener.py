@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from sklearn.linear_model import LinearRegression, Ridge
+from sklearn.preprocessing import StandardScaler
 
 from probes.population import WienerCascade, WienerFilter
 from probes.population.lagged import LaggedMoments
@@ -58,7 +59,7 @@ def test_every_bin_is_told_by_the_regression_on_the_lags_that_it_has(before, aft
     X, y, groups = recording(LENGTHS)
     X = np.c_[X, np.full(len(X), 4.1)]  # silent
     found = WienerFilter(before, after, alpha=alpha).fit(X, y, groups).predict(X, groups)
-    heard = X[:, :-1]
+    heard = StandardScaler().fit_transform(X[:, :-1])
     _, whole = design(heard, groups, range(-before, after + 1))
     position = np.concatenate([np.arange(length) for length in LENGTHS])
     left = np.concatenate([np.arange(length)[::-1] for length in LENGTHS])
@@ -74,6 +75,16 @@ def test_every_bin_is_told_by_the_regression_on_the_lags_that_it_has(before, aft
             oracle.fit(columns[whole], y[whole])
             np.testing.assert_allclose(found[bins], oracle.predict(columns[bins]), rtol=1e-8)
     assert n_kinds >= before + after + 1
+
+
+def test_the_unit_of_a_neuron_is_no_matter():
+    X, y, groups = recording([60, 40])
+    plain = WienerFilter(3, 1, alpha=5.0).fit(X, y, groups)
+    for unit in (1e-6, 20.0, 10.0 ** np.arange(-4, 6, 2)):
+        scaled = WienerFilter(3, 1, alpha=5.0).fit(X * unit, y, groups)
+        np.testing.assert_allclose(scaled.predict(X * unit, groups), plain.predict(X, groups))
+        there, here = (one.predict(Z, groups, return_std=True)[1] for one, Z in ((scaled, X * unit), (plain, X)))
+        np.testing.assert_allclose(there, here)
 
 
 def test_coefficients_are_lag_by_lag():
@@ -150,6 +161,9 @@ def test_a_turning_head_is_a_vector():
         (WienerFilter(alpha=-1.0), [50], "a penalty must be finite, and not below zero"),
         (WienerFilter(9, alpha=0.0), [40], "give an alpha above zero"),
         (WienerCascade(degree=0), [50], "a polynomial needs at least one"),
+        (WienerFilter().set_params(before=1.5), [50], "before is 1.5: it must be a whole number"),
+        (WienerFilter().set_params(after=3.0), [50], "after is 3.0: it must be a whole number"),
+        (WienerCascade().set_params(degree=2.5), [50], "degree is 2.5: it must be a whole number"),
     ],
 )
 def test_what_cannot_be_fitted_is_refused_in_one_sentence(decoder, lengths, message):
