@@ -58,7 +58,7 @@ class GridDecoder(Decoder):
             tuning_curves(
                 X,
                 values,
-                n_bins=BINS.get(d, MOST_AXES_BINS) if self.n_bins is None else self.n_bins,
+                n_bins=default_bins(d) if self.n_bins is None else self.n_bins,
                 range=self.range,
                 period=self.outputs_.period,
                 dt=self.dt,
@@ -188,6 +188,11 @@ class GridDecoder(Decoder):
         each = np.arange(outputs.d)
         covariance[:, each, each] = variance
         return covariance
+
+
+def default_bins(d: int) -> int:
+    """Bins along each of so many axes."""
+    return BINS.get(d, MOST_AXES_BINS)
 
 
 def softmax(scores: Float[np.ndarray, "n visited"]) -> Float[np.ndarray, "n visited"]:

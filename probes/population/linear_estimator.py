@@ -8,6 +8,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from probes.base import Array
 from probes.population.base import Decoder
+from probes.population.grid_decoder import default_bins
 from probes.population.least_squares import PenalisedGram
 from probes.population.outputs import Outputs
 from probes.tuning import TuningCurves, tuning_curves
@@ -21,13 +22,14 @@ class OptimalLinearEstimator(Decoder):
     Salinas and Abbott, "Vector reconstruction from firing rates" (1994). f are the expected counts of a bin, ⟨·⟩ the
     mean over the stimuli as often as they were met, σ² each neuron's noise, independent of the others'. Where
     preferred directions lie unevenly it corrects the population vector, which it otherwise is. A circular variable is
-    the vector of its cosine and sine. Neurons without rates or noise have weight zero.
+    the vector of its cosine and sine. Neurons that never change have weight zero.
 
     Fitted to a recording, the curves are its means over a grid of bins, and the uncertainty is the mean product of the
     errors on the training bins; with given curves (`from_curves`) both follow from these.
 
     Args:
-        n_bins: of the grid on which the curves stand, along all variables or one for each.
+        n_bins: of the grid on which the curves stand, along all variables or one for each; 50, 20 × 20, 10 × 10 × 10,
+            and 5 along each of more, for None.
         noise: `residual`, each neuron's variance about its curve (a bin of the grid costs a degree of freedom); or
             `poisson`, its mean count.
         fit_intercept: whether counts and variables are taken less their means. The formula above has no intercept.
@@ -42,7 +44,7 @@ class OptimalLinearEstimator(Decoder):
     """
 
     def __init__(
-        self, n_bins: Any = 20, *, noise: str = "residual", fit_intercept: bool = False, period: Any = None
+        self, n_bins: Any = None, *, noise: str = "residual", fit_intercept: bool = False, period: Any = None
     ) -> None:
         self.n_bins = n_bins
         self.noise = noise
@@ -57,7 +59,9 @@ class OptimalLinearEstimator(Decoder):
         """
         self._refuse_settings()
         X, y, _ = self._training(X, y, groups)
-        self.curves_ = tuning_curves(X, y, n_bins=self.n_bins, period=self.outputs_.period, dt=1.0)
+        self._warn_of_silent()
+        n_bins = default_bins(y.shape[1]) if self.n_bins is None else self.n_bins
+        self.curves_ = tuning_curves(X, y, n_bins=n_bins, period=self.outputs_.period, dt=1.0)
         expected = self.curves_.at(y)
         poisson = self.noise == "poisson"
         freedom = max(1, len(X) - int((self.curves_.occupancy > 0).sum()))
@@ -114,7 +118,8 @@ class OptimalLinearEstimator(Decoder):
         f, x = f - f_mean, x - x_mean
         weighted = f.T * share
         Q, L = weighted @ f + np.diag(noise), weighted @ x
-        gram = PenalisedGram.of(Q, 0.0, "give fewer bins of the grid, or the noise of the neurons")
+        Q[self.silent_] = Q[:, self.silent_] = 0  # their columns are left out
+        gram = PenalisedGram.of(Q, 0.0, "leave out neurons that repeat others or have no noise")
         self._weights = gram.solved(gram.whitened(L))
         self._offset = x_mean - f_mean @ self._weights
         self.noise_ = noise

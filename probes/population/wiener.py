@@ -42,8 +42,8 @@ class Window:
 class WienerFilter(Decoder):
     """Linear regression on the bins from `before` earlier to `after` later: `ŷ_t = b + Σ_l W_l x_{t+l}`.
 
-    Ridge regression, `min Σ‖y − ŷ‖² + α Σ σᵢ²‖Wᵢ‖²` with the intercept free and σᵢ the standard deviation of neuron i in
-    the recording: scikit-learn's `Ridge(alpha)` behind a `StandardScaler` of the neurons, so that it is no matter in
+    Ridge regression, `min Σ‖y − ŷ‖² + α Σ σᵢ²‖Wᵢ‖²` with the intercept free and σᵢ the standard deviation of neuron i
+    in the recording: scikit-learn's `Ridge(alpha)` behind a `StandardScaler` of the neurons, so that it is no matter in
     which unit a neuron is. It is fitted to the bins whose whole window lies in their group: lags never reach into
     another. Bins at the edge of a group are estimated too, each by the regression on the lags that it has, which is
     fitted to the same bins; nothing is made up for those that it lacks, and their uncertainty is the larger one of

@@ -139,6 +139,9 @@ def test_tensors_come_back_as_tensors():
     assert isinstance(found, torch.Tensor)
     assert isinstance(std, torch.Tensor)
     np.testing.assert_array_equal(found.numpy(), OptimalLinearDecoder().fit(A, x).predict(A))
+    short = torch.from_numpy(A).bfloat16()
+    there = ours.predict(short)
+    np.testing.assert_array_equal(there.numpy(), ours.predict(short.double()).numpy())
 
 
 @pytest.mark.parametrize(

@@ -180,6 +180,26 @@ def test_directions_that_do_not_fit_are_refused(settings, message):
         PopulationVector(**settings).fit(rng.random((20, 3)), rng.random(20))
 
 
+@pytest.mark.parametrize("noise", ["residual", "poisson"])
+def test_neurons_that_never_change_are_left_out_of_the_estimator(noise):
+    r, angle = cosine(600, np.arange(8) * np.pi / 4, noise=2.0)
+    r = r.clip(0)
+    plain = OptimalLinearEstimator(noise=noise, period=2 * np.pi).fit(r, angle)
+    with_silent = np.c_[r, np.ones((600, 2)), np.zeros(600)]
+    with pytest.warns(UserWarning, match="3 of 11 neurons never change"):
+        more = OptimalLinearEstimator(noise=noise, period=2 * np.pi).fit(with_silent, angle)
+    assert (more.coef_[:, 8:] == 0).all()
+    np.testing.assert_allclose(more.coef_[:, :8], plain.coef_)
+
+
+def test_the_estimators_grid_has_as_many_bins_as_the_other_decoders_grids():
+    rng = np.random.default_rng(0)
+    x = rng.uniform(size=(400, 3))
+    r = x @ rng.uniform(size=(3, 12)) + rng.standard_normal((400, 12))
+    for d, shape in ((1, (50,)), (2, (20, 20)), (3, (10, 10, 10))):
+        assert OptimalLinearEstimator().fit(r, x[:, :d]).curves_.shape == shape
+
+
 def test_noise_that_does_not_fit_is_refused():
     x = np.linspace(-1, 1, 9)
     with pytest.raises(ValueError, match="a variance, not below zero, of each of the 2 neurons"):
