@@ -1,11 +1,14 @@
 """The shape of a `SpikingNetwork`: its populations and what runs between them, as plain JSON."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
+from models.checked_input import whole_number
 from models.config_json import config_from_dict, config_to_dict
 from models.spiking.functions import FUNCTIONS, GIVEN
 from models.spiking.hodgkin_huxley import HodgkinHuxley
@@ -53,13 +56,15 @@ class PopulationConfig:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("n_neurons", "d", "n_points"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is {value}: it must be at least 1.")
+        for name, least in (("n_neurons", 1), ("d", 1), ("n_points", 1), ("seed", 0)):
+            if (value := getattr(self, name)) is not None:
+                whole_number(value, name, least=least)
         for name in ("radius", "regularisation"):
-            if not getattr(self, name) > 0:
+            if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be above 0.")
+        for name in ("max_rates", "intercepts"):
+            if (value := getattr(self, name)) is not None and np.shape(value) != (2,):
+                raise ValueError(f"{name} are {value}: they must be two numbers, the lowest and the highest.")
         if self.neuron not in NEURONS:
             raise ValueError(f"neuron {self.neuron!r} is unknown: there are {', '.join(NEURONS)}.")
         low, high = self.max_rates or NEURONS[self.neuron].max_rates
@@ -113,6 +118,11 @@ class ConnectionConfig:
             raise ValueError(f"function {self.function!r} is unknown: there are {', '.join(FUNCTIONS)} and {GIVEN}.")
         if self.pre == INPUT and self.function != "identity":
             raise ValueError(f"the input is no population, and no {self.function} can be decoded from it.")
+        if (
+            self.transform is not None
+            and not np.isfinite(np.concatenate([np.ravel(row) for row in self.transform])).all()
+        ):
+            raise ValueError(f"the transform of {self.name} holds NaN or infinite numbers.")
         LowPass(self.synapse)
 
 
@@ -151,11 +161,10 @@ class SpikingNetworkConfig:
     def __post_init__(self) -> None:
         if not self.populations:
             raise ValueError("there is no population: a network has at least one.")
-        for name in ("d_in", "n_ctx"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is {value}: it must be at least 1.")
-        if not self.dt > 0:
+        for name, least in (("d_in", 1), ("n_ctx", 1), ("seed", 0)):
+            if (value := getattr(self, name)) is not None:
+                whole_number(value, name, least=least)
+        if not 0 < self.dt < math.inf:
             raise ValueError(f"dt is {self.dt}: it must be above 0 seconds.")
         for name, population in self.populations.items():
             _check_name("population", name)

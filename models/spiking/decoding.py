@@ -35,7 +35,8 @@ def fitted(decoder: Any, activities: Activities, values: Values | None) -> tuple
         values: what to decode; None if the regressor is fitted.
 
     Raises:
-        ValueError: it is fitted and to be fitted, or neither; it is not linear; or of another number of cells.
+        ValueError: it is fitted and to be fitted, or neither; it is not linear; or of another number of cells; or
+            values are NaN or infinite.
     """
     is_fitted = hasattr(decoder, "coef_")
     if is_fitted == (values is not None):
@@ -45,6 +46,8 @@ def fitted(decoder: Any, activities: Activities, values: Values | None) -> tuple
             else "the decoder is not fitted: fit it to the population's activities, or give the `function` to decode."
         )
     if values is not None:
+        if not bool(torch.isfinite(values).all()):
+            raise ValueError("the function gives NaN or infinite numbers at some of the points it is decoded at.")
         decoder = clone(decoder).fit(activities.cpu().numpy(), values.double().cpu().numpy())
     if not hasattr(decoder, "coef_"):
         raise ValueError(f"a {type(decoder).__name__} is no linear regressor: it has no coef_.")

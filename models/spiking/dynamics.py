@@ -67,6 +67,8 @@ def linear_system(
         ValueError: A is not square, or B not of as many rows.
     """
     d = len(A)
+    if d < 1:
+        raise ValueError("A has no row: a system has at least one number.")
     if any(len(row) != d for row in A) or len(B) != d:
         raise ValueError(f"A must be square and B of as many rows, not {d} rows of {len(A[0])} and {len(B)} rows.")
     again = [[tau * a + (i == j) for j, a in enumerate(row)] for i, row in enumerate(A)]

@@ -139,9 +139,14 @@ class SpikingNetwork(HookedModel):
 
     @torch.no_grad()
     def weights(self, connection: str) -> Float[Tensor, "n_post n_pre"]:
-        """The weights `[n_post, n_pre]` that a connection stands for: the current that each cell gives each per Hz."""
-        made = self.connections[connection]
-        assert isinstance(made, Connection)
+        """The weights `[n_post, n_pre]` that a connection stands for: the current that each cell gives each per Hz.
+
+        `ValueError` if there is no such connection.
+        """
+        known = {made.cfg.name: made for made in self._connections()}
+        if connection not in known:
+            raise ValueError(f"there is no connection {connection!r}: there are {', '.join(known) or 'none'}.")
+        made = known[connection]
         return self.population(made.cfg.post).scaled_encoders @ made.decoders.T
 
     @torch.no_grad()

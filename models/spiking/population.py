@@ -79,8 +79,13 @@ class Population(nn.Module):
         """Give the cells these directions (made unit vectors), gains and biases; decoders are to be solved again.
 
         Raises:
-            ValueError: an encoder is zero, or a number is NaN or infinite.
+            ValueError: they are of another number of cells, an encoder is zero, or a number is NaN or infinite.
         """
+        if encoders.shape != self.encoders.shape or gain.shape != self.gain.shape or bias.shape != self.bias.shape:
+            raise ValueError(
+                f"encoders are {list(encoders.shape)}, gains {list(gain.shape)} and biases {list(bias.shape)}: "
+                f"of these cells they must be {list(self.encoders.shape)}, {list(self.gain.shape)} and {list(self.bias.shape)}."
+            )
         norms = encoders.norm(dim=1, keepdim=True)
         if not bool((norms > 0).all()):
             raise ValueError("an encoder is zero: a cell must prefer some direction.")

@@ -113,8 +113,8 @@ class TunedPopulation(HookedModel):
 
     def _counts(self, x: Tensor, rates: Tensor, mask: Tensor | None, trial: int) -> Float[Tensor, "batch time neuron"]:
         expected = rates.detach().double().cpu().numpy() * self.cfg.dt
-        if not (expected >= 0).all():
-            raise ValueError("a rate is negative or no number after its hooks: no spikes can be drawn from it.")
+        if not ((expected >= 0) & (expected < np.inf)).all():
+            raise ValueError("a rate is negative, infinite or no number after its hooks: no spikes can be drawn.")
         shown = x.detach().float().cpu().numpy() + np.float32(0)  # −0 is 0
         counts = np.zeros_like(expected)
         n_real = [x.shape[1]] * len(x) if mask is None else mask.sum(1).tolist()

@@ -374,3 +374,27 @@ def test_a_population_that_never_fires_is_told_of():
     a.tune(a.encoders, a.gain, a.bias - 1e4)
     with pytest.raises(ValueError, match="no cell of the population is active"):
         net.solve()
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: PopulationConfig(n_neurons=5, d=0), "d is 0: it must be at least 1"),
+        (lambda: PopulationConfig(n_neurons=5, seed=-1), "seed is -1"),
+        (lambda: PopulationConfig(n_neurons=5, radius=math.inf), "radius is inf"),
+        (lambda: ConnectionConfig(pre="a", post="b", transform=[[math.nan]]), "transform of a_to_b holds NaN"),
+        (lambda: pair(n=5).weights("nope"), "no connection 'nope': there are input_to_a, a_to_b"),
+        (lambda: integrator(10, d=0), "A has no row"),
+        (
+            lambda: pair(n=5).population("a").tune(torch.ones(3, 1), torch.ones(3), torch.ones(3)),
+            r"of these cells they must be \[5, 1\]",
+        ),
+        (
+            lambda: pair(n=50).connect("a", "b", function=lambda x: x / 0),
+            "NaN or infinite numbers at some of the points",
+        ),
+    ],
+)
+def test_what_no_network_can_be_is_one_sentence(make, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        make()
