@@ -63,8 +63,9 @@ def show() -> None:
 def _sets(artifact: Artifact, decoding: Decoding) -> dict[str, Periods]:
     """What was decoded together, by its title, with the period of each variable."""
     try:
-        asked = [dict(zip(one["names"], one["period"], strict=True)) for one in artifact.manifest.config["variables"]]
-    except (KeyError, TypeError, ValueError) as error:
+        config = artifact.manifest.config
+        asked = [{name: config["circular"].get(name) for name in one.split(", ")} for one in config["variables"]]
+    except (KeyError, TypeError, AttributeError) as error:
         raise ArtifactError(f"{artifact.path} is damaged: its manifest does not say what was decoded.") from error
     known = set(decoding.results["output"])
     sets = {", ".join(one): one for one in asked if known & set(one)}

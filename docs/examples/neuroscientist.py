@@ -229,7 +229,8 @@ print(
     f"one bin: {100 * np.sqrt((missed**2).mean()):.1f} cm (root mean square), {100 * np.median(missed):.1f} cm (median)"
 )
 print(
-    f"bound: {100 * np.sqrt((bound**2).mean()):.1f} cm, of which the median would be {67.45 * np.median(bound):.1f} cm"
+    f"bound: {100 * np.sqrt(np.nanmean(bound**2)):.1f} cm, of which the median would be "
+    f"{67.45 * np.nanmedian(bound):.1f} cm"
 )
 
 # %% [markdown]

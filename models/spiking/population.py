@@ -84,7 +84,7 @@ class Population(nn.Module):
         if encoders.shape != self.encoders.shape or gain.shape != self.gain.shape or bias.shape != self.bias.shape:
             raise ValueError(
                 f"encoders are {list(encoders.shape)}, gains {list(gain.shape)} and biases {list(bias.shape)}: "
-                f"of these cells they must be {list(self.encoders.shape)}, {list(self.gain.shape)} and {list(self.bias.shape)}."
+                f"of these cells they must be {list(self.encoders.shape)}, {list(self.gain.shape)} and as many."
             )
         norms = encoders.norm(dim=1, keepdim=True)
         if not bool((norms > 0).all()):

@@ -14,6 +14,7 @@ from probes.base import Array, as_numpy
 from probes.population.base import targets
 from probes.population.held_out import LEVEL, METRICS, Judge, checked_splits, table_of
 from probes.population.scores import errors, memory
+from probes.rows import Rows
 from probes.series import periods_of, stretches
 from probes.tuning import cramer_rao
 from probes.validation import blocked_splits
@@ -89,6 +90,8 @@ def decoding_report(
             and held out, a bound of another shape.
     """
     X = X if isinstance(X, np.ndarray | Tensor) else np.asarray(X)
+    if X.ndim == 2:
+        Rows(X).refuse_not_finite()  # here, where rows have the numbers that the caller knows
     if int(n_shuffles) != n_shuffles or n_shuffles < 0:
         raise ValueError(f"n_shuffles is {n_shuffles}: it is a whole number, not below zero.")
     values = targets(y, len(X))
@@ -99,6 +102,7 @@ def decoding_report(
     period = periods_of(getattr(decoder, "period", None), columns.shape[1])
     if shift not in SHIFTS:
         raise ValueError(f"shift is {shift!r}: choose {' or '.join(SHIFTS)}.")
+    given = splits is not None
     if splits is None:
         splits = list(blocked_splits(len(columns), n_blocks, gap=gap, groups=groups, by_group=by_group))
     splits = checked_splits(splits, len(columns))
@@ -117,13 +121,13 @@ def decoding_report(
         SHUFFLED: _over_shuffles(by_chance, columns.shape[1]),
         MEAN: judge.with_intervals(columns, judge.means(columns)),
     }
-    judged = judge.judged
+    judged, lags = judge.judged, 0 if by_group or given else _lags(decoder) - gap
     own = pd.DataFrame({"measure": ["rmse" if each is None else "mean absolute" for each in period]})
     own["bound"], unbounded = _bound(information[judged], period)
     own["p_value"] = _p_values(tables[DECODER]["r2"].to_numpy(), by_chance)
     own["coverage"] = np.nan if std is None else _coverage(errors(columns[judged], told[judged], period), std[judged])
     own["note"] = [
-        _note(column, each, runs, std is None, shift, n)
+        _note(column, each, runs, std is None, shift, n, lags)
         for column, each, n in zip(columns.T, period, unbounded.tolist(), strict=True)
     ]
     lines = []
@@ -207,7 +211,13 @@ def _bound(
 
 
 def _note(
-    y: Float[np.ndarray, " n"], period: float | None, runs: list[slice], no_spread: bool, shift: str, n_unbounded: int
+    y: Float[np.ndarray, " n"],
+    period: float | None,
+    runs: list[slice],
+    no_spread: bool,
+    shift: str,
+    n_unbounded: int,
+    lags: int,
 ) -> str:
     notes = []
     lengths = [run.stop - run.start for run in runs] if shift == "groups" else [len(y)]
@@ -222,8 +232,16 @@ def _note(
         )
     if shift == "groups" and np.median(lengths) < SHORT:
         notes.append("groups are short: variables moved within them still agree with what every group has in common")
+    if lags > 0:
+        notes.append(f"held-out bins are read by lags of bins that were fitted on: widen the gap by {lags}")
     if no_spread:
         notes.append("the decoder gives no uncertainty")
     if n_unbounded:
         notes.append(f"the bound leaves out {n_unbounded} bins that tell nothing of the variable")
     return "; ".join(notes)
+
+
+def _lags(decoder: Any) -> int:
+    """How many bins away a decoder looks for what it says of one."""
+    settings = decoder.get_params()
+    return max(abs(int(settings.get(name, 0))) for name in ("before", "after", "lag", "ahead"))

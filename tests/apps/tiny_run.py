@@ -145,7 +145,7 @@ def make_population_run(path: Path, flip_flop: Path) -> None:
     run = Run.open(path)
     sets = [(("x", "y"), (None, None)), (("heading",), (6.0,))]
     config = {"verb": "decode", "recording": WICKED, "where": None, "dt": 0.1}
-    config |= {"variables": [{"names": list(names), "period": list(period)} for names, period in sets]}
+    config |= {"variables": [", ".join(names) for names, _ in sets], "circular": {"heading": 6.0}}
     inputs = run.inputs(run.find("dataset"), run.find("model"))
     with publishing(run.path_of("analysis", "decode"), "analysis", inputs=inputs, config=config) as draft:
         write_decoding(Path(draft.path), population(sets, ("blocks.0.rnn.hook_h", "blocks.0.hook_out")))

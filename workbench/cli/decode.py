@@ -99,6 +99,7 @@ def run(args: argparse.Namespace) -> None:
     if not found.tuning.empty:
         say(args)
         say(args, tuning_table(found))
+    say(args, f"next: workbench explore --run {args.run}")
     finish(args, {"path": str(made.path), "id": made.id, "lines": len(found.results)})
 
 
@@ -151,7 +152,8 @@ def make_decoding(
         "decoders": decoders,
         "dt": dt,
     }
-    config |= {"variables": [{"names": list(one.names), "period": list(one.period)} for one in wanted]}
+    periods = {name: period for one in wanted for name, period in zip(one.names, one.period, strict=True) if period}
+    config |= {"variables": [one.title for one in wanted], "circular": periods}
     config |= {
         "where": where,
         "bin_steps": bin_steps,
@@ -195,7 +197,7 @@ def scores_table(found: "Decoding") -> str:
         if name in parts:
             shown = shown.join(parts[name]["r2"].rename(name))
     shown = shown.join(own[["error", "measure", "bound", "coverage", "p_value"]]).reset_index()
-    names = {"output": "variable", "r2": "R²", "measure": "", "coverage": "95% covers", "p_value": "p"}
+    names = {"output": "variable", "r2": "R²", "measure": "of kind", "coverage": "95% covers", "p_value": "p"}
     return table([names.get(name, name) for name in shown.columns], shown.to_numpy().tolist())
 
 

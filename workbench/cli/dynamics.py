@@ -76,6 +76,7 @@ def run(args: argparse.Namespace) -> None:
         say(args, units_table(found))
     elif not args.no_units:
         say(args, "units: no label can be judged on these sequences.")
+    say(args, f"next: workbench explore --run {args.run}")
     counts = found.table[found.table["variant"] == "trained"]["kind"].value_counts().to_dict()
     finish(args, {"path": str(made.path), "id": made.id, "points": counts})
 

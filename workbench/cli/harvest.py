@@ -84,7 +84,9 @@ def run(args: argparse.Namespace) -> None:
     hooks = [[hook, "×".join(map(str, store.shape(hook))), len(store[hook])] for hook in store.hooks]
     say(args, f"{made.path}: {size(made.n_bytes)}, {store.dtype}")
     say(args, table(["hook", "shape of a row", "rows"], hooks))
-    say(args, f"next: workbench {'probe' if args.layers else 'sae'} --run {args.run} --activations {made.name}")
+    # Of sequences of vectors the labels are mostly numbers.
+    verb = "probe" if args.layers else "sae" if store.has_tokens else "decode"
+    say(args, f"next: workbench {verb} --run {args.run} --activations {made.name}")
     finish(
         args,
         {

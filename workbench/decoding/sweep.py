@@ -1,7 +1,8 @@
 """`decode_sweep`: hooks × variables × decoders over a recording, each score beside its controls."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -114,12 +115,13 @@ def decode_sweep(
         known = np.isfinite(values).all(1)
         if not (known[rows.fit].any() and known[rows.held_out].any()):
             raise ValueError(f"{one.title} is missing in every row that would be fitted on, or in every one held out.")
-    made = [
-        sweep.kept(hook, one, None if parts is None else Path(parts))
-        for hook, one in progress(
-            [(hook, i) for hook in hooks for i in range(len(variables))], desc="decoding", unit="set"
-        )
-    ]
+    # The default decoders are as many, whatever is read.
+    n_decoders = len(OF_COUNTS if decoders is None else decoders)
+    with progress(desc="decoding", unit="decoder", total=len(hooks) * len(variables) * n_decoders) as bar:
+        made = []
+        for hook, number in product(hooks, range(len(variables))):
+            made.append(sweep.kept(hook, number, None if parts is None else Path(parts), bar.update))
+            bar.update(n_decoders * len(made) - bar.n)  # what was ready
     return Decoding(
         results=pd.concat([part.results for part in made], ignore_index=True),
         decoded=pd.concat([part.decoded for part in made], ignore_index=True),
@@ -145,17 +147,17 @@ class _Sweep:
     tuning: bool
     seed: int
 
-    def kept(self, hook: str, number: int, parts: Path | None) -> Decoding:
+    def kept(self, hook: str, number: int, parts: Path | None, tell: Callable[[], Any]) -> Decoding:
         """One hook and set of variables: read, where it is ready."""
         if parts is None:
-            return self.one(hook, number)
+            return self.one(hook, number, tell)
         folder = parts / f"{hook}-{number}-{self._digest()}"
         if not folder.exists():
-            write_part(folder, self.one(hook, number))
+            write_part(folder, self.one(hook, number, tell))
         return read_part(folder)
 
-    def one(self, hook: str, number: int) -> Decoding:
-        """One hook and set of variables."""
+    def one(self, hook: str, number: int, tell: Callable[[], Any]) -> Decoding:
+        """One hook and set of variables; what is told is that a decoder is done."""
         variables, values = self.variables[number]
         known = np.isfinite(values).all(1)
         order = np.cumsum(known) - 1
@@ -188,6 +190,7 @@ class _Sweep:
             lines, estimates = self._judged(decoder, X, random, y, variables, groups, rows, bound)
             results.append(lines.assign(decoder=name))
             decoded.append(pd.concat([table.assign(**place) for table in estimates]).assign(decoder=name))
+            tell()
         return Decoding(
             pd.concat(results, ignore_index=True).assign(hook=hook),
             pd.concat(decoded, ignore_index=True).assign(hook=hook),
