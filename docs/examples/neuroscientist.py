@@ -127,7 +127,7 @@ for name, cells in {
 
 # %%
 gridness = tuning_score_null(grid_score, counts, position, n_shuffles=n_shuffles // 4, smoothing=0.04, **box)
-is_grid = gridness.p_value < 0.05
+is_grid = gridness.percentile >= 95
 print(f"gridness beyond the 95th percentile of the shuffles: neurons {np.flatnonzero(is_grid).tolist()}")
 strict = grid_score(maps, definition="extremes")
 print(f"grid cells: {gridness.score[40:50].mean():.2f} (mean), {strict[40:50].mean():.2f} (extremes)")

@@ -185,7 +185,7 @@ class RecurrentDecoder(Decoder):
 
 
 def _windows(
-    told: list[Float[Tensor, "steps neurons"]], asked: list[Float[Tensor, "steps k"]], window: int, share: float
+    told: list[Float[Tensor, "_ neurons"]], asked: list[Float[Tensor, "_ k"]], window: int, share: float
 ) -> tuple[Dataset, list[int]]:
     """Half-overlapping windows of every stretch, those of its end held out; and where each stretch's end begins.
 
