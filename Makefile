@@ -17,7 +17,7 @@ explore: $(VENV)/.base
 	$(BIN)/workbench explore --run $(RUN)
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not browser and not reproduce" -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not browser and not reproduce" -n 2 --dist loadfile
 
 test-browser: $(VENV)/.dev
 	$(BIN)/python -m pytest -m browser

@@ -3,6 +3,7 @@
 import jaxtyping
 import pytest
 import torch
+from threadpoolctl import threadpool_limits
 
 
 def pytest_addoption(parser):
@@ -23,3 +24,4 @@ def as_in_a_script():
 def one_thread():
     """The subjects of the tests are tiny: a second thread only makes them wait for each other."""
     torch.set_num_threads(1)
+    threadpool_limits(1)  # NumPy's products have threads of their own
