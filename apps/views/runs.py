@@ -12,6 +12,7 @@ from apps.text import escape_markdown, moment, number, size
 from apps.views import dictionary, subject
 from models.artifacts import ArtifactError
 from workbench.figures import training_curve
+from workbench.figures.saved import FIGURE, read_figure
 from workbench.figures.training_curve import losses_and_baselines
 from workbench.runs import Run
 
@@ -87,6 +88,10 @@ def _result(run: Run) -> None:
         ]
         columns = [*(Column(name, "prose") for name in ("result", "published", "ours", "bar")), Column("", "word")]
         link_table(columns, rows, key="result")
+        for other in run.artifacts():
+            if other.kind == "analysis" and (other.path / FIGURE).exists():
+                st.caption(escape_markdown(other.name.replace("_", " ")))
+                st.vega_lite_chart(read_figure(other.path), width="stretch")
 
 
 def _artifacts(run: Run) -> None:

@@ -6,10 +6,13 @@ import subprocess
 import sys
 import time
 
+import altair as alt
 import pandas as pd
 import pytest
 
 from models import recipes
+from models.artifacts import ArtifactError
+from workbench.figures.saved import read_figure
 from workbench.reproductions import NAMES, Bench, Row, base, reproduce
 from workbench.runs import Run, list_runs
 
@@ -52,6 +55,8 @@ def test_a_killed_reproduction_leaves_nobody_at_work(tmp_path):
     code = f"""
 import dataclasses
 from models import recipes
+from models.artifacts import ArtifactError
+from workbench.figures.saved import read_figure
 from workbench.reproductions import Bench
 from workbench.runs import Run
 recipe = dataclasses.replace(recipes.get("flip-flop-rnn").with_changes(n_steps=100_000), n_train=8, n_test=8)
@@ -102,3 +107,19 @@ def test_the_table_is_kept_in_a_run_that_the_explorer_finds(tmp_path, monkeypatc
 def test_the_middle_of_several_seeds_is_told_with_its_ends():
     assert base.spread([0.5]) == "0.500"
     assert base.spread([3.0, 1.0, 2.0], 1) == "2.0 (1.0 to 3.0)"
+
+
+def test_a_table_has_its_figure_beside_it(tmp_path):
+    bench = Bench(tmp_path / "r", False, lambda _: None)
+    frame = pd.DataFrame({"x": [1, 2], "y": [3, 4]})
+    bench.table("curve", frame, alt.Chart(frame).mark_line().encode(x="x", y="y"))
+    bench.table("bare", frame)
+    assert read_figure(tmp_path / "r/analyses/curve")["mark"]["type"] == "line"
+    assert not (tmp_path / "r/analyses/bare/figure.vl.json").exists()
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"data": {"url": "https://example.org/x.csv"}, "mark": "point"}'])
+def test_a_figure_that_is_damaged_or_would_fetch_something_is_refused(tmp_path, text):
+    (tmp_path / "figure.vl.json").write_text(text)
+    with pytest.raises(ArtifactError):
+        read_figure(tmp_path)

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import altair as alt
 import pandas as pd
 import torch
 from joblib import Parallel, cpu_count, delayed
@@ -17,6 +18,7 @@ from joblib import Parallel, cpu_count, delayed
 from models.artifacts import canonical, publishing
 from models.recipes import Recipe
 from models.training import train, training_settings
+from workbench.figures.saved import FIGURE
 from workbench.runs import Run
 
 RESULT = "result"
@@ -73,10 +75,10 @@ class Bench:
         self.used.update(runs)
         return runs
 
-    def table(self, name: str, frame: pd.DataFrame, **config: Any) -> None:
-        """Keep a tidy table as `analyses/NAME/result.parquet` of the reproduction's run."""
+    def table(self, name: str, frame: pd.DataFrame, figure: alt.TopLevelMixin | None = None, **config: Any) -> None:
+        """Keep a tidy table as `analyses/NAME/result.parquet` of the reproduction's run, its figure beside it."""
         inputs = {f"{subject}/model": made.find("model").id for subject, made in sorted(self.used.items())}
-        publish_table(Run.create(self.path), name, frame, {"full": self.full} | config, inputs)
+        publish_table(Run.create(self.path), name, frame, {"full": self.full} | config, inputs, figure)
 
 
 def reproduce(name: str, root: Path, *, full: bool, tell: Callable[[str], None] = lambda _: None) -> list[Row]:
@@ -91,11 +93,18 @@ def reproduce(name: str, root: Path, *, full: bool, tell: Callable[[str], None] 
 
 
 def publish_table(
-    run: Run, name: str, frame: pd.DataFrame, config: dict[str, Any], inputs: dict[str, str] | None = None
+    run: Run,
+    name: str,
+    frame: pd.DataFrame,
+    config: dict[str, Any],
+    inputs: dict[str, str] | None = None,
+    figure: alt.TopLevelMixin | None = None,
 ) -> None:
-    """Publish a tidy table as a run's `analyses/NAME/result.parquet`."""
+    """Publish a tidy table as a run's `analyses/NAME/result.parquet`, and its figure as `figure.vl.json`."""
     with publishing(run.path_of("analysis", name), "analysis", inputs=inputs, config=config) as draft:
         frame.to_parquet(draft.path / "result.parquet", index=False)
+        if figure is not None:
+            (draft.path / FIGURE).write_text(figure.to_json(), "utf8")
 
 
 def spread(values: list[float], digits: int = 3) -> str:

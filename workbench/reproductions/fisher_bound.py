@@ -11,6 +11,7 @@ from probes.population.base import Decoder
 from probes.population.linear_estimator import OptimalLinearEstimator
 from probes.population.population_vector import PopulationVector
 from probes.tuning import TuningCurves, cramer_rao, poisson_information
+from workbench.figures import error_against_bound
 from workbench.reproductions.base import Bench, Row, spread
 from workbench.reproductions.error_curves import over_seeds
 
@@ -48,8 +49,9 @@ def reproduce(bench: Bench) -> list[Row]:
             lines += errors_of(cells, duration, rng).assign(seed=seed, over=TIME, n=duration).to_dict("records")
     found = pd.DataFrame(lines)
     bench.table("errors", found)
-    for over, name in ((CELLS, "error_against_neurons"), (TIME, "error_against_time")):
-        bench.table(name, over_seeds(found[found["over"] == over]))
+    for over, name, counted in ((CELLS, "error_against_neurons", "neurons"), (TIME, "error_against_time", "seconds")):
+        curves = over_seeds(found[found["over"] == over])
+        bench.table(name, curves, error_against_bound(curves, slope=-0.5, x_title=counted, y_title="error (degrees)"))
     return rows_of(found)
 
 

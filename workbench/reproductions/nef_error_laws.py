@@ -6,6 +6,7 @@ import torch
 
 from models.spiking import Population, PopulationConfig
 from probes.population import OptimalLinearDecoder
+from workbench.figures import error_against_bound
 from workbench.reproductions.base import Bench, Row, spread
 from workbench.reproductions.error_curves import log_slope, over_seeds
 
@@ -33,7 +34,8 @@ def reproduce(bench: Bench) -> list[Row]:
             lines += [{"seed": seed, "n": n, "decoder": name, "error": error} for name, error in means]
     found = pd.DataFrame(lines)
     bench.table("errors", found)
-    bench.table("error_against_neurons", over_seeds(found))
+    curves = over_seeds(found)
+    bench.table("error_against_neurons", curves, error_against_bound(curves, slope=-1, y_title="squared error"))
     return rows_of(found)
 
 

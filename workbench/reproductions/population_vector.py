@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from probes.population.base import Decoder
 from probes.population.linear_estimator import OptimalLinearEstimator
 from probes.population.population_vector import PopulationVector
+from workbench.figures import error_against_bound
 from workbench.reproductions.base import Bench, Row, spread
 from workbench.reproductions.error_curves import log_slope, over_seeds
 
@@ -42,7 +43,8 @@ def reproduce(bench: Bench) -> list[Row]:
         biases += [bias.assign(seed=seed) for bias in biases_of(CosineCells.draw(N_BIASED, UNEVEN, rng), rng)]
     found, biased = pd.DataFrame(errors), pd.concat(biases, ignore_index=True)
     bench.table("errors", found)
-    bench.table("error_against_neurons", over_seeds(found))
+    curves = over_seeds(found)
+    bench.table("error_against_neurons", curves, error_against_bound(curves, slope=-0.5, y_title="error (degrees)"))
     bench.table("bias", biased)
     return rows_of(found, biased)
 
