@@ -7,6 +7,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-warn-script-location
 RUN    ?= runs/demo
+KILLS  ?= 500
 
 .PHONY: demo explore test test-browser lint bench torture reproduce clean
 
@@ -17,7 +18,7 @@ explore: $(VENV)/.base
 	$(BIN)/workbench explore --run $(RUN)
 
 test: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not browser and not reproduce" -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not browser and not reproduce" --ignore tests/reliability -n 2 --dist loadfile
 
 test-browser: $(VENV)/.dev
 	$(BIN)/python -m pytest -m browser
@@ -32,7 +33,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks
 
 torture: $(VENV)/.dev
-	$(BIN)/python -m pytest tests/reliability --kills 500
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/reliability -n 2 --dist loadfile --kills $(KILLS)
 
 reproduce: $(VENV)/.dev
 	$(BIN)/workbench reproduce all --quick
