@@ -6,7 +6,7 @@ import streamlit as st
 from apps import serve
 from apps.choices import analyses, choose_analysis, segments, select
 from apps.components.link_table import Cell, Column, link_table
-from apps.layout import as_drawn, halves
+from apps.layout import as_drawn, download, halves
 from apps.messages import no_decoding, no_subject
 from apps.place import Place
 from apps.text import escape_markdown, number, percent
@@ -57,7 +57,7 @@ def show() -> None:
     _notes(lines)
     _decoded(_of(decoding.decoded, hook, periods), periods)
     tuning.show(here, decoding, artifact, hook, title)
-    _download(lines, artifact)
+    download(lines, "Download the scores", artifact.name)
 
 
 def _sets(artifact: Artifact, decoding: Decoding) -> dict[str, Periods]:
@@ -193,17 +193,6 @@ def _decoded(decoded: pd.DataFrame, periods: Periods) -> None:
             as_drawn(decoded_path(shown, (linear[0], linear[1])))
         for output in outputs:
             as_drawn(decoded_scatter(own[own["output"] == output], title=output, size=200))
-
-
-def _download(lines: pd.DataFrame, artifact: Artifact) -> None:
-    st.download_button(
-        "Download the scores",
-        lambda: lines.to_csv(index=False),
-        f"{artifact.name}.csv",
-        "text/csv",
-        icon=":material/download:",
-        on_click="ignore",
-    )
 
 
 if __name__ == "__main__":  # Streamlit runs a page's file as a script

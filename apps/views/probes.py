@@ -7,6 +7,7 @@ import streamlit as st
 
 from apps import place
 from apps.components.link_table import Cell, Column, link_table, opened
+from apps.layout import download
 from apps.messages import no_label, no_probes, no_subject
 from apps.place import Place
 from apps.probe_choice import Chosen, choose
@@ -48,7 +49,7 @@ def show() -> None:
         st.caption(_about(own, chosen.artifact))
     _heatmap(own, best, chosen)
     _list(here, best, chosen)
-    _download(results, chosen.artifact)
+    download(results, "Download the table", chosen.artifact.name)
 
 
 def _about(own: pd.DataFrame, artifact: Artifact) -> str:
@@ -123,17 +124,6 @@ def _row(here: Place, row: dict[str, Any], chosen: Chosen, noted: bool) -> list[
         Cell(number(row["p_value"], 3)),
     ]
     return [*cells, Cell(row["note"] or "")] if noted else cells
-
-
-def _download(results: pd.DataFrame, artifact: Artifact) -> None:
-    st.download_button(
-        "Download the table",
-        lambda: results.to_csv(index=False),
-        f"{artifact.name}.csv",
-        "text/csv",
-        icon=":material/download:",
-        on_click="ignore",
-    )
 
 
 if __name__ == "__main__":  # Streamlit runs a page's file as a script

@@ -1,15 +1,11 @@
 """The dynamics page without a browser: portrait, spectrum and table of fixed points, gates, units, what is missing."""
 
-import json
-import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from streamlit.testing.v1 import AppTest
-from test_views import component, opened, unescaped_tags, words
+from test_views import charts, component, copied, opened, unescaped_tags, words
 from tiny_run import WICKED
 
 from workbench.dynamics import Dynamics, read_dynamics
@@ -17,27 +13,12 @@ from workbench.runs import Run
 
 TRAINED = "trained"
 
+ARTIFACT = "dynamics/analyses/dynamics"
+
 
 @pytest.fixture
 def dynamics(runs_root: Path) -> Dynamics:
     return read_dynamics(Run.open(runs_root / "dynamics").find("analysis").path)
-
-
-def charts(app: AppTest) -> list[dict[str, Any]]:
-    """What Vega was given, without the data."""
-    return [json.loads(chart.proto.spec) for chart in app.get("vega_lite_chart")]
-
-
-def copied(runs_root: Path, tmp_path: Path, monkeypatch) -> Path:
-    """The run alone, under another id, so that nothing that was read before is shown."""
-    run = Path(shutil.copytree(runs_root / "dynamics", tmp_path / "runs" / "dynamics"))
-    manifest = run / "analyses/dynamics/manifest.json"
-    known = json.loads(manifest.read_text("utf8"))
-    known["seed"] = abs(hash(tmp_path)) % 1000 + 1
-    manifest.write_text(json.dumps(known), "utf8")
-    monkeypatch.setenv("WORKBENCH_EXPLORE_ROOT", str(tmp_path / "runs"))
-    monkeypatch.delenv("WORKBENCH_EXPLORE_RUN", raising=False)
-    return run
 
 
 @pytest.mark.usefixtures("explorer_environment")
@@ -137,7 +118,7 @@ class TestGatesAndUnits:
         assert not unescaped_tags(app)
 
     def test_what_was_left_out_is_said(self, runs_root: Path, tmp_path: Path, monkeypatch) -> None:
-        folder = copied(runs_root, tmp_path, monkeypatch) / "analyses/dynamics"
+        folder = copied(ARTIFACT, runs_root, tmp_path, monkeypatch) / "analyses/dynamics"
         for name in ("gates", "units", "ablation"):
             (folder / f"{name}.parquet").unlink()
         said = words(opened("dynamics"))
@@ -168,7 +149,7 @@ class TestNothingThere:
     def test_damage_is_a_message_and_other_pages_live(
         self, damage: str, runs_root: Path, tmp_path: Path, monkeypatch
     ) -> None:
-        file = copied(runs_root, tmp_path, monkeypatch) / "analyses/dynamics" / damage
+        file = copied(ARTIFACT, runs_root, tmp_path, monkeypatch) / "analyses/dynamics" / damage
         if damage.endswith("parquet"):
             pd.DataFrame({"x": [1]}).to_parquet(file)
         else:

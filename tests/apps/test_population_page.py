@@ -3,13 +3,11 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from streamlit.testing.v1 import AppTest
-from test_views import component, opened, unescaped_tags, words
+from test_views import charts, component, copied, opened, unescaped_tags, words
 from tiny_run import WICKED
 
 from workbench.decoding import Decoding, read_decoding
@@ -17,27 +15,12 @@ from workbench.runs import Run
 
 HOOK = "blocks.0.rnn.hook_h"
 
+ARTIFACT = "population/analyses/decode"
+
 
 @pytest.fixture
 def decoding(runs_root: Path) -> Decoding:
     return read_decoding(Run.open(runs_root / "population").find("analysis").path)
-
-
-def charts(app: AppTest) -> list[dict[str, Any]]:
-    """What Vega was given, without the data."""
-    return [json.loads(chart.proto.spec) for chart in app.get("vega_lite_chart")]
-
-
-def copied(runs_root: Path, tmp_path: Path, monkeypatch) -> Path:
-    """The run alone, under another id, so that nothing that was read before is shown."""
-    run = Path(shutil.copytree(runs_root / "population", tmp_path / "runs" / "population"))
-    manifest = run / "analyses/decode/manifest.json"
-    known = json.loads(manifest.read_text("utf8"))
-    known["seed"] = abs(hash(tmp_path)) % 1000 + 1
-    manifest.write_text(json.dumps(known), "utf8")
-    monkeypatch.setenv("WORKBENCH_EXPLORE_ROOT", str(tmp_path / "runs"))
-    monkeypatch.delenv("WORKBENCH_EXPLORE_RUN", raising=False)
-    return run
 
 
 @pytest.mark.usefixtures("explorer_environment")
@@ -152,7 +135,7 @@ class TestTuning:
         assert "There is no such unit here: they are numbered 0 to 13." in words(app)
 
     def test_units_that_were_left_out_are_missed(self, runs_root: Path, tmp_path: Path, monkeypatch) -> None:
-        run = copied(runs_root, tmp_path, monkeypatch)
+        run = copied(ARTIFACT, runs_root, tmp_path, monkeypatch)
         table = run / "analyses/decode/tuning.parquet"
         pd.read_parquet(table).iloc[:0].to_parquet(table)
         assert "The units' maps were left out" in words(opened("population"))
@@ -177,7 +160,7 @@ class TestNothingThere:
     def test_damage_is_a_message_and_other_pages_live(
         self, damage: str, runs_root: Path, tmp_path: Path, monkeypatch
     ) -> None:
-        folder = copied(runs_root, tmp_path, monkeypatch) / "analyses/decode"
+        folder = copied(ARTIFACT, runs_root, tmp_path, monkeypatch) / "analyses/decode"
         if damage == "manifest":
             known = json.loads((folder / "manifest.json").read_text("utf8"))
             del known["config"]["variables"]
@@ -192,5 +175,5 @@ class TestNothingThere:
         assert not opened("runs").error
 
     def test_what_went_stale_says_so(self, runs_root: Path, tmp_path: Path, monkeypatch) -> None:
-        shutil.rmtree(copied(runs_root, tmp_path, monkeypatch) / "model")
+        shutil.rmtree(copied(ARTIFACT, runs_root, tmp_path, monkeypatch) / "model")
         assert "stale" in words(opened("population"))

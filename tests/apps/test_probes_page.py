@@ -9,13 +9,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
-from test_views import component, opened, unescaped_tags, words
+from test_views import component, copied, opened, unescaped_tags, words
 from tiny_run import WICKED
 
 from workbench.probing import best_beyond_word, read_results
 from workbench.runs import Run
 
 LAST = "blocks.1.hook_resid_post"
+
+ARTIFACT = "probed/probes/two"
 
 
 @pytest.fixture
@@ -115,7 +117,7 @@ class TestOneLabel:
         assert component(app, "link_table")["rows"]
 
     def test_why_a_control_is_missing_is_said(self, runs_root: Path, tmp_path: Path, monkeypatch) -> None:
-        run = copied(runs_root, tmp_path, monkeypatch)
+        run = copied(ARTIFACT, runs_root, tmp_path, monkeypatch)
         table = run / "probes/two/result.parquet"
         found = pd.read_parquet(table)
         untrained = found["variant"] == "random subject"
@@ -130,7 +132,7 @@ class TestOneLabel:
     def test_a_label_that_could_not_be_probed_says_why_and_nothing_else(
         self, runs_root: Path, tmp_path: Path, monkeypatch
     ) -> None:
-        run = copied(runs_root, tmp_path, monkeypatch)
+        run = copied(ARTIFACT, runs_root, tmp_path, monkeypatch)
         table = run / "probes/two/result.parquet"
         found = pd.read_parquet(table)
         lost = found["label"] == "is_return"
@@ -165,7 +167,7 @@ class TestNothingThere:
         assert "workbench" not in said
 
     def test_what_is_no_table_of_probes_is_a_message(self, runs_root: Path, tmp_path: Path, monkeypatch) -> None:
-        run = copied(runs_root, tmp_path, monkeypatch)
+        run = copied(ARTIFACT, runs_root, tmp_path, monkeypatch)
         pd.DataFrame({"x": [1]}).to_parquet(run / "probes/two/result.parquet")
         app = opened("probes")
         (error,) = app.error
@@ -175,7 +177,7 @@ class TestNothingThere:
     def test_ranges_of_positions_are_shown_one_at_a_time(
         self, runs_root: Path, tmp_path: Path, results: pd.DataFrame, monkeypatch
     ) -> None:
-        run = copied(runs_root, tmp_path, monkeypatch)
+        run = copied(ARTIFACT, runs_root, tmp_path, monkeypatch)
         late = results.assign(positions="16–31", balanced_accuracy=1.0)
         both = pd.concat([results.assign(positions="1–15"), late])
         both.to_parquet(run / "probes/two/result.parquet")
@@ -184,18 +186,6 @@ class TestNothingThere:
         assert {row[2]["text"] for row in table["rows"]} == {"1.000"}
 
     def test_a_result_that_went_stale_says_so(self, runs_root: Path, tmp_path: Path, monkeypatch) -> None:
-        run = copied(runs_root, tmp_path, monkeypatch)
+        run = copied(ARTIFACT, runs_root, tmp_path, monkeypatch)
         shutil.rmtree(run / "activations")
         assert "stale" in words(opened("probes"))
-
-
-def copied(runs_root: Path, tmp_path: Path, monkeypatch) -> Path:
-    """The probed run alone, under another id, so that nothing that was read before is shown."""
-    run = Path(shutil.copytree(runs_root / "probed", tmp_path / "runs" / "probed"))
-    manifest = run / "probes/two/manifest.json"
-    known = json.loads(manifest.read_text("utf8"))
-    known["seed"] = abs(hash(tmp_path)) % 1000 + 1
-    manifest.write_text(json.dumps(known), "utf8")
-    monkeypatch.setenv("WORKBENCH_EXPLORE_ROOT", str(tmp_path / "runs"))
-    monkeypatch.delenv("WORKBENCH_EXPLORE_RUN", raising=False)
-    return run

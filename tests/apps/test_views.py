@@ -46,6 +46,24 @@ def unescaped_tags(app: AppTest) -> list[str]:
     return [e.value for e in drawn if re.search(r"(?<!\\)<", e.value)]
 
 
+def charts(app: AppTest) -> list[dict[str, Any]]:
+    """What Vega was given, without the data."""
+    return [json.loads(chart.proto.spec) for chart in app.get("vega_lite_chart")]
+
+
+def copied(artifact: str, runs_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The run of `RUN/KIND/NAME` alone, the artifact under another id: nothing that was read before is shown."""
+    name, rest = artifact.split("/", 1)
+    run = Path(shutil.copytree(runs_root / name, tmp_path / "runs" / name))
+    manifest = run / rest / "manifest.json"
+    known = json.loads(manifest.read_text("utf8"))
+    known["seed"] = abs(hash(tmp_path)) % 1000 + 1
+    manifest.write_text(json.dumps(known), "utf8")
+    monkeypatch.setenv("WORKBENCH_EXPLORE_ROOT", str(tmp_path / "runs"))
+    monkeypatch.delenv("WORKBENCH_EXPLORE_RUN", raising=False)
+    return run
+
+
 def words(app: AppTest) -> str:
     """All that the page says in Streamlit's own elements, escapes undone."""
     elements = [*app.title, *app.subheader, *app.caption, *app.markdown, *app.warning, *app.error, *app.info, *app.code]

@@ -8,6 +8,7 @@ import pytest
 from models import Recurrent, RecurrentConfig, TrainConfig, save_model, train
 from models.tasks import Navigation
 from models.tuned import TunedPopulation, TunedPopulationConfig, population_dataset
+from workbench.cli import decode as verb
 from workbench.cli import main as cli
 from workbench.cli.harvest import make_recording
 from workbench.decoding import read_decoding, sweep
@@ -106,10 +107,13 @@ def test_the_same_call_keeps_what_is_there_and_another_is_refused(walker, capsys
         (["--shuffles", "-1"], "the number of shuffles"),
         (["--where", "speed > 100"], "fewer than three documents"),
         (["--circular", "heading=0"], "the period of heading is 0.0"),
+        (["--bin", "30"], "bins of 30 steps do not fit the stretches of 20 steps"),
+        (["--variables", "x,y,heading,speed"], "4 variables: a map has one, two or three"),
     ],
 )
 def test_bad_input_is_one_sentence_before_any_work(walker, capsys, monkeypatch, options, what):
     monkeypatch.setattr(sweep, "decoding_report", None)
+    monkeypatch.setattr(verb, "record_untrained", None)
     assert cli.main(["decode", "--run", str(walker), *QUICK, "--name", "bad", *options]) == 2
     said = capsys.readouterr().err
     assert what in said

@@ -126,6 +126,13 @@ def test_an_untrained_subject_stands_beside(walks, compass, tmp_path):
     assert r2["decoder"] > 0.5 > 0.1 > r2["random subject"]
 
 
+def test_an_untrained_subject_that_read_something_else_is_refused(compass, tmp_path):
+    others = population_dataset(Navigation(n_steps=40).dataset(50, 20, seed=5))
+    deaf = recorded(others, tmp_path / "b", kind="place")
+    with pytest.raises(ValueError, match="is not of the same rows as"):
+        decode_sweep(compass, read_variables(compass, ["heading"], HEADING), ["hook_counts"], untrained=deaf)
+
+
 def test_a_killed_sweep_goes_on_with_what_is_ready(compass, tmp_path, monkeypatch):
     about = {"decoders": ["optimal_linear"], "n_shuffles": 1, "parts": tmp_path / "parts"}
     variables = read_variables(compass, ["heading"], HEADING)

@@ -127,6 +127,7 @@ def make_decoding(
     from workbench.activations import ActivationStore
     from workbench.decoding import decode_sweep, read_variables, write_decoding
     from workbench.decoding.decoders import check_decoders
+    from workbench.decoding.sweep import choose_bins
 
     whole_number(n_rows, "the number of rows", least=1)
     whole_number(bin_steps, "the steps of a bin", least=1)
@@ -149,12 +150,10 @@ def make_decoding(
         "verb": "decode",
         "recording": source.name,
         "hooks": hooks,
+        "variables": [one.title for one in wanted],
+        "circular": {name: period for one in wanted for name, period in one.periods.items() if period},
         "decoders": decoders,
         "dt": dt,
-    }
-    periods = {name: period for one in wanted for name, period in zip(one.names, one.period, strict=True) if period}
-    config |= {"variables": [one.title for one in wanted], "circular": periods}
-    config |= {
         "where": where,
         "bin_steps": bin_steps,
         "n_rows": n_rows,
@@ -163,6 +162,8 @@ def make_decoding(
         "seed": seed,
     }
     if standing(run, "analysis", name, inputs, config, replace=replace) is None:
+        # Before the untrained subject is recorded, which may take long.
+        choose_bins(store, wanted, hooks, where, n_rows, bin_steps, seed, tuning=tuning)
         with publishing(run.path_of("analysis", name), "analysis", inputs=inputs, config=config, seed=seed) as draft:
             found = decode_sweep(
                 store,

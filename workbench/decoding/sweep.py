@@ -29,9 +29,9 @@ from workbench.decoding.decoders import (
 )
 from workbench.decoding.information import KnownInformation
 from workbench.decoding.results import Decoding, read_part, write_part
-from workbench.decoding.tuning import unit_tuning
+from workbench.decoding.tuning import N_BINS, unit_tuning
 from workbench.decoding.variables import Variables, stretches_of
-from workbench.probing.sweep import choose_rows
+from workbench.probing.sweep import choose_rows, refuse_other_rows
 
 MAX_ROWS = 100_000
 RANDOM_SUBJECT = "random subject"
@@ -86,35 +86,30 @@ def decode_sweep(
             missing in every row.
     """
     hooks = list(hooks or store.hooks)
-    for hook in hooks:
-        store.width(hook)
-    if len({store.axis_of(hook) for hook in hooks}) > 1:
-        raise ValueError("these hooks do not count the same positions: decode those of one axis at a time.")
-    store = store.on(store.axis_of(hooks[0]))
     if not variables or (decoders is not None and not decoders):
         raise ValueError("there is nothing to decode, or nothing to decode it by: name a variable and a decoder.")
     if decoders is not None and not isinstance(decoders, Mapping):
         check_decoders(decoders)
         decoders = {name: DECODERS[name] for name in decoders}
-    chosen, rows = choose_rows(store, where, max_rows, seed)
+    chosen, rows, values = choose_bins(store, variables, hooks, where, max_rows, bin_steps, seed, tuning=tuning)
+    store = store.on(store.axis_of(hooks[0]))
+    if untrained is not None:
+        untrained = untrained.on(store.axis)
+        refuse_other_rows(store, untrained)
     sweep = _Sweep(
         store=store,
-        untrained=None if untrained is None else untrained.on(store.axis),
+        untrained=untrained,
         chosen=chosen,
         rows=rows,
-        variables=[(one, one.values(store, chosen)) for one in variables],
+        variables=list(zip(variables, values, strict=True)),
         decoders=decoders,
         information=information,
         dt=dt,
-        bin_steps=whole_number(bin_steps, "bin_steps", least=1),
+        bin_steps=bin_steps,
         n_shuffles=n_shuffles,
         tuning=tuning,
         seed=seed,
     )
-    for one, values in sweep.variables:
-        known = np.isfinite(values).all(1)
-        if not (known[rows.fit].any() and known[rows.held_out].any()):
-            raise ValueError(f"{one.title} is missing in every row that would be fitted on, or in every one held out.")
     # The default decoders are as many, whatever is read.
     n_decoders = len(OF_COUNTS if decoders is None else decoders)
     with progress(desc="decoding", unit="decoder", total=len(hooks) * len(variables) * n_decoders) as bar:
@@ -128,6 +123,47 @@ def decode_sweep(
         tuning=pd.concat([part.tuning for part in made], ignore_index=True),
         curves={key: curves for part in made for key, curves in part.curves.items()},
     )
+
+
+def choose_bins(
+    store: ActivationStore,
+    variables: Sequence[Variables],
+    hooks: Sequence[str],
+    where: str | None,
+    max_rows: int,
+    bin_steps: int,
+    seed: int,
+    *,
+    tuning: bool,
+) -> tuple[Int[np.ndarray, " n"], Split, list[Float[np.ndarray, "n _"]]]:
+    """The rows that are read, which are fitted on and judged by, and the variables there; no activation is read.
+
+    Raises:
+        ValueError: what no sweep can decode, so that nothing long is begun.
+    """
+    for hook in hooks:
+        store.width(hook)
+    if len({store.axis_of(hook) for hook in hooks}) > 1:
+        raise ValueError("these hooks do not count the same positions: decode those of one axis at a time.")
+    store = store.on(store.axis_of(hooks[0]))
+    whole_number(bin_steps, "bin_steps", least=1)
+    chosen, rows = choose_rows(store, where, max_rows, seed)
+    found = []
+    for one in variables:
+        if tuning and len(one.names) not in N_BINS:
+            raise ValueError(
+                f"{one.title} are {len(one.names)} variables: a map has one, two or three; leave the maps out, or "
+                "decode fewer together."
+            )
+        values = one.values(store, chosen)
+        known = np.isfinite(values).all(1)
+        parts = [part[known[part]] for part in (rows.fit, rows.held_out)]
+        if not all(map(len, parts)):
+            raise ValueError(f"{one.title} is missing in every row that would be fitted on, or in every one held out.")
+        numbers = np.cumsum(known) - 1
+        Bins.of(stretches_of(store, chosen[known]), Split(*(numbers[part] for part in parts)), bin_steps)
+        found.append(values)
+    return chosen, rows, found
 
 
 @dataclass(frozen=True)

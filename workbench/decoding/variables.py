@@ -30,6 +30,11 @@ class Variables:
         """Their names, as results and pages have them."""
         return ", ".join(self.names)
 
+    @property
+    def periods(self) -> dict[str, float | None]:
+        """The period of each, by name."""
+        return dict(zip(self.names, self.period, strict=True))
+
     def values(self, store: ActivationStore, rows: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n d"]:
         """Their values at some rows, NaN where a label is missing."""
         table = store.columns(*self.names).take(pa.array(rows))

@@ -74,7 +74,7 @@ def probe_sweep(
     store = store.on(store.axis_of(hooks[0]))
     untrained = None if untrained is None else untrained.on(store.axis)
     if untrained is not None:
-        _refuse_other_rows(store, untrained)
+        refuse_other_rows(store, untrained)
     chosen, rows = choose_rows(store, where, max_rows, seed)
     classes = probe_labels(store, chosen, labels, max_classes=max_classes)
     if not classes:
@@ -132,7 +132,8 @@ def _documents(doc: Shaped[np.ndarray, " n"], max_rows: int, least: int, seed: i
     return known[order[:n]]
 
 
-def _refuse_other_rows(store: ActivationStore, untrained: ActivationStore) -> None:
+def refuse_other_rows(store: ActivationStore, untrained: ActivationStore) -> None:
+    """Raise `ValueError` where the recording of an untrained subject is not of the same rows."""
     names = ["doc", "pos", *(["token"] if store.has_tokens else [])]
     if len(untrained) != len(store) or not untrained.columns(*names).equals(store.columns(*names)):
         raise ValueError(f"{untrained.path} is not of the same rows as {store.path}: other documents, or positions.")
