@@ -52,7 +52,12 @@ def test_a_cube_of_memories_has_its_corners_and_edges(trials):
     assert found.measured["furthest"] == pytest.approx((1 - 0.9575) * 3**0.5, abs=1e-3)
     stable = found.points[found.points["kind"] == "stable"]
     np.testing.assert_allclose(np.abs(stable[["output_0", "output_1", "output_2"]]), 0.9575, atol=1e-3)
-    assert len(found.manifolds.groupby("branch")) == 24
+    drawn = found.portrait.set_index("what")
+    assert drawn.loc["manifold", "path"].nunique() == 24, (
+        "two leave each edge, those of faces and the centre are left out"
+    )
+    assert len(drawn.loc["point"]) == len(found.points)
+    assert set(drawn.loc["trajectory", "corner"]) <= set(range(8))
 
 
 def test_what_forgets_has_one_point_and_no_memory(trials):

@@ -7,6 +7,7 @@ from workbench.dynamics.gates import gate_statistics, read_gates
 from workbench.dynamics.manifolds import Manifolds, unstable_manifolds
 from workbench.dynamics.perturbation import perturb
 from workbench.dynamics.points import FixedPoints
+from workbench.dynamics.portraits import portrait, portrait_with_points
 from workbench.dynamics.results import Dynamics, read_dynamics
 from workbench.dynamics.sensitivity import jacobian_products, state_path
 from workbench.dynamics.spectra import Spectrum, frequencies, non_normality, spectrum, time_constants
@@ -19,7 +20,7 @@ from workbench.dynamics.states import (
     read_states,
 )
 from workbench.dynamics.step import StateMap, read_input, state_map
-from workbench.dynamics.trajectories import PrincipalAxes, Trajectories, portrait, run_states, state_hooks
+from workbench.dynamics.trajectories import PrincipalAxes, Trajectories, run_states, state_hooks
 from workbench.dynamics.units import read_labels, told_apart, unit_scores
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "non_normality",
     "perturb",
     "portrait",
+    "portrait_with_points",
     "read_dynamics",
     "read_gates",
     "read_input",

@@ -18,9 +18,10 @@ from workbench.dynamics.fixed_points import find_fixed_points
 from workbench.dynamics.gates import gate_hooks, gate_statistics, read_gates
 from workbench.dynamics.manifolds import unstable_manifolds
 from workbench.dynamics.points import ARRAYS, TABLE, FixedPoints
+from workbench.dynamics.portraits import portrait_with_points
 from workbench.dynamics.results import ABLATION, ATTRACTORS, GATES, PORTRAIT, TRAINED, UNITS, UNTRAINED
 from workbench.dynamics.step import Input
-from workbench.dynamics.trajectories import PrincipalAxes, Trajectories, axis_columns, portrait, run_states, state_hooks
+from workbench.dynamics.trajectories import PrincipalAxes, Trajectories, run_states, state_hooks
 from workbench.dynamics.units import AUROC, NOT_JUDGED, judgeable, read_labels, told_apart, unit_scores
 
 # Sequences that a portrait shows, axes that it has, and Boolean labels whose units are ablated where
@@ -151,22 +152,11 @@ def _portraits(
     labels = {f"{name} (label)" if name in OWN_COLUMNS else name: values for name, values in shown.labels.items()}
     tables = []
     for name, model in subjects.items():
-        first = PrincipalAxes(axes[name].centre, axes[name].axes[:AXES], axes[name].explained[:AXES])
-        seen = portrait(paths[name], first, labels, sequences=range(SHOWN))
-        tables.append(seen.rename(columns={"sequence": "path"}).assign(what="trajectory", variant=name))
-        found = points[name]
-        place = axis_columns(first.project(found.states).numpy())
-        about = {"point": np.arange(len(found)), "kind": found.kind, "what": "point", "variant": name}
-        tables.append(pd.DataFrame(place | about))
-        manifolds = unstable_manifolds(model, found)
-        for branch, point in enumerate(manifolds.branches["point"]):
-            path = manifolds.paths[branch, : manifolds.length[branch]]
-            along = {"step": np.arange(len(path)), "path": branch, "point": point, "what": "manifold", "variant": name}
-            tables.append(pd.DataFrame(axis_columns(first.project(path).numpy()) | along))
-    found_all = pd.concat([table for table in tables if len(table)], ignore_index=True)
-    whole = {name: "Int64" for name in ("path", "step", "point") if name in found_all}
-    truths = {name: "boolean" for name, values in labels.items() if values.dtype == bool}
-    return found_all.astype(whole | truths)
+        first = axes[name].first(AXES)
+        found, manifolds = points[name], unstable_manifolds(model, points[name])
+        drawn = portrait_with_points(paths[name], first, found, manifolds, labels, sequences=range(SHOWN))
+        tables.append(drawn.assign(variant=name))
+    return pd.concat(tables, ignore_index=True)
 
 
 def _attractors(

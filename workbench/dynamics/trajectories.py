@@ -1,13 +1,11 @@
-"""The states that a subject goes through, as paths in principal axes."""
+"""The states that a subject goes through, and the principal axes of them."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from models.dataset import Dataset
@@ -86,38 +84,13 @@ class PrincipalAxes:
         share = sizes.square() / sizes.square().sum().clamp(min=1e-300)
         return cls(centre, (axes * signs)[:n_axes], share[:n_axes].numpy())
 
+    def first(self, k: int) -> "PrincipalAxes":
+        """The k along which states vary most."""
+        return PrincipalAxes(self.centre, self.axes[:k], self.explained[:k])
+
     def project(self, states: Float[Tensor, "*n d"]) -> Float[Tensor, "*n k"]:
         """Coordinates along the axes."""
         return (states.double() - self.centre) @ self.axes.T
-
-
-def portrait(
-    paths: Trajectories,
-    axes: PrincipalAxes,
-    labels: Mapping[str, Shaped[np.ndarray, " real"]] | None = None,
-    *,
-    sequences: Sequence[int] | None = None,
-) -> pd.DataFrame:
-    """Trajectories in principal axes: `sequence`, `step`, `pc1`, `pc2`, …, and a column a label.
-
-    Args:
-        paths: of the subject.
-        axes: that are drawn.
-        labels: of the states that count, in their order.
-        sequences: which to draw; all where None.
-    """
-    seq, step = paths.real.nonzero(as_tuple=True)
-    place = axes.project(paths.at_real()).numpy()
-    table = pd.DataFrame({"sequence": seq.numpy(), "step": step.numpy()} | axis_columns(place))
-    for name, values in (labels or {}).items():
-        if name in table:
-            raise ValueError(f"a label is called {name!r}, as a column of the portrait is: give it another name.")
-        if len(values) != len(table):
-            raise ValueError(
-                f"{name} has {len(values)} values, but there are {len(table)} states: one is needed for each."
-            )
-        table[name] = values
-    return table if sequences is None else table[table["sequence"].isin(list(sequences))].reset_index(drop=True)
 
 
 def axis_columns(place: Float[np.ndarray, "n k"]) -> dict[str, Float[np.ndarray, " n"]]:

@@ -1,6 +1,7 @@
 """One file a figure: a tidy table goes in, an Altair chart comes out. Reports and the explorer call the same ones."""
 
 from workbench.figures.activation_histogram import activation_histogram
+from workbench.figures.agreement import agreement
 from workbench.figures.concept_gain import concept_gain
 from workbench.figures.decoded_path import decoded_path, decoded_scatter
 from workbench.figures.decoded_trace import decoded_trace
@@ -17,12 +18,14 @@ from workbench.figures.rate_maps import maps_table, rate_maps
 from workbench.figures.spectrum import eigenvalue_table, spectrum
 from workbench.figures.state_heatmap import state_heatmap
 from workbench.figures.state_portrait import state_portrait
+from workbench.figures.time_courses import time_courses
 from workbench.figures.training_curve import training_curve
 from workbench.figures.unit_ablation import unit_ablation
 from workbench.figures.unit_scores import unit_scores
 
 __all__ = [
     "activation_histogram",
+    "agreement",
     "concept_gain",
     "decoded_path",
     "decoded_scatter",
@@ -42,6 +45,7 @@ __all__ = [
     "spectrum",
     "state_heatmap",
     "state_portrait",
+    "time_courses",
     "training_curve",
     "unit_ablation",
     "unit_scores",

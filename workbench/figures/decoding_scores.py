@@ -14,13 +14,14 @@ _STEP = 15  # pixels a mark
 WORST = -1.0  # an R² below it stands at it: how far below says nothing more
 
 
-def decoding_scores(results: pd.DataFrame, score: Measure = "r2") -> Layers:
-    """A row a decoder: its score within its 95% interval, its controls below it, and the bound of an error as a stroke.
+def decoding_scores(results: pd.DataFrame, score: Measure = "r2", *, interval: str = "95%") -> Layers:
+    """A row a decoder: its score within its interval, its controls below it, and the bound of an error as a stroke.
 
     Args:
         results: tidy, of one hook and output, as `workbench decode` makes it: `decoder`, `variant`, the score with
             `_low` and `_high`, `note`; of errors `measure` (what it is) and `bound` too.
         score: which.
+        interval: what `_low` and `_high` bound.
 
     Raises:
         ValueError: a column is missing, or some decoder and variant has two lines.
@@ -48,8 +49,8 @@ def decoding_scores(results: pd.DataFrame, score: Measure = "r2") -> Layers:
         alt.Tooltip("decoder:N"),
         alt.Tooltip("variant:N", title="of"),
         alt.Tooltip("value:Q", format=".3f", title=MEASURES[score]),
-        alt.Tooltip("low:Q", format=".3f", title="at least (95%)"),
-        alt.Tooltip("high:Q", format=".3f", title="at most (95%)"),
+        alt.Tooltip("low:Q", format=".3f", title=f"at least ({interval})"),
+        alt.Tooltip("high:Q", format=".3f", title=f"at most ({interval})"),
         alt.Tooltip("note:N"),
     ]
     base = alt.Chart(drawn)

@@ -1,6 +1,6 @@
 """The points that a three-bit flip-flop rests on, and the saddles between them, in a tanh network and a GRU."""
 
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -16,13 +16,16 @@ from workbench.dynamics import (
     Manifolds,
     PrincipalAxes,
     find_fixed_points,
+    portrait_with_points,
     run_states,
     state_map,
     unstable_manifolds,
 )
+from workbench.dynamics.portraits import MANIFOLD
 from workbench.dynamics.step import StateMap
 from workbench.dynamics.trajectories import axis_columns
 from workbench.reproductions.base import Bench, Row, spread
+from workbench.reproductions.portraits import SHOWN, beside_untrained
 
 TITLE = "Eight memories and the saddles between them"
 PAPER = "Sussillo & Barak 2013 (Neural Computation 25:626); Golub & Sussillo 2018 (JOSS 3:1003)"
@@ -47,12 +50,12 @@ class Landscape(NamedTuple):
     Attributes:
         measured: the counts and shares that are judged.
         points: one row a point: what it is, what it is read as, and where it lies in the states' principal axes.
-        manifolds: the paths that leave saddles, in the same axes.
+        portrait: the states of trials, the points and the paths that leave saddles of one growing mode, in those axes.
     """
 
     measured: dict[str, float]
     points: pd.DataFrame
-    manifolds: pd.DataFrame
+    portrait: pd.DataFrame
 
 
 def reproduce(bench: Bench) -> list[Row]:
@@ -61,7 +64,7 @@ def reproduce(bench: Bench) -> list[Row]:
     wanted = {f"{cell}-seed-{seed}": (cell, seed) for cell in CELLS for seed in seeds}
     named = {cell: recipes.get(f"flip-flop-{cell}") for cell in CELLS}
     runs = bench.subjects({name: named[cell].with_changes(seed=seed) for name, (cell, seed) in wanted.items()})
-    measured, points, manifolds = [], [], []
+    measured, points, portraits = [], [], []
     for name, (cell, seed) in wanted.items():
         bench.tell(f"searching {name}")
         trials = runs[name].dataset().split("test")
@@ -70,11 +73,14 @@ def reproduce(bench: Bench) -> list[Row]:
             found = landscape(cast(Recurrent, model), trials, seed)
             measured.append(about | found.measured)
             points.append(found.points.assign(**about))
-            manifolds.append(found.manifolds.assign(**about))
+            portraits.append(found.portrait.assign(**about))
     counted = pd.DataFrame(measured)
     bench.table("counts", counted)
-    bench.table("points", pd.concat(points, ignore_index=True))
-    bench.table("manifolds", pd.concat(manifolds, ignore_index=True))
+    placed, drawn = pd.concat(points, ignore_index=True), pd.concat(portraits, ignore_index=True)
+    bench.table("points", placed)
+    for cell in CELLS:
+        one = drawn[drawn["cell"] == cell]
+        bench.table(f"portrait_{cell}", one, beside_untrained(one, placed[placed["cell"] == cell], "corner"))
     return [row for cell in CELLS for row in _rows(cell, counted[counted["cell"] == cell])]
 
 
@@ -113,7 +119,10 @@ def landscape(model: Recurrent, trials: Dataset, seed: int) -> Landscape:
     outputs = {f"output_{bit}": output[:, bit].numpy() for bit in range(N_BITS)}
     about = {"between": between, "corner": corner, "ends": [str(ends.get(i, "")) for i in range(len(found))]}
     points = found.table().assign(**outputs, **about, **place)
-    return Landscape(measured, points, drawn(found, manifolds, axes))
+    told = {"corner": place_of(read_out(model, paths.at_real()))[1]}
+    drawn = portrait_with_points(paths, axes, found, manifolds, told, sequences=range(SHOWN))
+    leaves_one = drawn["point"].map(lambda point: found.n_unstable[point] == 1, na_action="ignore")
+    return Landscape(measured, points, drawn[(drawn["what"] != MANIFOLD) | leaves_one.eq(True)])
 
 
 def step_many(step: StateMap, states: Float[Tensor, "n d"], n: int) -> Float[Tensor, "n d"]:
@@ -182,17 +191,6 @@ def differences(step: StateMap, states: Float[Tensor, "n d"], by: float) -> Floa
     both = [(states[:, None] + sign * pushed).flatten(0, 1) for sign in (1, -1)]
     ahead, behind = (step(rows).unflatten(0, (len(states), -1)) for rows in both)
     return ((ahead - behind) / (2 * by)).mT
-
-
-def drawn(found: FixedPoints, manifolds: Manifolds, axes: PrincipalAxes) -> pd.DataFrame:
-    """The paths that leave saddles of one growing mode."""
-    tables = [pd.DataFrame({"branch": [], "point": [], "step": []})]
-    for branch, point in enumerate(manifolds.branches["point"]):
-        if found.n_unstable[point] == 1:
-            path = axes.project(manifolds.paths[branch, : manifolds.length[branch]]).numpy()
-            about: dict[str, Any] = {"branch": branch, "point": point, "step": np.arange(len(path))}
-            tables.append(pd.DataFrame(about | axis_columns(path)))
-    return pd.concat(tables[1:] or tables, ignore_index=True)
 
 
 def _rows(cell: str, counted: pd.DataFrame) -> list[Row]:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from models.spiking import LIF, HodgkinHuxley, LIFRate
 from models.spiking.neurons import Neuron
+from workbench.figures import agreement
 from workbench.reproductions.base import Bench, Row, spread
 
 TITLE = "A cell's rate in closed form, and its spikes"
@@ -44,7 +45,11 @@ def reproduce(bench: Bench) -> list[Row]:
         columns = {"current": current, "counted": counted, "rate": rate, "of_another": dealt}
         lines.append(pd.DataFrame({"seed": seed} | {name: values.numpy() for name, values in columns.items()}))
     found = pd.concat(lines, ignore_index=True)
-    bench.table("spikes_against_rate", found)
+    first = found[found["seed"] == 0]
+    pairs = {"same current": first["rate"], "another cell's current": first["of_another"]}
+    drawn = pd.concat([first[["counted"]].assign(told=told, of=of) for of, told in pairs.items()], ignore_index=True)
+    axes = {"x_title": "closed form (Hz)", "y_title": "spikes in a second"}
+    bench.table("spikes_against_rate", found, agreement(drawn, "told", "counted", **axes))
     axon = firing_curve(2.0 if bench.full else 0.5)
     bench.table("hodgkin_huxley", axon)
     return [*closed_form_rows(), *spike_rows(found), axon_row(axon)]

@@ -19,14 +19,17 @@ from workbench.dynamics import (
     PrincipalAxes,
     find_fixed_points,
     line_attractor,
+    portrait_with_points,
     read_labels,
     run_states,
     state_map,
+    unstable_manifolds,
 )
 from workbench.dynamics.moved import moved_labels
 from workbench.dynamics.trajectories import axis_columns
 from workbench.reproductions.base import Bench, Row, spread
 from workbench.reproductions.fixed_points import MOST_APART, jacobian_gap, worst_gap
+from workbench.reproductions.portraits import N_AXES, SHOWN, beside_untrained
 
 TITLE = "Evidence integrated along a line, and in a plane"
 PAPER = (
@@ -42,7 +45,6 @@ JUDGED = "class-evidence-gru"
 N_STEPS = {JUDGED: 3000}
 LEAST_MODULUS, LEAST_SLOW, LEAST_EXPLAINED = 0.99, 0.98, 0.95
 LEAST_CURVE, LEAST_TOLD, MOST_SHUFFLED = 0.9, 0.9, 0.1
-N_AXES = 3
 
 
 class Line(NamedTuple):
@@ -50,6 +52,7 @@ class Line(NamedTuple):
 
     measured: dict[str, float]
     points: pd.DataFrame
+    portrait: pd.DataFrame
 
 
 def reproduce(bench: Bench) -> list[Row]:
@@ -61,7 +64,7 @@ def reproduce(bench: Bench) -> list[Row]:
         for run, (name, seed) in wanted.items()
     }
     runs = bench.subjects(chosen)
-    lines, planes, points = [], [], []
+    lines, planes, points, portraits = [], [], [], []
     for run, (name, seed) in wanted.items():
         bench.tell(f"searching {run}")
         trials = runs[run].dataset().split("test")
@@ -72,13 +75,16 @@ def reproduce(bench: Bench) -> list[Row]:
                 found = line_of(subject, trials, seed)
                 lines.append(about | found.measured)
                 points.append(found.points.assign(**about))
+                portraits.append(found.portrait.assign(**about))
             else:
                 n_classes = cast(ClassEvidence, recipes.get(name).task).n_classes
                 planes.append(about | plane_of(subject, trials, n_classes - 1, seed))
     signed, classes = pd.DataFrame(lines), pd.DataFrame(planes)
     bench.table("line", signed)
     bench.table("plane", classes)
-    bench.table("points", pd.concat(points, ignore_index=True))
+    placed, drawn = pd.concat(points, ignore_index=True), pd.concat(portraits, ignore_index=True)
+    bench.table("points", placed)
+    bench.table("portrait", drawn, beside_untrained(drawn, placed, "total"))
     rows = _signed_rows(signed)
     for name in CLASSES:
         rows += _class_rows(name, classes[classes["subject"] == name])
@@ -102,7 +108,9 @@ def line_of(model: Recurrent, trials: Dataset, seed: int) -> Line:
         "explained_states": float(axes.explained[0]),
         "apart": jacobian_gap(state_map(model), found),
     }
-    return Line(measured, found.table().assign(**axis_columns(axes.project(found.states).numpy())))
+    manifolds = unstable_manifolds(model, found)
+    drawn = portrait_with_points(paths, axes, found, manifolds, {"total": total}, sequences=range(SHOWN))
+    return Line(measured, found.table().assign(**axis_columns(axes.project(found.states).numpy())), drawn)
 
 
 def line_through(found: FixedPoints) -> Float[np.ndarray, "knot d"]:

@@ -9,6 +9,7 @@ from torch import Tensor
 from models.spiking import SpikingNetwork, integrator, oscillator
 from models.spiking.dynamics import NAME
 from probes.population import OptimalLinearDecoder
+from workbench.figures import time_courses
 from workbench.reproductions.base import Bench, Row, spread
 
 TITLE = "A differential equation in spikes: an integrator and an oscillator"
@@ -22,6 +23,8 @@ OMEGA, KICK, KICKED, WATCHED = 10.0, 10.0, 100, 5000
 SETTLED = 1000
 TRANSFORM = [[1.0, 1.0], [-1.0, 1.0]]
 WITHIN, MOST_RMSE = 0.05, 0.1
+# The oscillator turns one and a half times a second: a point every so many steps draws it.
+SHOWN_EVERY = 10
 # The recurrent connection as it was solved for, and what it is held against.
 SOLVED, CUT, OF_SHUFFLED = "solved", "cut", "decoders of shuffled points"
 
@@ -47,7 +50,9 @@ def reproduce(bench: Bench) -> list[Row]:
     integrators, oscillators = pd.DataFrame(held), pd.DataFrame(turned)
     bench.table("integrator", integrators)
     bench.table("oscillator", oscillators)
-    bench.table("turning", pd.concat(traces, ignore_index=True))
+    turns = pd.concat(traces, ignore_index=True)
+    shown = turns.iloc[::SHOWN_EVERY].melt(["recurrent", "time"], ["x", "y"], "of")
+    bench.table("turning", turns, time_courses(shown, "recurrent", x_title="time after the kick (s)"))
     transform = oscillator(2, omega=OMEGA, tau=TAU).cfg.connections[1].transform
     return [transform_row(transform), *rows_of(integrators, oscillators)]
 

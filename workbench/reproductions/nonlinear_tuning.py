@@ -12,7 +12,9 @@ from probes.population import KalmanFilter, WienerCascade, WienerFilter
 from probes.population.base import Decoder
 from probes.population.scores import r2
 from workbench.decoding import RecurrentDecoder
+from workbench.figures import decoding_scores
 from workbench.reproductions.base import Bench, Row, spread
+from workbench.reproductions.error_curves import scores_over_seeds
 
 TITLE = "Non-linear tuning, read by linear and by recurrent decoders"
 PAPER = "Glaser et al. 2020, Machine learning for neural decoding (eNeuro 7:4); Wu et al. 2003"
@@ -54,6 +56,9 @@ def reproduce(bench: Bench) -> list[Row]:
                 lines.append({"seed": seed, "decoder": name, "variables": variables, "r2": score})
     found = pd.DataFrame(lines)
     bench.table("scores", found)
+    variants = found["variables"].map({TRUE: "decoder", MOVED: "shuffled"})
+    drawn = scores_over_seeds(found.assign(variant=variants), "r2")
+    bench.table("r2_by_decoder", drawn, decoding_scores(drawn, interval="all seeds"))
     return rows_of(found)
 
 

@@ -20,7 +20,9 @@ from probes.tuning import TuningCurves, cramer_rao, grid_score, spatial_informat
 from workbench.decoding import DECODERS
 from workbench.decoding.decoders import OF_ACTIVATIONS, OF_COUNTS
 from workbench.dynamics import read_labels, run_states
+from workbench.figures import decoding_scores
 from workbench.reproductions.base import Bench, Row, spread
+from workbench.reproductions.error_curves import scores_over_seeds
 
 TITLE = "Where a walker is, read from the states of a network that integrates its path"
 PAPER = (
@@ -83,6 +85,8 @@ def reproduce(bench: Bench) -> list[Row]:
     errors, units = pd.concat(tables, ignore_index=True), pd.concat(maps, ignore_index=True)
     errors["share_of_side"] = errors["distance"] / task.side
     bench.table("errors", errors)
+    placed = place_errors(errors, task.side)
+    bench.table("place_error_by_decoder", placed, decoding_scores(placed, "error", interval="all seeds"))
     bench.table("units", units)
     return [*_subject_rows(errors), *_cell_rows(errors), _unit_row(units)]
 
@@ -167,6 +171,31 @@ def other_walks(
         source[turn] = np.roll(turn, 1)
         found[rows] = truth[rows].reshape(n, -1, truth.shape[1])[source].reshape(-1, truth.shape[1])
     return found
+
+
+def place_errors(errors: pd.DataFrame, side: float) -> pd.DataFrame:
+    """The root mean square of distances as a share of the arena's side, as `figures.decoding_scores` draws it.
+
+    A row a decoder of the subject, with the untrained one's, the shuffled and the mean place's, and of place and grid
+    cells, with their Cramér–Rao bound.
+    """
+    places = errors[errors["variable"] == POSITION].assign(error=errors["rms"] / side, bound=errors["bound"] / side)
+    subject = places[places["population"].isin(["trained", "untrained"])]
+    untrained = subject["population"] == "untrained"
+    own = subject[~untrained & (subject["variant"] != "mean")]
+    before = subject[untrained & (subject["variant"] == "decoder")].assign(variant="random subject")
+    mean = subject[~untrained & (subject["variant"] == "mean")].drop(columns="decoder")
+    means = own[own["variant"] == "decoder"][["decoder"]].drop_duplicates().merge(mean, how="cross")
+    cells = places[places["population"].isin(["place", "grid"]) & (places["variant"] == "decoder")]
+    named = [
+        table.assign(decoder=of + table["decoder"].str.replace("_", " "))
+        for of, table in (
+            ("states: ", pd.concat([own, before, means])),
+            *((f"{kind} cells: ", cells[cells["population"] == kind]) for kind in ("place", "grid")),
+        )
+    ]
+    table = scores_over_seeds(pd.concat(named, ignore_index=True), "error")
+    return table.assign(measure="root mean square, share of the side")
 
 
 def bound_of(cells: TunedPopulation, made: Recording, dt: float) -> float:

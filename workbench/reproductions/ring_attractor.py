@@ -16,10 +16,12 @@ from workbench.dynamics import (
     FixedPoints,
     PrincipalAxes,
     find_fixed_points,
+    portrait_with_points,
     read_labels,
     ring_attractor,
     run_states,
     state_map,
+    unstable_manifolds,
 )
 from workbench.dynamics.attractors import LEAST_POINTS
 from workbench.dynamics.fixed_points import N_STARTS
@@ -28,6 +30,7 @@ from workbench.dynamics.points import SADDLE, SLOW, STABLE
 from workbench.dynamics.trajectories import axis_columns
 from workbench.reproductions.base import Bench, Row, spread
 from workbench.reproductions.fixed_points import MOST_APART, jacobian_gap, step_many, worst_gap
+from workbench.reproductions.portraits import N_AXES, SHOWN, beside_untrained
 
 TITLE = "A head direction on a ring"
 PAPER = (
@@ -51,7 +54,6 @@ NOISE, MOST_SPEED, NEAR, APART = 0.1, 1e-7, 0.1, 0.05
 # Parts of a turn in which the drift is averaged.
 PARTS = 60
 TURNS = np.linspace(-0.2, 0.2, 9)
-N_AXES = 3
 
 
 class Ring(NamedTuple):
@@ -59,6 +61,7 @@ class Ring(NamedTuple):
 
     measured: dict[str, float]
     points: pd.DataFrame
+    portrait: pd.DataFrame
 
 
 class Compass(NamedTuple):
@@ -90,7 +93,7 @@ def reproduce(bench: Bench) -> list[Row]:
     runs = bench.subjects(
         {f"seed-{seed}": recipes.get(RECIPE).with_changes(n_steps=N_STEPS, seed=seed) for seed in seeds}
     )
-    measured, points = [], []
+    measured, points, portraits = [], [], []
     for seed in seeds:
         run = runs[f"seed-{seed}"]
         bench.tell(f"searching seed-{seed}")
@@ -100,9 +103,12 @@ def reproduce(bench: Bench) -> list[Row]:
             about = {"seed": seed, "stage": stage}
             measured.append(about | found.measured)
             points.append(found.points.assign(**about))
+            portraits.append(found.portrait.assign(**about))
     table = pd.DataFrame(measured)
     bench.table("ring", table)
-    bench.table("points", pd.concat(points, ignore_index=True))
+    placed, drawn = pd.concat(points, ignore_index=True), pd.concat(portraits, ignore_index=True)
+    bench.table("points", placed)
+    bench.table("portrait", drawn, beside_untrained(drawn, placed, "heading"))
     return _rows(table)
 
 
@@ -118,7 +124,7 @@ def ring_of(model: Recurrent, trials: Dataset, seed: int) -> Ring:
     starts = near(states, NOISE * float(paths.at_real().var(0).mean().sqrt()), seed)
     found = find_fixed_points(step, starts, slow_tolerance=MOST_SPEED, apart=APART)
     axes = PrincipalAxes.of(states, N_AXES)
-    plane = PrincipalAxes(axes.centre, axes.axes[:2], axes.explained[:2])
+    plane = axes.first(2)
     is_on = on_ring(found, states)
     ring = found.select(is_on)
     moved = moved_labels(heading, trial, np.random.default_rng(seed))
@@ -143,7 +149,9 @@ def ring_of(model: Recurrent, trials: Dataset, seed: int) -> Ring:
     }
     place = axis_columns(axes.project(found.states).numpy())
     points = found.table().assign(on_ring=is_on, heading=compass.read(found.states), **place)
-    return Ring(measured, points)
+    manifolds = unstable_manifolds(step, found)
+    drawn = portrait_with_points(paths, axes, found, manifolds, {"heading": headings}, sequences=range(SHOWN))
+    return Ring(measured, points, drawn)
 
 
 def angle_in(axes: PrincipalAxes, states: Float[Tensor, "n d"]) -> Float[np.ndarray, " n"]:
