@@ -48,8 +48,8 @@ def reproduce(bench: Bench) -> list[Row]:
     first = found[found["seed"] == 0]
     pairs = {"same current": first["rate"], "another cell's current": first["of_another"]}
     drawn = pd.concat([first[["counted"]].assign(told=told, of=of) for of, told in pairs.items()], ignore_index=True)
-    axes = {"x_title": "closed form (Hz)", "y_title": "spikes in a second"}
-    bench.table("spikes_against_rate", found, agreement(drawn, "told", "counted", **axes))
+    figure = agreement(drawn, "told", "counted", x_title="closed form (Hz)", y_title="spikes in a second")
+    bench.table("spikes_against_rate", found, figure)
     axon = firing_curve(2.0 if bench.full else 0.5)
     bench.table("hodgkin_huxley", axon)
     return [*closed_form_rows(), *spike_rows(found), axon_row(axon)]
