@@ -65,6 +65,6 @@ def test_a_portrait_shows_the_first_seed_trained_beside_untrained() -> None:
         {"seed": seed, "stage": stage} | facts for seed in (0, 1) for stage in ("trained", "untrained", "trained")
     ]
     spec = beside_untrained(portrait(), pd.DataFrame(stages), "total").to_dict()
-    assert [part["title"] for part in spec["hconcat"]] == ["trained: 2 points", "untrained: 1 points"]
+    assert [part["title"] for part in spec["hconcat"]] == ["trained: 2 points", "untrained: 1 point"]
     with pytest.raises(ValueError, match="state_portrait needs the columns"):
         beside_untrained(portrait().drop(columns="total"), pd.DataFrame(stages), "total")

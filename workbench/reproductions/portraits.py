@@ -23,5 +23,6 @@ def beside_untrained(portrait: pd.DataFrame, points: pd.DataFrame, label: str) -
     for stage in ("trained", "untrained"):
         drawn, facts = (table[(table["seed"] == first) & (table["stage"] == stage)] for table in (portrait, points))
         chart = state_portrait(drawn, facts, label=label, height=_HEIGHT)
-        charts.append(chart.properties(width=_WIDTH, title=f"{stage}: {len(facts):,} points"))
+        points_found = f"{len(facts):,} point{'s' * (len(facts) != 1)}"
+        charts.append(chart.properties(width=_WIDTH, title=f"{stage}: {points_found}"))
     return alt.hconcat(*charts).resolve_scale(fill="independent", shape="independent", stroke="independent")
