@@ -29,7 +29,7 @@ class EditedPass(NamedTuple):
 
     Attributes:
         seq: their numbers in the dataset.
-        batch: what they are, with the positions that are `edited`, [batch, hook_pos].
+        batch: what they are, with the positions that are `edited`, [batch, hook_pos], and `seq`.
         output: the subject's.
         values: what stood at the hooks that are read, after the edit: [batch, pos, d], heads flattened.
     """
@@ -124,7 +124,7 @@ def _passed(
         else:
             output = model(**given)
     values = {name: cache[name].movedim(pos_dim_of(model.hook_dict[name]), 1).flatten(2) for name in read}
-    return EditedPass(seq, batch | {"edited": edited}, output, values)
+    return EditedPass(seq, batch | {"edited": edited, "seq": seq}, output, values)
 
 
 def _by_job(jobs: Sequence[Job], job: Int[Tensor, " batch"]) -> Replacement:

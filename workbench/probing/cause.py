@@ -4,8 +4,7 @@ That a quantity can be read from a state does not say that the subject reads it 
 direction, and the question is what the subject does then, beside as large a move along random directions.
 """
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +20,7 @@ from probes.scores import LEVEL, Resampling
 from workbench.activations.recorder import axis_of
 from workbench.interventions import Edit, Subspace, along_random, random_subspace
 from workbench.interventions.many import EditedPass, Job, Measured, run_edited
+from workbench.interventions.metrics import Metric, measured
 from workbench.interventions.positions import editable
 
 EDIT, DIRECTION, SUBSPACE = "edit", "random direction", "random subspace"
@@ -32,8 +32,6 @@ COLUMNS = (
     *("value", "low", "high", "unedited", "effect", "effect_low", "effect_high"),
     *("predicted", "as_predicted", "beyond_controls", "sequences", "documents", "note"),
 )
-
-Metric = Callable[..., Float[Tensor, " batch"]]
 
 
 @dataclass(frozen=True)
@@ -111,13 +109,13 @@ def cause_report(
             raise ValueError(f"there is nothing to edit at position {bare[0]}: at has none of its rows.")
     lines = _lines(edits, n_controls, seed)
     jobs = [Job(edit, where) for where in places.values() for edit in (None, *(line.edit for line in lines))]
-    measured = run_edited(
+    found = run_edited(
         model, data, hook_name, jobs, _Measure(metric, readers, real), read=list(readers), batch_size=batch_size
     )
     measures = [(METRIC, "")] + [(kind, hook) for hook in readers for kind in (READ, READ_LATER)]
     rows = []
     for i, position in enumerate(places):
-        of_place = _summary(measured, i * (len(lines) + 1), lines, measures, data.docs.numpy(), seed)
+        of_place = _summary(found, i * (len(lines) + 1), lines, measures, data.docs.numpy(), seed)
         _judge(of_place, hook_name, raises)
         rows += [{"hook": hook_name, "position": position} | row for row in of_place]
     kinds = {"position": "Int64", "seed": "Int64", "predicted": "Int64", "as_predicted": "boolean"}
@@ -156,29 +154,16 @@ class _Measure:
 
     def __init__(self, metric: Metric, readers: Mapping[str, Subspace], real: Bool[Tensor, "seq hook_pos"]) -> None:
         self.metric, self.readers, self.real = metric, readers, real
-        self.takes_batch = _n_required(metric) > 1
 
     def __call__(self, run: EditedPass) -> Float[Tensor, "batch measure"]:
         edited = run.batch["edited"]
-        value = self.metric(run.output, run.batch) if self.takes_batch else self.metric(run.output)
-        if not isinstance(value, Tensor) or value.shape != edited.shape[:1]:
-            shape = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-            raise ValueError(f"the metric gave {shape} for a batch of {len(edited)}: it must give a tensor [batch].")
-        if not torch.isfinite(value).all():
-            raise ValueError("the metric is NaN or infinite for some sequences: it must give a number for each.")
+        value = measured(self.metric, run.output, run.batch)
         columns = [value.double().cpu()]
         later = self.real[run.seq] & (edited.flip(1).cumsum(1).flip(1) == 0)
         for hook, reader in self.readers.items():
             read = reader.coordinates(run.values[hook])[..., 0].double().cpu()
             columns += [_mean_where(read, edited), _mean_where(read, later)]
         return torch.stack(columns, 1)
-
-
-def _n_required(metric: Metric) -> int:
-    """How many arguments it cannot do without."""
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    parameters = inspect.signature(metric).parameters.values()
-    return sum(parameter.kind in kinds and parameter.default is parameter.empty for parameter in parameters)
 
 
 def _mean_where(x: Float[Tensor, "batch pos"], where: Bool[Tensor, "batch pos"]) -> Float[Tensor, " batch"]:

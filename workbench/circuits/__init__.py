@@ -1,0 +1,1 @@
+"""Circuits: which edges between components a behaviour needs, found and judged."""

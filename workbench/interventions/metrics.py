@@ -1,0 +1,102 @@
+"""What is measured of a run: one number a sequence, and where it stands between a corrupt run and a clean one."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from models.evaluation import Batch, asked_positions
+from models.loss import IGNORED
+from models.tasks.minimal_pairs import MinimalPairs
+
+Metric = Callable[..., Float[Tensor, " batch"]]
+
+
+@dataclass(frozen=True)
+class LogitDifference:
+    """By how much the answer's logit is above the wrong one's at a position of each sequence.
+
+    Called as `metric(output, batch)`, where `batch["seq"]` says which sequences these are.
+
+    Attributes:
+        answer: token ids, or outputs.
+        wrong: what they are held against.
+        position: whose output is read.
+    """
+
+    answer: Int[Tensor, " seq"]
+    wrong: Int[Tensor, " seq"]
+    position: Int[Tensor, " seq"]
+
+    @classmethod
+    def of(cls, pairs: MinimalPairs) -> "LogitDifference":
+        """Of the clean prompts' answers over the corrupt ones', after the last token."""
+        return cls(pairs.answer, pairs.wrong, pairs.position)
+
+    def __call__(self, output: Float[Tensor, "batch pos d_out"], batch: Batch) -> Float[Tensor, " batch"]:
+        seq = batch["seq"].cpu()
+        rows = torch.arange(len(seq), device=output.device)
+        at, answer, wrong = (x[seq].to(output.device) for x in (self.position, self.answer, self.wrong))
+        return output[rows, at, answer] - output[rows, at, wrong]
+
+
+@dataclass(frozen=True)
+class TargetLoss:
+    """The mean cross-entropy, in nats, of what each sequence is asked: its targets, or else its next tokens."""
+
+    def __call__(self, output: Float[Tensor, "batch pos d_out"], batch: Batch) -> Float[Tensor, " batch"]:
+        asked = asked_positions(batch)
+        targets = batch.get("targets")
+        if targets is None:
+            targets = torch.nn.functional.pad(batch["input"][:, 1:], (0, 1), value=IGNORED)
+        if targets.is_floating_point():
+            raise ValueError("this subject's targets are vectors: a cross-entropy wants classes. Give another metric.")
+        wanted = torch.where(asked, targets, IGNORED).to(output.device)
+        loss = torch.nn.functional.cross_entropy(output.mT, wanted, ignore_index=IGNORED, reduction="none")
+        return loss.sum(1) / asked.sum(1).to(output.device)
+
+
+def measured(metric: Metric, output: Tensor, batch: Batch) -> Float[Tensor, " batch"]:
+    """A metric of a run: `metric(output)`, or `metric(output, batch)` of one that cannot do without a second argument.
+
+    Raises:
+        ValueError: it does not give one finite number a sequence.
+    """
+    value = metric(output, batch) if takes_batch(metric) else metric(output)
+    n = len(batch["input"])
+    if not isinstance(value, Tensor) or value.shape != (n,):
+        shape = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        raise ValueError(f"the metric gave {shape} for a batch of {n}: it must give a tensor [batch].")
+    if not torch.isfinite(value).all():
+        raise ValueError("the metric is NaN or infinite for some sequences: it must give a number for each.")
+    return value
+
+
+def takes_batch(metric: Metric) -> bool:
+    """Whether a metric wants the batch beside the output."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters: Any = inspect.signature(metric).parameters.values()
+    return sum(parameter.kind in kinds and parameter.default is parameter.empty for parameter in parameters) > 1
+
+
+def restored(
+    value: Float[Tensor, "*rest seq"], clean: Float[Tensor, " seq"], corrupt: Float[Tensor, " seq"]
+) -> Float[Tensor, "*rest"]:
+    """How far means over sequences have come from the corrupt run's, 0, to the clean run's, 1.
+
+    Of means, not the mean of shares: a pair that is hardly apart would outweigh all others.
+
+    Raises:
+        ValueError: the two do not differ.
+    """
+    gap = clean.mean() - corrupt.mean()
+    if not gap.abs() > 1e-6 * torch.stack([clean, corrupt]).abs().amax():
+        raise ValueError(
+            f"the metric is {float(clean.mean()):.4g} on the clean and on the corrupt sequences alike: there is no gap "
+            "to restore. Choose sequences, or a metric, that the subject tells apart."
+        )
+    return (value.mean(-1) - corrupt.mean()) / gap
