@@ -16,9 +16,9 @@ from torch import Tensor
 
 from models.checked_input import whole_number
 from models.dataset import Dataset
-from probes.scores import LEVEL, Resampling
 from workbench.activations.recorder import axis_of
 from workbench.interventions import Edit, Subspace, along_random, random_subspace
+from workbench.interventions.intervals import mean_over_documents
 from workbench.interventions.many import EditedPass, Job, Measured, run_edited
 from workbench.interventions.metrics import Metric, measured
 from workbench.interventions.positions import editable
@@ -190,8 +190,8 @@ def _summary(
             continue
         of = docs[seq[known]]
         ours = values[:, known, m]
-        mean, low, high = _intervals(ours, of, seed)
-        effect, effect_low, effect_high = _intervals(ours - ours[:1], of, seed)
+        mean, low, high = mean_over_documents(ours, of, seed=seed)
+        effect, effect_low, effect_high = mean_over_documents(ours - ours[:1], of, seed=seed)
         n_docs = len(np.unique(of))
         for i, line in enumerate(lines, start=1):
             about = {"edit": line.name, "kind": line.edit.name, "strength": line.edit.strength}
@@ -200,21 +200,6 @@ def _summary(
             about |= {"effect_low": effect_low[i], "effect_high": effect_high[i], "sequences": int(known.sum())}
             rows.append(about | {"documents": n_docs, "note": ONE_DOCUMENT if n_docs == 1 else ""})
     return rows
-
-
-def _intervals(
-    values: Float[np.ndarray, "line seq"], docs: np.ndarray, seed: int
-) -> tuple[Float[np.ndarray, " line"], Float[np.ndarray, " line"], Float[np.ndarray, " line"]]:
-    """Means over sequences, with the ends of their intervals over documents; NaN of one document."""
-    mean = values.mean(1)
-    if len(np.unique(docs)) < 2:
-        return mean, np.full(len(values), np.nan), np.full(len(values), np.nan)
-    resampling = Resampling.of_groups(docs, seed=seed)
-    n_docs = resampling.draws.shape[1]
-    sums = np.stack([np.bincount(resampling.of, weights=line, minlength=n_docs) for line in values])
-    drawn = resampling.draws @ sums.T / (resampling.draws @ np.bincount(resampling.of, minlength=n_docs))[:, None]
-    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
-    return mean, low, high
 
 
 def _judge(rows: list[dict[str, Any]], hook_name: str, raises: bool | None) -> None:
