@@ -118,7 +118,7 @@ def _passed(
     batch = dataset.batch(seq)
     edited = torch.stack([jobs[j].where[s] for j, s in zip(job.tolist(), seq.tolist(), strict=True)])
     given, cache = accepted(model, batch), {}
-    with model.hooks(fwd_hooks=[(hook_name, replacing(edited, _by_job(jobs, job)))]):
+    with model.hooks(fwd_hooks=[(hook_name, replacing(edited, by_job(jobs, job)))]):
         if read:
             output, cache = model.run_with_cache(**given, names_filter=list(read), return_cache_object=False)
         else:
@@ -127,7 +127,7 @@ def _passed(
     return EditedPass(seq, batch | {"edited": edited, "seq": seq}, output, values)
 
 
-def _by_job(jobs: Sequence[Job], job: Int[Tensor, " batch"]) -> Replacement:
+def by_job(jobs: Sequence[Job], job: Int[Tensor, " batch"]) -> Replacement:
     """Each sequence's rows as its own job has them."""
 
     def replace(rows: Float[Tensor, "n d"], place: Place) -> Float[Tensor, "n d"]:
