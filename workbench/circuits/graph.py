@@ -1,0 +1,134 @@
+"""`Graph`: a transformer as senders that write to the residual stream, receivers that read it, and edges between them.
+
+Elhage et al. 2021, "A mathematical framework for transformer circuits"; the granularity is that of Conmy et al. 2023,
+arXiv 2304.14997. Embeddings, heads and MLPs write; each head's queries, keys and values, each MLP and the unembedding
+read.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from models.compiled import Edge, Node
+from models.transformer import Transformer
+
+
+class Block(NamedTuple):
+    """All edges from one hook to another.
+
+    Attributes:
+        sender, receiver: the hooks.
+        numbers: which edges of the graph they are, by the receiver's head and the sender's; 1 where a hook has none.
+    """
+
+    sender: str
+    receiver: str
+    numbers: Int[Tensor, "receivers senders"]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """What there is to cut in a decoder-only transformer.
+
+    What a layer of heads adds whatever they do (`b_O`) is nobody's write, and is never cut.
+
+    Attributes:
+        senders: `hook_embed`, `hook_pos_embed` where positions are embedded, each head of `attn.hook_result`, each
+            `hook_mlp_out`; in the order in which they write.
+        receivers: each head of `attn.hook_{q,k,v}_input`, each `hook_mlp_in`, and last the last `hook_resid_post`.
+        edges: from every sender to every receiver after it, by receiver; in the order of the layers.
+    """
+
+    senders: tuple[Node, ...]
+    receivers: tuple[Node, ...]
+    edges: tuple[Edge, ...]
+
+    @classmethod
+    def of(cls, model: Any) -> "Graph":
+        """A transformer's graph.
+
+        Raises:
+            ValueError: it is no decoder-only transformer of ours.
+        """
+        if not isinstance(model, Transformer):
+            raise ValueError(f"a {type(model).__name__} has no graph of edges here: give a decoder-only Transformer.")
+        senders = [Node(name) for name in ("hook_embed", "hook_pos_embed") if name in model.hook_dict]
+        receivers: list[Node] = []
+        edges: list[Edge] = []
+
+        def read_by(nodes: list[Node]) -> None:
+            receivers.extend(nodes)
+            edges.extend(Edge(sender, node) for node in nodes for sender in senders)
+
+        heads = range(model.cfg.n_heads)
+        for layer in range(model.cfg.n_layers):
+            block = f"blocks.{layer}"
+            read_by([Node(f"{block}.attn.hook_{letter}_input", head) for head in heads for letter in "qkv"])
+            senders += [Node(f"{block}.attn.hook_result", head) for head in heads]
+            if not model.cfg.attn_only:
+                read_by([Node(f"{block}.hook_mlp_in")])
+                senders.append(Node(f"{block}.hook_mlp_out"))
+        read_by([Node(f"{block}.hook_resid_post")])
+        return cls(tuple(senders), tuple(receivers), tuple(edges))
+
+    @cached_property
+    def number(self) -> dict[Edge, int]:
+        """Of each edge its place among `edges`."""
+        return {edge: i for i, edge in enumerate(self.edges)}
+
+    @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """The edges by pairs of hooks."""
+        grids: dict[tuple[str, str], dict[tuple[int, int], int]] = {}
+        for (sender, receiver), number in self.number.items():
+            grid = grids.setdefault((sender.hook, receiver.hook), {})
+            grid[receiver.head or 0, sender.head or 0] = number
+        found = []
+        for (sender_hook, receiver_hook), grid in grids.items():
+            rows, columns = (max(place) + 1 for place in zip(*grid, strict=True))
+            numbers = torch.tensor([[grid[i, j] for j in range(columns)] for i in range(rows)])
+            found.append(Block(sender_hook, receiver_hook, numbers))
+        return tuple(found)
+
+    def mask(self, edges: Iterable[Edge]) -> Bool[Tensor, " edge"]:
+        """True at some of the edges.
+
+        Raises:
+            ValueError: one is not in the graph.
+        """
+        mask = torch.zeros(len(self.edges), dtype=torch.bool)
+        for edge in edges:
+            if edge not in self.number:
+                raise ValueError(f"there is no edge from {named(edge.sender)} to {named(edge.receiver)} in this model.")
+            mask[self.number[edge]] = True
+        return mask
+
+    def before(self, receiver: Node) -> list[int]:
+        """The numbers of a receiver's edges, in the order in which their senders write. `ValueError` for none."""
+        found = [i for i, edge in enumerate(self.edges) if edge.receiver == receiver]
+        if not found:
+            raise ValueError(f"nothing in this model is read by {named(receiver)}.")
+        return found
+
+    def after(self, receiver: Node) -> list[int]:
+        """The numbers of the edges from what a receiver belongs to (a head, an MLP); none from the output."""
+        writer = _writer(receiver)
+        return [i for i, edge in enumerate(self.edges) if edge.sender == writer]
+
+
+def named(node: Node) -> str:
+    """A node as tables have it: the hook, with the head in brackets where it is one head's."""
+    return node.hook if node.head is None else f"{node.hook}[{node.head}]"
+
+
+def _writer(receiver: Node) -> Node | None:
+    """Which sender's write is made of what the receiver reads."""
+    block, _, hook = receiver.hook.rpartition(".")
+    if hook == "hook_mlp_in":
+        return Node(f"{block}.hook_mlp_out")
+    return None if receiver.head is None else Node(f"{block}.hook_result", receiver.head)
