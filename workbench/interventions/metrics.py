@@ -40,8 +40,16 @@ class LogitDifference:
     def __call__(self, output: Float[Tensor, "batch pos d_out"], batch: Batch) -> Float[Tensor, " batch"]:
         seq = batch["seq"].cpu()
         rows = torch.arange(len(seq), device=output.device)
-        at, answer, wrong = (x[seq].to(output.device) for x in (self.position, self.answer, self.wrong))
-        return output[rows, at, answer] - output[rows, at, wrong]
+        return self.of_outputs(output[rows, self.position[seq].to(output.device)], seq)
+
+    def of_outputs(
+        self, output: Float[Tensor, "*runs batch d_out"], seq: Int[Tensor, " batch"]
+    ) -> Float[Tensor, "*runs batch"]:
+        """The same of what stands at these sequences' positions alone, in one run or several."""
+        answer, wrong = (
+            x[seq].to(output.device).expand(output.shape[:-1])[..., None] for x in (self.answer, self.wrong)
+        )
+        return (output.gather(-1, answer) - output.gather(-1, wrong))[..., 0]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,106 @@
+"""What is patched of a subject's hooks, and where it may be; whatever is wrong with it is found here."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from models.dataset import Dataset
+from workbench.interventions.positions import editable
+from workbench.interventions.rerunning import BothRuns
+from workbench.interventions.sites import Choice, Patch
+
+PARTS = ("position", "head", "unit")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is patched, and where it may be."""
+
+    hooks: list[str]
+    where: list[Bool[Tensor, "seq pos"]]
+    patches: list[Patch]
+    choice: Choice
+
+    @classmethod
+    def of(
+        cls,
+        both: BothRuns,
+        hooks: list[str],
+        where: list[Bool[Tensor, "seq pos"]],
+        by: Sequence[str],
+        choice: Choice,
+    ) -> "Plan":
+        """Made for what stands at some hooks.
+
+        Raises:
+            ValueError: what is to be patched is not there.
+        """
+        parts = checked_parts(by)
+        patches: list[Patch] = []
+        for site, (hook, able) in enumerate(zip(hooks, where, strict=True)):
+            shape = tuple(both.clean[hook].shape[1:])
+            if shape[0] != able.shape[1]:
+                raise ValueError(f"{hook} has {shape[0]} positions, but the sequences {able.shape[1]}.")
+            some_heads, some_units = _refuse_unfit(hook, shape[1:], parts, choice)
+            some = able.any(0).nonzero()[:, 0].tolist() if "position" in parts else [None]
+            seeds = [None, *range(choice.seed, choice.seed + choice.n_controls)]
+            patches += [Patch(site, *place) for place in product(some, some_heads, some_units, seeds)]
+        return cls(hooks, where, patches, choice)
+
+
+def checked_parts(by: Sequence[str]) -> set[str]:
+    """What is patched one at a time. `ValueError` for what nothing can be taken apart by."""
+    parts = {by} if isinstance(by, str) else set(by)
+    if unknown := sorted(parts - set(PARTS)):
+        raise ValueError(f"by names {unknown[0]!r}: what can be patched one at a time are {', '.join(PARTS)}.")
+    return parts
+
+
+def numbers(some: Iterable[int] | None) -> tuple[int, ...] | None:
+    """Some heads or units in order, or all where None."""
+    return None if some is None else tuple(sorted({int(number) for number in some}))
+
+
+def patchable(
+    model: Any, data: Dataset, hook: str, positions: Sequence[int] | None, bos: bool
+) -> Bool[Tensor, "seq pos"]:
+    """The positions of a hook that are patched. `ValueError` where there are none, or one is not there."""
+    able = editable(model, data, hook, bos=bos)
+    if positions is not None:
+        chosen = torch.zeros_like(able)
+        for position in positions:
+            chosen |= editable(model, data, hook, int(position), bos=bos)
+        able = chosen
+    if not able.any():
+        raise ValueError(
+            f"there is nothing to patch at {hook}: no position of it was chosen that is not BOS or padding."
+        )
+    return able
+
+
+def _refuse_unfit(
+    hook: str, row: tuple[int, ...], by: set[str], choice: Choice
+) -> tuple[list[int | None], list[int | None]]:
+    """The heads and units that are patched one at a time, [None] where it is all at once."""
+    if len(row) == 1 and ("head" in by or choice.heads is not None):
+        raise ValueError(f"{hook} has no heads: its rows are of {row[0]} units.")
+    counts = {"head": (choice.heads, row[0] if len(row) == 2 else 0), "unit": (choice.units, row[-1])}
+    for kind, (some, n) in counts.items():
+        if some is not None and (not some or some[0] < 0 or some[-1] >= n):
+            said = (
+                f"has no {kind} {some[-1] if some[0] >= 0 else some[0]}" if some else f"was given no {kind}s to patch"
+            )
+            raise ValueError(f"{hook} {said}: they are numbered 0 to {n - 1}.")
+    if choice.within is not None:
+        if "unit" in by or choice.units is not None or (choice.heads is not None and "head" not in by):
+            raise ValueError("within takes whole rows: give neither units nor, unless heads are by themselves, heads.")
+        width = row[-1] if "head" in by else int(np.prod(row))
+        choice.within.refuse_width(torch.empty(0, width))
+    apart = [list(some or range(n)) if kind in by else [None] for kind, (some, n) in counts.items()]
+    return apart[0], apart[1]
