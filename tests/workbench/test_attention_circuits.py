@@ -38,7 +38,8 @@ def test_the_full_qk_circuit_is_the_score_of_every_pair_of_tokens():
     model = subject(normalization_type=None, positional_embedding_type="none")
     tokens = torch.tensor([[3, 5, 5, 16, 0, 7]])
     circuit = qk_circuit(model, 0, 1, ends="tokens")
-    assert isinstance(circuit, FactoredMatrix) and circuit.shape == (17, 17) and circuit.mdim == 8
+    assert isinstance(circuit, FactoredMatrix)
+    assert (circuit.shape, circuit.mdim) == ((17, 17), 8)
     want = scores_of(model, tokens)[0, 1]
     seen = want.isfinite()
     found = circuit.AB[tokens[0]][:, tokens[0]] / 8**0.5
@@ -133,7 +134,8 @@ def test_planted_pairs_of_tokens_are_found_above_random_heads():
     own = table[table["variant"] == "head"]
     assert list(zip(own["from_token"], own["to_token"], own["value"], strict=True)) == [(4, 9, 3), (20, 2, 2)]
     random = table[table["variant"] == "random matrices"]
-    assert own["deviations"].min() > 2 * random["deviations"].max() and random["seed"].tolist() == [0, 0, 1, 1]
+    assert own["deviations"].min() > 2 * random["deviations"].max()
+    assert random["seed"].tolist() == [0, 0, 1, 1]
     some = token_pairs(model, 0, 1, "QK", k=1, n_random=0, tokens=torch.tensor([2, 20, 5]))
     assert some[["from_token", "to_token"]].to_numpy().tolist() == [[20, 2]]
 
