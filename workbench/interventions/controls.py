@@ -24,7 +24,7 @@ def along_random(edit: Edit, seed: int, orthogonal_to: Subspace | None = None) -
     """
     subspace = edit.subspace
     avoided = subspace.read[:0] if orthogonal_to is None else orthogonal_to.read
-    drawn = _frame(subspace.k, subspace.d, seed, avoided)
+    drawn = random_frame(subspace.k, subspace.d, seed, avoided)
     # write = lower · frame with orthonormal rows: other rows of the same lengths and angles are lower · another frame.
     lower = torch.linalg.qr(subspace.write.T).R.T
     return replace(edit, write=lower @ drawn)
@@ -38,12 +38,22 @@ def random_subspace(edit: Edit, seed: int) -> Edit:
     """
     if edit.centre is None:
         raise ValueError(f"{edit.name} takes nothing out of rows: only project_out and erase do.")
-    frame = Subspace.along(_frame(edit.subspace.k, edit.subspace.d, seed, edit.subspace.read[:0]))
+    frame = Subspace.along(random_frame(edit.subspace.k, edit.subspace.d, seed, edit.subspace.read[:0]))
     return replace(project_out(frame, edit.centre), name=edit.name)
 
 
-def _frame(k: int, d: int, seed: int, avoided: Float[Tensor, "n d"]) -> Float[Tensor, "k d"]:
-    """Orthonormal directions, drawn alike from all those that are orthogonal to `avoided`."""
+def random_rotation(d: int, seed: int) -> Float[Tensor, "d d"]:
+    """An orthogonal map, drawn alike from all of them: displacements `x @ map` are as long, and as far apart."""
+    return random_frame(d, d, seed, torch.empty(0, d, dtype=torch.float64))
+
+
+def random_frame(k: int, d: int, seed: int, avoided: Float[Tensor, "n d"] | None = None) -> Float[Tensor, "k d"]:
+    """Orthonormal directions, drawn alike from all those that are orthogonal to `avoided`.
+
+    Raises:
+        ValueError: there are not enough of them.
+    """
+    avoided = torch.empty(0, d, dtype=torch.float64) if avoided is None else avoided
     if k + len(avoided) > d:
         raise ValueError(f"there are not {k} further directions among {d} that are orthogonal to {len(avoided)}.")
     drawn = torch.randn(k, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)

@@ -1,0 +1,170 @@
+"""`StandIns`: what an ablation puts in the place of a subject's values."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from models.dataset import Dataset
+from models.step_hooks import pos_dim_of
+from workbench.activations.recorder import axis_of
+from workbench.interventions.pairs import Given, as_dataset, batch_of, run
+from workbench.interventions.passes import as_evaluated
+
+Ablation = Literal["zero", "mean", "position mean", "resample"]
+ABLATIONS: tuple[str, ...] = get_args(Ablation)
+
+
+def refuse_unknown(ablation: str) -> None:
+    """`ValueError` for an ablation that there is not."""
+    if ablation not in ABLATIONS:
+        raise ValueError(f"there is no ablation {ablation!r}: there are {', '.join(ABLATIONS)}.")
+
+
+def values_at(model: Any, data: Dataset, hooks: Sequence[str], seq: Int[Tensor, " chosen"]) -> dict[str, Tensor]:
+    """What stands at some hooks as a subject is run, `[chosen, pos, …]` each.
+
+    Raises:
+        ValueError: nothing came through a hook.
+    """
+    cache, save, _ = model.get_caching_hooks(list(hooks))
+    with as_evaluated(model), torch.inference_mode(), model.hooks(fwd_hooks=save):
+        run(model, batch_of(data, seq))
+    for name in hooks:
+        if name not in cache:
+            raise ValueError(f"nothing came through {name} as the subject was run: it is not in use.")
+    return {name: cache[name].movedim(pos_dim_of(model.hook_dict[name]), 1) for name in hooks}
+
+
+@dataclass
+class StandIns:
+    """What stands in for the values at some hooks where they are ablated.
+
+    Attributes:
+        model: the subject.
+        ablation: `zero`; `mean`, over all counted positions of the reference; `position mean`, over its sequences at
+            each position; `resample`, what another of its sequences has at the same position.
+        reference: sequences.
+        means: of each hook, for the two means: [1, …], or [1, pos, …] with NaN where no sequence has the position.
+        donors: of each axis of positions, for `resample`: which sequence of the reference stands in for each.
+        batch_size: sequences a pass.
+    """
+
+    model: Any
+    ablation: Ablation
+    reference: Dataset
+    means: dict[str, Float[Tensor, "1 pos *rest"]]
+    donors: dict[str, Int[Tensor, "seq pos"]]
+    batch_size: int
+    _last: tuple[tuple[str, ...], Tensor, dict[str, Tensor]] | None = field(default=None, init=False)
+
+    @classmethod
+    def of(
+        cls,
+        model: Any,
+        data: Dataset,
+        hooks: Sequence[str],
+        ablation: Ablation,
+        *,
+        reference: Given | None = None,
+        bos: bool = False,
+        batch_size: int = 64,
+        seed: int = 0,
+    ) -> "StandIns":
+        """Those for the values that some sequences give; where no reference is named, made of the same sequences.
+
+        Args:
+            model: the subject.
+            data: the sequences that it will be run on.
+            hooks: names.
+            ablation: which.
+            reference: what means are over, and others drawn from.
+            bos: whether BOS is ablated, and counts in means, too.
+            batch_size: sequences a pass.
+            seed: of the draw of other sequences.
+
+        Raises:
+            ValueError: there is no such ablation, or nothing to take a mean over or to draw from.
+        """
+        refuse_unknown(ablation)
+        given = data if reference is None else as_dataset(reference)
+        means, donors = {}, {}
+        if ablation in ("mean", "position mean"):
+            means = _means(model, given, hooks, ablation == "position mean", bos, batch_size)
+        if ablation == "resample":
+            itself = reference is None
+            for axis in {axis_of(model, name) for name in hooks}:
+                donors[axis] = _donors(data.on_axis(axis), given.on_axis(axis), itself, seed)
+        return cls(model, ablation, given, means, donors, batch_size)
+
+    def at(self, hooks: Sequence[str], seq: Int[Tensor, " chosen"]) -> dict[str, Float[Tensor, "_ _ ..."]]:
+        """What stands in for some sequences' values at some hooks: `[chosen or 1, pos or 1, …]`."""
+        if self.ablation == "zero":
+            return {name: torch.zeros(1, 1) for name in hooks}
+        if self.ablation != "resample":
+            return {name: self.means[name] for name in hooks}
+        key = tuple(hooks)
+        if self._last is None or self._last[0] != key or not self._last[1].equal(seq):
+            self._last = key, seq, self._drawn(hooks, seq)
+        return self._last[2]
+
+    def _drawn(self, hooks: Sequence[str], seq: Int[Tensor, " chosen"]) -> dict[str, Tensor]:
+        """Other sequences' values at the same positions."""
+        donors = {name: self.donors[axis_of(self.model, name)][seq] for name in hooks}
+        wanted = torch.cat([donor.flatten() for donor in donors.values()]).unique()
+        parts = [values_at(self.model, self.reference, hooks, part) for part in wanted.split(self.batch_size)]
+        found = {}
+        for name, donor in donors.items():
+            values = torch.cat([part[name] for part in parts])
+            pos = torch.arange(donor.shape[1]).clamp(max=values.shape[1] - 1)
+            found[name] = values[torch.searchsorted(wanted, donor), pos]
+        return found
+
+
+def _means(
+    model: Any, data: Dataset, hooks: Sequence[str], by_position: bool, bos: bool, batch_size: int
+) -> dict[str, Tensor]:
+    sums: dict[str, Tensor] = {}
+    counts: dict[str, Tensor] = {}
+    where = {}
+    for name in hooks:
+        seen = data.on_axis(axis_of(model, name))
+        where[name] = seen.mask if bos else seen.counted
+        if not where[name].any():
+            raise ValueError("the reference has no position that counts: there is nothing to take a mean over.")
+    for seq in torch.arange(len(data)).split(batch_size):
+        for name, value in values_at(model, data, hooks, seq).items():
+            here = where[name][seq].to(value.device)
+            kept = torch.where(here.view(*here.shape, *[1] * (value.ndim - 2)), value.double(), 0)
+            sums[name] = sums.get(name, 0) + kept.sum(0)
+            counts[name] = counts.get(name, 0) + here.sum(0)
+    means = {}
+    for name in hooks:
+        total, n = sums[name], counts[name].view(-1, *[1] * (sums[name].ndim - 1))
+        means[name] = (total / n if by_position else total.sum(0, keepdim=True) / n.sum())[None]
+    return means
+
+
+def _donors(data: Dataset, reference: Dataset, itself: bool, seed: int) -> Int[Tensor, "seq pos"]:
+    """For each position another sequence in which it is real: the same one for all positions, as far as it goes."""
+    if len(reference) < 1 + itself:
+        raise ValueError("there is no other sequence to resample from: give at least two, or others as the reference.")
+    rng = np.random.default_rng(seed)
+    lengths, needed = reference.mask.sum(1).numpy(), data.mask.sum(1).numpy()
+    donors = np.zeros(data.mask.shape, np.int64)
+    for s, n in enumerate(needed):
+        order = rng.permutation(len(reference))
+        order = order[order != s] if itself else order
+        # Padding stands at the end alone: the first that is long enough has the position.
+        longest = np.maximum.accumulate(lengths[order])
+        if longest[-1] < n:
+            raise ValueError(
+                f"position {longest[-1]} of sequence {s} is real in no other sequence: there is nothing to resample "
+                "it from. Give sequences as long as the reference."
+            )
+        donors[s, :n] = order[np.searchsorted(longest, np.arange(n), side="right")]
+    return torch.from_numpy(donors)
