@@ -6,14 +6,16 @@ from typing import Any
 
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
-from transformer_lens.hook_points import HookPoint
 
 from models import recipes
 from models.tasks.repeated_sequences import RepeatedSequences
 from models.transformer import Transformer
-from workbench.reproductions import head_scores as scores
+from workbench.attention.composition import composition_scores
+from workbench.attention.copying import copying_scores
+from workbench.attention.patterns import attention_to, induction, previous_token
+from workbench.interventions.ablation import ablating
 from workbench.reproductions.base import Bench, Row, spread
 
 TITLE = "Induction heads form in two layers of attention, and not in one"
@@ -63,12 +65,8 @@ def loss_without_head(
     What a head says of positions is kept, and what it says of tokens is gone.
     """
 
-    def ablate(z: Float[Tensor, "seq time head d_head"], hook: HookPoint) -> Tensor:
-        z = z.clone()
-        z[:, :, heads] = z[:, :, heads].mean(0)
-        return z
-
-    with model.hooks(fwd_hooks=[(f"blocks.{layer}.attn.hook_z", ablate)]):
+    places = [(f"blocks.{layer}.attn.hook_z", head) for head in heads]
+    with model.hooks(fwd_hooks=ablating(model, tokens, places, ablation="position mean")):
         return repeat_loss(model, tokens, task)
 
 
@@ -87,10 +85,9 @@ def measure(
     """
     patterns = [f"blocks.{layer}.attn.hook_pattern" for layer in range(model.cfg.n_layers)]
     _, cache = model.run_with_cache(tokens, return_type=None, names_filter=patterns)
-    folded = model.folded()
-    previous = torch.stack([scores.previous_token_scores(cache[name]) for name in patterns])
-    prefix = torch.stack([scores.prefix_matching_scores(cache[name], tokens) for name in patterns])
-    copying = scores.copying_scores(folded)
+    previous = torch.stack([attention_to(cache[name], previous_token(tokens)) for name in patterns])
+    prefix = torch.stack([attention_to(cache[name], induction(tokens)) for name in patterns])
+    copying = copying_scores(model).set_index(["layer", "head"])["value"]
     heads = pd.DataFrame(
         [
             {
@@ -98,7 +95,7 @@ def measure(
                 "head": head,
                 "previous_token": float(previous[layer, head]),
                 "prefix_matching": float(prefix[layer, head]),
-                "copying": float(copying[layer, head]),
+                "copying": copying[layer, head],
             }
             for layer in range(model.cfg.n_layers)
             for head in range(model.cfg.n_heads)
@@ -109,7 +106,7 @@ def measure(
     found = {
         "repeat_loss": loss,
         "prefix_matching": float(prefix[-1, inducing]),
-        "copying": float(copying[-1, inducing]),
+        "copying": copying[model.cfg.n_layers - 1, inducing],
     }
     if model.cfg.n_layers == 1:
         return found, heads
@@ -117,11 +114,12 @@ def measure(
     others = [head for head in range(model.cfg.n_heads) if head != before]
     gain = task.chance_loss - loss
     removed = [(loss_without_head(model, tokens, task, 0, head) - loss) / gain for head in range(model.cfg.n_heads)]
-    random = scores.random_composition(model.cfg.d_model, model.cfg.d_head)
+    pairs = composition_scores(model, ["K"]).set_index(["from_layer", "from_head", "to_layer", "to_head"])
+    pair = pairs.loc[(0, before, model.cfg.n_layers - 1, inducing)]
     found |= {
         "previous_token": float(previous[0, before]),
-        "k_composition": float(scores.k_composition(folded, 0, model.cfg.n_layers - 1)[before, inducing]),
-        "random_k_composition": float(random.quantile(0.99)),
+        "k_composition": pair["value"],
+        "random_k_composition": pair["random_high"],
         "removed": removed[before],
         "removed_by_another": max((removed[head] for head in others), default=float("nan")),
         "removed_by_all": (loss_without_head(model, tokens, task, 0, *range(model.cfg.n_heads)) - loss) / gain,
