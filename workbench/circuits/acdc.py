@@ -16,9 +16,10 @@ from torch import Tensor
 from models.checked_input import whole_number
 from models.progress import progress
 from workbench.circuits.distance import Behaviour, Distances, distances
-from workbench.circuits.edge_ablation import Ablation, EdgeAblation
+from workbench.circuits.edge_ablation import EdgeAblation
 from workbench.circuits.graph import Graph, named
 from workbench.interventions.pairs import Given
+from workbench.interventions.stand_ins import Ablation
 
 ACDC, RANDOM_EDGES = "acdc", "random edges"
 COLUMNS = ("sender", "receiver", "ablation", "threshold", "variant", "seed", "order", "rise", "kept", "sequences")

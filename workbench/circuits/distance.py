@@ -9,9 +9,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from models.evaluation import Batch, asked_positions
-from workbench.circuits.edge_ablation import EdgeAblation, evaluating
+from workbench.circuits.edge_ablation import EdgeAblation
 from workbench.interventions.metrics import Metric
 from workbench.interventions.pairs import batch_of, run
+from workbench.interventions.passes import as_evaluated
 
 Behaviour = Metric | Literal["KL"]
 Distances = Callable[[Bool[Tensor, "variant edge"]], Float[Tensor, "variant seq"]]
@@ -38,7 +39,7 @@ class Divergence:
             asked = asked_positions(cuts.data.batch(every))
         if not asked.any(1).all():
             raise ValueError("some sequence has no position that is asked anything: there is nothing to diverge.")
-        with torch.no_grad(), evaluating(cuts.model):
+        with torch.no_grad(), as_evaluated(cuts.model):
             outputs = [run(cuts.model, batch_of(cuts.data, seq)) for seq in every.split(batch_size)]
         return cls(torch.cat(outputs).log_softmax(-1).cpu(), asked)
 

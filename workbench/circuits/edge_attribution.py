@@ -11,12 +11,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from models.checked_input import whole_number
-from models.step_hooks import HookFunction
-from workbench.circuits.edge_ablation import Ablation, EdgeAblation, by_sender, evaluating
+from workbench.circuits.edge_ablation import EdgeAblation, by_sender
 from workbench.circuits.graph import named
-from workbench.circuits.intervals import mean_and_interval
+from workbench.interventions.intervals import mean_over_documents
 from workbench.interventions.metrics import Metric, measured, takes_batch
 from workbench.interventions.pairs import Given, batch_of, run
+from workbench.interventions.passes import Hooks, as_evaluated
+from workbench.interventions.stand_ins import Ablation
 
 ATTRIBUTION, INTEGRATED, RANDOM_SCORES = "attribution", "integrated gradients", "random scores"
 INPUTS = ("hook_embed", "hook_pos_embed")
@@ -69,7 +70,7 @@ def edge_attribution(
         whole_number(number, name, least=least)
     cuts = EdgeAblation.of(model, clean, corrupt, ablation=ablation, bos=bos, batch_size=batch_size)
     scores = edge_scores(cuts, metric, steps=steps, batch_size=batch_size)
-    mean, low, high = mean_and_interval(scores.numpy(), cuts.data.docs.numpy(), seed)
+    mean, low, high = mean_over_documents(scores.numpy(), cuts.data.docs.numpy(), seed=seed)
     ours = ATTRIBUTION if steps == 1 else INTEGRATED
     lines = [
         pd.DataFrame({"variant": ours, "seed": pd.NA, "score": mean, "low": low, "high": high}),
@@ -92,7 +93,7 @@ def edge_scores(
     """The scores of each sequence, in double precision."""
     parts = torch.arange(len(cuts.data)).split(batch_size)
     scores = torch.zeros(len(cuts.graph.edges), len(cuts.data), dtype=torch.float64)
-    with evaluating(cuts.model), torch.enable_grad():
+    with as_evaluated(cuts.model), torch.enable_grad():
         slopes = [_Slopes(cuts, seq) for seq in parts]
         for step in range(steps, 0, -1):  # the whole way first, where the senders' own writes are found
             whole = _slope_of_all(cuts, metric, slopes, step / steps)
@@ -118,12 +119,10 @@ class _Slopes:
 
         What the receivers read goes into `read`; of the whole way, what the senders would change by is kept.
         """
-        graph, here = self.cuts.graph, self.cuts.where[self.seq]
+        graph = self.cuts.graph
 
         def change(value: Tensor, hook: Any) -> Tensor:
-            written = by_sender(value.detach())
-            at = here.to(written)[:, :, None, None]
-            return (self.stand_ins[str(hook.name)].to(written) - written) * at
+            return self.cuts.changes(by_sender(value.detach()), self.stand_ins[str(hook.name)], self.seq)
 
         def interpolate(value: Tensor, hook: Any) -> Tensor:
             # A leaf, so that there are slopes whether or not the weights want any.
@@ -137,12 +136,11 @@ class _Slopes:
             assert read is not None
             read[str(hook.name)] = value
 
-        senders = dict.fromkeys(node.hook for node in graph.senders)
-        hooks: list[tuple[str, HookFunction]] = []
+        hooks: Hooks = []
         if read is not None:
-            hooks += [(name, note) for name in senders if share == 1]
+            hooks += [(name, note) for name in graph.sending_hooks if share == 1]
             hooks += [(name, keep) for name in dict.fromkeys(node.hook for node in graph.receivers)]
-        hooks += [(name, interpolate) for name in senders if name in INPUTS]
+        hooks += [(name, interpolate) for name in graph.sending_hooks if name in INPUTS]
         with self.cuts.model.hooks(fwd_hooks=hooks):
             return run(self.cuts.model, self.batch)
 

@@ -8,9 +8,10 @@ import torch
 
 from models.compiled import Edge
 from workbench.circuits.distance import Behaviour, distances
-from workbench.circuits.edge_ablation import Ablation, EdgeAblation
+from workbench.circuits.edge_ablation import EdgeAblation
 from workbench.circuits.graph import named
 from workbench.interventions.pairs import Given
+from workbench.interventions.stand_ins import Ablation
 
 MOST_EDGES = 14
 COLUMNS = ("edges", "size", "rest", "ablation", "distance")

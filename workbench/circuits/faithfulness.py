@@ -14,10 +14,11 @@ from torch import Tensor
 
 from models.checked_input import whole_number
 from models.compiled import Edge
-from workbench.circuits.edge_ablation import Ablation, EdgeAblation
-from workbench.circuits.intervals import interval_of, mean_and_interval
+from workbench.circuits.edge_ablation import EdgeAblation
+from workbench.interventions.intervals import mean_over_documents
 from workbench.interventions.metrics import Metric
 from workbench.interventions.pairs import Given
+from workbench.interventions.stand_ins import Ablation
 
 CIRCUIT, RANDOM_CIRCUIT = "circuit", "random circuit"
 KEPT, CUT = "its edges alone", "all but its edges"
@@ -92,10 +93,8 @@ def faithfulness(
             "Choose sequences, a metric or an ablation that tells them apart."
         )
     docs = cuts.data.docs.numpy()
-    mean, low, high = mean_and_interval(values, docs, seed)
-    share, share_low, share_high = interval_of(
-        lambda means: (means - means[:, 1:2]) / (means[:, :1] - means[:, 1:2]), values, docs, seed
-    )
+    mean, low, high = mean_over_documents(values, docs, seed=seed)
+    share, share_low, share_high = mean_over_documents((values - values[1]) / gap, docs, seed=seed)
     table = pd.DataFrame(about).assign(
         **{"ablation": ablation, "whole": mean[0], "nothing": mean[1], "sequences": len(docs)},
         **{"value": mean[2:], "low": low[2:], "high": high[2:]},

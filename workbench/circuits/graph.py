@@ -95,6 +95,11 @@ class Graph:
             found.append(Block(sender_hook, receiver_hook, numbers))
         return tuple(found)
 
+    @property
+    def sending_hooks(self) -> list[str]:
+        """The hooks at which the senders write, in their order."""
+        return list(dict.fromkeys(node.hook for node in self.senders))
+
     def mask(self, edges: Iterable[Edge]) -> Bool[Tensor, " edge"]:
         """True at some of the edges.
 
