@@ -32,8 +32,8 @@ class LabelGrids(Mapping[str, np.ndarray]):
 
     def __getitem__(self, name: str) -> Shaped[np.ndarray, "batch pos"]:
         """The grid of a label. `MissingLabelError` if there is none of that name."""
-        if self._table is None or name not in self._table.column_names:
-            known = "none" if self._table is None else ", ".join(self._table.column_names[:8])
+        if self._table is None or name not in self:
+            known = ", ".join(list(self)[:8]) or "none"
             raise MissingLabelError(f"the sequences have no label {name!r}: there are {known}.")
         column = self._table[name]
         if pa.types.is_dictionary(column.type):
@@ -42,6 +42,9 @@ class LabelGrids(Mapping[str, np.ndarray]):
         if pa.types.is_boolean(column.type):
             return self._laid_out(column.fill_null(False).to_numpy(), np.zeros(self._mask.shape, dtype=bool))
         return self._laid_out(column.cast(pa.float64()).to_numpy(), np.full(self._mask.shape, np.nan))
+
+    def __contains__(self, name: object) -> bool:
+        return self._table is not None and name in self._table.column_names
 
     def __iter__(self) -> Iterator[str]:
         return iter([] if self._table is None else self._table.column_names)
