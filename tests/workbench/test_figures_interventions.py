@@ -52,7 +52,7 @@ def scores(n_heads: int = 3) -> pd.DataFrame:
 
 class TestHeadScores:
     def test_every_head_stands_over_its_control(self) -> None:
-        control, middle, points, frame = layers(head_scores(scores(), "induction", chosen=(1, 2)))
+        control, middle, points, frame = layers(head_scores(scores(), "induction", chosen="1.2"))
         assert domain(points[0], "y") == ["1.2", "1.1", "1.0", "0.2", "0.1", "0.0"], "the best first"
         assert len(points[1]) == 12
         assert control[1][["control_low", "control_high"]].drop_duplicates().to_numpy().tolist() == [[0.1, 0.3]]
@@ -63,6 +63,11 @@ class TestHeadScores:
         _, _, (points, table), _ = layers(head_scores(scores(n_heads=40), "induction"))
         assert len(domain(points, "y")) == 32
         assert table["value"].min() > 1
+
+    def test_heads_of_one_number_at_several_hooks_are_told_apart(self) -> None:
+        both = [scores().assign(hook=f"{side}.0.attn.hook_pattern") for side in ("encoder_blocks", "decoder_blocks")]
+        _, _, (points, _), _ = layers(head_scores(pd.concat(both).query("layer == 0"), "induction"))
+        assert {"encoder_blocks.0.attn.1", "decoder_blocks.0.attn.1"} <= set(domain(points, "y"))
 
     def test_a_score_that_no_head_has_is_refused(self) -> None:
         with pytest.raises(ValueError, match="no head has the score 'gone': there are induction, entropy"):
@@ -153,14 +158,30 @@ class TestLenses:
 
     def test_a_line_a_lens_with_its_interval(self) -> None:
         rows = [
-            {"hook": f"blocks.{i}.hook_out", "variant": v, "kl": 1.0 - i, "kl_low": 0.5 - i, "kl_high": 1.5 - i}
+            {
+                "hook": f"blocks.{i}.hook_out",
+                "variant": v,
+                "measure": m,
+                "value": 1.0 - i,
+                "low": 0.5 - i,
+                "high": 1.5 - i,
+            }
             for i in range(2)
             for v in ("logit lens", "untrained")
+            for m in ("loss", "kl")
         ]
-        band, (lines, drawn), _ = layers(lens_by_layer(pd.DataFrame(rows), "kl", "nats"))
+        rows.append({"hook": None, "variant": "unigram", "measure": "loss", "value": 5.0, "low": 4.0, "high": 6.0})
+        band, (lines, drawn), _, (rule, counted) = layers(lens_by_layer(pd.DataFrame(rows), "loss"))
         assert len(drawn) == 4
         assert band[1][["low", "high"]].to_numpy().min() == -0.5
         assert lines["encoding"]["x"]["sort"] == ["0.out", "1.out"]
+        assert rule["mark"]["type"] == "rule"
+        assert counted["value"].tolist() == [5.0]
+
+    def test_a_measure_that_is_not_there_is_refused(self) -> None:
+        empty = pd.DataFrame(columns=["hook", "variant", "measure", "value", "low", "high"])
+        with pytest.raises(ValueError, match="no line of 'kl'"):
+            lens_by_layer(empty, "kl")
 
 
 class TestComponentBars:

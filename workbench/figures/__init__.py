@@ -12,6 +12,7 @@ from workbench.figures.decoded_trace import decoded_trace
 from workbench.figures.decoding_scores import decoding_scores
 from workbench.figures.density import density_histogram
 from workbench.figures.dictionary_comparison import dictionary_comparison
+from workbench.figures.edge_recovery import edge_recovery
 from workbench.figures.error_against_bound import error_against_bound
 from workbench.figures.gate_saturation import gate_saturation
 from workbench.figures.head_grid import head_grid
@@ -47,6 +48,7 @@ __all__ = [
     "decoding_scores",
     "density_histogram",
     "dictionary_comparison",
+    "edge_recovery",
     "eigenvalue_table",
     "error_against_bound",
     "gate_saturation",

@@ -3,6 +3,7 @@
 import altair as alt
 import pandas as pd
 
+from workbench.figures.hook_names import layer_names
 from workbench.figures.palette import Layers, require_columns
 from workbench.figures.panels import panels
 
@@ -20,7 +21,8 @@ def head_grid(
     """Layers × heads of the subject, and beside them the control's.
 
     Args:
-        heads: `layer`, `head` and both columns; one line a head.
+        heads: `layer` (and `hook`, where there are several attentions), `head` and both columns, the first layer first;
+            one line a head.
         value: the column that is drawn.
         control: the column that stands beside it.
         title: what the numbers are.
@@ -32,17 +34,16 @@ def head_grid(
         ValueError: a column is missing, or a head has two lines.
     """
     require_columns(heads, ["layer", "head", value, control, *([marked] if marked else [])], "head_grid")
-    places = {"row": heads["layer"].astype(int).astype(str), "column": heads["head"].astype(int).astype(str)}
+    places = {"row": layer_names(heads), "column": heads["head"].astype(int).astype(str)}
     dots = {"marked": heads[marked]} if marked else {}
     cells = [
         pd.DataFrame({"panel": name, "value": heads[column].astype(float)} | places | dots)
         for name, column in zip(names, (value, control), strict=True)
     ]
-    count = {axis: sorted({int(number) for number in numbers}) for axis, numbers in places.items()}
     return panels(
         pd.concat(cells, ignore_index=True),
-        rows=[str(layer) for layer in reversed(count["row"])],  # the last layer on top, as a stack is drawn
-        columns=[str(head) for head in count["column"]],
+        rows=places["row"].unique().tolist()[::-1],  # the last layer on top, as a stack is drawn
+        columns=sorted(set(places["column"]), key=int),
         stack="beside",
         title=title,
         signed=signed,

@@ -12,16 +12,16 @@ MOST = 32  # heads in the figure
 _STEP = 22  # pixels a head
 
 
-def head_scores(scores: pd.DataFrame, score: str, chosen: tuple[int, int] | None = None) -> Layers:
+def head_scores(scores: pd.DataFrame, score: str, chosen: str | None = None) -> Layers:
     """A row a head, best first: its score on each text, and as a grey bar what control heads give there.
 
     Of very many heads the best are drawn.
 
     Args:
-        scores: as `workbench.attention.head_scores` makes it: `layer`, `head`, `text`, `score`, `value`, `control` with
-            `control_low` and `control_high`; one line of each head, text and score.
+        scores: as `workbench.attention.head_scores` makes it: `layer` (and `hook`), `head`, `text`, `score`, `value`,
+            `control` with `control_low` and `control_high`; one line of each head, text and score.
         score: which.
-        chosen: a head (layer, head) whose row is framed.
+        chosen: the name of a head (`layer.head`) whose row is framed.
 
     Raises:
         ValueError: a column is missing, or no head has that score.
@@ -77,7 +77,6 @@ def head_scores(scores: pd.DataFrame, score: str, chosen: tuple[int, int] | None
         ),
         tooltip=tooltip,
     )
-    name = None if chosen is None else f"{chosen[0]}.{chosen[1]}"
-    framed = alt.Chart(pd.DataFrame({"name": [n for n in order if n == name]}))
+    framed = alt.Chart(pd.DataFrame({"name": [name for name in order if name == chosen]}))
     frame = framed.mark_rect(fillOpacity=0, stroke=RANDOM, strokeWidth=1.5, tooltip=None).encode(y=y)
     return alt.layer(control, middle, points, frame).properties(height={"step": _STEP, "for": "position"})

@@ -12,5 +12,15 @@ def short_hooks(hooks: Sequence[str]) -> dict[str, str]:
 
 
 def head_names(table: pd.DataFrame, layer: str = "layer", head: str = "head") -> pd.Series:
-    """Of each line its head as `layer.head`."""
-    return table[layer].astype(int).astype(str) + "." + table[head].astype(int).astype(str)
+    """Of each line its head as `layer.head`; with its hook before it where heads of one number are at several hooks."""
+    number = table[head].astype(int).astype(str)
+    stems = layer_names(table) if layer == "layer" and "hook" in table else table[layer].astype(int).astype(str)
+    return stems + "." + number
+
+
+def layer_names(table: pd.DataFrame) -> pd.Series:
+    """Of each line its layer's number, or its hook without `hook_…` where one number is of several attentions."""
+    layers = table["layer"]
+    if "hook" not in table or (layers.notna().all() and table.groupby("layer")["hook"].nunique().eq(1).all()):
+        return layers.astype(int).astype(str)
+    return table["hook"].str.replace(r"\.hook_\w+$", "", regex=True)

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
-import numpy as np
 import pandas as pd
 
 from workbench.figures.hook_names import short_hooks
@@ -12,7 +11,7 @@ from workbench.figures.palette import CATEGORIES, RANDOM, Layers, in_turn, requi
 from workbench.figures.panels import panels
 from workbench.figures.words import position_labels, visible
 
-_SHAPES = ["circle", "diamond", "triangle-up", "square"]
+_SHAPES = ["circle", "diamond", "triangle-up", "square", "cross", "triangle-down"]
 
 
 def lens_map(reading: pd.DataFrame, tokens: Sequence[str]) -> Layers:
@@ -53,55 +52,55 @@ def lens_map(reading: pd.DataFrame, tokens: Sequence[str]) -> Layers:
 
 
 def lens_by_layer(lens: pd.DataFrame, measure: str, title: str | None = None) -> Layers:
-    """A line a lens, from layer to layer, with its 95% interval; the controls' lines are grey or dashed.
+    """A line a lens, from layer to layer, with its 95% interval; what counting alone gives is a dashed rule.
 
     Args:
-        lens: tidy: `hook` (in the order of the subject), `variant`, and the measure with `_low` and `_high` where
-            it has an interval.
-        measure: the column that is drawn.
+        lens: as `workbench.interventions.logit_lens` makes it: `hook` (in the order of the subject; none of what was
+            only counted), `variant`, `measure`, `value`, `low` and `high`. Of several draws the mean is drawn.
+        measure: which.
         title: what it is.
 
     Raises:
-        ValueError: a column is missing.
+        ValueError: a column is missing, or nothing was so measured.
     """
-    require_columns(lens, ["hook", "variant", measure], "lens_by_layer")
-    short = short_hooks(lens["hook"].unique().tolist())
-    low, high = (
-        lens[f"{measure}_{end}"] if f"{measure}_{end}" in lens else pd.Series(np.nan, lens.index)
-        for end in ("low", "high")
-    )
-    table = pd.DataFrame(
-        {
-            "stage": lens["hook"].map(short),
-            "variant": lens["variant"],
-            "value": lens[measure],
-            "low": low,
-            "high": high,
-        }
-    )
+    require_columns(lens, ["hook", "variant", "measure", "value", "low", "high"], "lens_by_layer")
+    own = lens[lens["measure"] == measure]
+    if own.empty:
+        raise ValueError(f"there is no line of {measure!r}: nothing was so measured.")
+    short = short_hooks(own["hook"].dropna().unique().tolist())
+    means = own.groupby(["hook", "variant"], sort=False, dropna=False, as_index=False)[["value", "low", "high"]].mean()
+    table = means.assign(stage=means["hook"].map(short)).drop(columns="hook")
     variants, stages = table["variant"].unique().tolist(), list(short.values())
     hues = dict(zip(variants, in_turn(CATEGORIES, len(variants)), strict=True)) | {"untrained": RANDOM}
-    signs: dict[str, Any] = {
-        "scale": alt.Scale(domain=variants, range=[hues[name] for name in variants]),
-        "legend": alt.Legend(orient="top", direction="horizontal", title=None, symbolOpacity=1),
-        "sort": variants,
-    }
+    marks = dict(zip(variants, in_turn(_SHAPES, len(variants)), strict=True))
+    legend = alt.Legend(orient="top", direction="horizontal", title=None, symbolOpacity=1)
+
+    def by_variant(kind: type[Any], signs: dict[str, str]) -> Any:
+        scale = alt.Scale(domain=variants, range=[signs[name] for name in variants])
+        return kind("variant:N", scale=scale, legend=legend, sort=variants)
+
     x = alt.X("stage:N", title=None, sort=stages, axis=alt.Axis(labelAngle=-30, labelLimit=150))
     y = alt.Y("value:Q", title=title or measure, scale=alt.Scale(zero=False))
-    colour = alt.Color("variant:N", **signs)
-    shape = alt.Shape(
-        "variant:N", **(signs | {"scale": alt.Scale(domain=variants, range=in_turn(_SHAPES, len(variants)))})
-    )
+    colour, shape = by_variant(alt.Color, hues), by_variant(alt.Shape, marks)
     tooltip = [
         alt.Tooltip("stage:N", title="hook"),
         alt.Tooltip("variant:N"),
         *(alt.Tooltip(f"{name}:Q", format=".3f") for name in ("value", "low", "high")),
     ]
-    base = alt.Chart(table)
-    known = alt.Chart(table[table["low"].notna()])
-    band = known.mark_rule(strokeWidth=2, opacity=0.5).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour)
+    read = table[table["stage"].notna()]
+    base = alt.Chart(read)
+    band = (
+        alt.Chart(read[read["low"].notna()])
+        .mark_rule(strokeWidth=2, opacity=0.5)
+        .encode(x=x, y="low:Q", y2="high:Q", color=colour)
+    )
     lines = base.mark_line(strokeWidth=2).encode(x=x, y=y, color=colour)
     points = base.mark_point(filled=True, size=46, opacity=1).encode(
         x=x, y=y, color=colour, shape=shape, tooltip=tooltip
     )
-    return alt.layer(band, lines, points).properties(height=310)
+    counted = (
+        alt.Chart(table[table["stage"].isna()])
+        .mark_rule(strokeDash=[4, 3], strokeWidth=1.5)
+        .encode(y=y, color=colour, tooltip=tooltip)
+    )
+    return alt.layer(band, lines, points, counted).properties(height=310)

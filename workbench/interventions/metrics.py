@@ -68,6 +68,20 @@ class TargetLoss:
         return loss.sum(1) / asked.sum(1).to(output.device)
 
 
+@dataclass(frozen=True)
+class TargetError:
+    """Minus the mean squared error of what each sequence is asked, in its targets' own units: higher is better."""
+
+    def __call__(self, output: Float[Tensor, "batch pos d_out"], batch: Batch) -> Float[Tensor, " batch"]:
+        asked = asked_positions(batch)
+        targets = batch.get("targets")
+        if targets is None or not targets.is_floating_point():
+            raise ValueError("these sequences are not asked for vectors: an error from targets wants some.")
+        wanted = torch.where(asked[..., None], targets, 0).to(output)
+        squares = (output - wanted).square().mean(-1) * asked.to(output)
+        return -squares.sum(1) / asked.sum(1).to(output)
+
+
 def measured(metric: Metric, output: Tensor, batch: Batch) -> Float[Tensor, " batch"]:
     """A metric of a run: `metric(output)`, or `metric(output, batch)` of one that cannot do without a second argument.
 
