@@ -3,12 +3,13 @@
 import altair as alt
 import pandas as pd
 
-from workbench.figures.palette import NEURONS, PCA, RANDOM, RULE, TRAINED, Layers, require_columns
+from workbench.figures.palette import CATEGORIES, NEURONS, PCA, RANDOM, RULE, TRAINED, Layers, require_columns
 
 _HUES = {
     "nothing": PCA,
     "key frequencies": NEURONS,
     "all but key frequencies": TRAINED,
+    "everything": CATEGORIES[3],
     "other frequencies": RANDOM,
     "random directions": RANDOM,
     "all but random directions": RANDOM,
@@ -17,6 +18,7 @@ _SHAPES = {
     "nothing": "triangle-up",
     "key frequencies": "diamond",
     "all but key frequencies": "circle",
+    "everything": "triangle-down",
     "other frequencies": "cross",
     "random directions": "square",
     "all but random directions": "stroke",
@@ -41,7 +43,8 @@ def frequency_ablation(ablations: pd.DataFrame) -> Layers:
     present = [name for name in _HUES if name in set(table["ablated"])]
     table["row"] = table["site"] + ": " + table["ablated"]
     rows = [f"{site}: {name}" for site in table["site"].unique() for name in present]
-    x = alt.X("drawn:Q", title="held-out loss, nats", scale=alt.Scale(type="log"), axis=alt.Axis(format=".0e", tickCount=6))
+    axis = alt.Axis(format=".0e", tickCount=6)
+    x = alt.X("drawn:Q", title="held-out loss, nats", scale=alt.Scale(type="log"), axis=axis)
     marks = alt.Chart(table).mark_point(filled=True, size=60, opacity=0.85)
     chance = alt.Chart(pd.DataFrame({"p": [int(shown["p"].min())]})).transform_calculate(drawn="log(datum.p)")
     return alt.layer(
