@@ -1,6 +1,5 @@
 """`edge_attribution`: what cutting each edge would do, all edges from a few forward and backward passes."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,9 @@ from torch import Tensor
 from models.checked_input import whole_number
 from workbench.circuits.edge_ablation import EdgeAblation, by_sender
 from workbench.circuits.graph import named
+from workbench.circuits.slopes import slope_by_output, slopes_by_output
 from workbench.interventions.intervals import mean_over_documents
-from workbench.interventions.metrics import Metric, measured, takes_batch
+from workbench.interventions.metrics import Metric
 from workbench.interventions.pairs import Given, batch_of, run
 from workbench.interventions.passes import Hooks, as_evaluated
 from workbench.interventions.stand_ins import Ablation
@@ -96,9 +96,10 @@ def edge_scores(
     with as_evaluated(cuts.model), torch.enable_grad():
         slopes = [_Slopes(cuts, seq) for seq in parts]
         for step in range(steps, 0, -1):  # the whole way first, where the senders' own writes are found
-            whole = _slope_of_all(cuts, metric, slopes, step / steps)
+            share = step / steps
+            whole = slopes_by_output(metric, cuts.data, parts, lambda i, share=share: slopes[i].outputs(share))
             for part, towards in zip(slopes, whole, strict=True):
-                part.add(metric, step / steps, towards)
+                part.add(metric, share, towards)
         for part in slopes:
             scores[:, part.seq] = part.scores() / steps
     return scores
@@ -159,30 +160,3 @@ class _Slopes:
             change, slope = self.changes[sender].double(), by_sender(self.slopes[receiver]).double()
             found[numbers] = einsum(change, slope, "b pos s d, b pos r d -> r s b").cpu()
         return found
-
-
-def slope_by_output(
-    metric: Metric, output: Float[Tensor, "batch pos d_out"], batch: dict[str, Tensor]
-) -> Float[Tensor, "batch pos d_out"]:
-    """How the metric, summed over sequences, changes with the output.
-
-    Raises:
-        ValueError: it does not give one finite number a sequence, or does not depend on the output.
-    """
-    leaf = output.detach().requires_grad_()
-    value = measured(metric, leaf, batch)
-    if not value.requires_grad:
-        raise ValueError("the metric has no slope: it must be computed from the output with differentiable operations.")
-    return torch.autograd.grad(value.sum(), leaf)[0]
-
-
-def _slope_of_all(
-    cuts: EdgeAblation, metric: Metric, slopes: Sequence[_Slopes], share: float
-) -> Sequence[Tensor | None]:
-    """The metric's slopes by the outputs of every part, where it must be given all sequences at once; else None."""
-    if takes_batch(metric) or len(slopes) == 1:
-        return [None] * len(slopes)
-    with torch.no_grad():
-        whole = torch.cat([part.outputs(share) for part in slopes])
-    towards = slope_by_output(metric, whole, batch_of(cuts.data, torch.arange(len(cuts.data))))
-    return towards.split([len(part.seq) for part in slopes])

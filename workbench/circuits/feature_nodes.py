@@ -1,0 +1,184 @@
+"""What sparse feature circuits are made of: the latents of dictionaries at several hooks, and what each leaves out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from models.dataset import Dataset
+from workbench.activations.recorder import axis_of
+from workbench.interventions.pairs import Given, aligned, as_dataset
+from workbench.interventions.positions import Positions, editable
+from workbench.interventions.stand_ins import Ablation, StandIns, values_at
+from workbench.sae import SAE
+
+
+class Dictionary(Protocol):
+    """What writes a row x as `decode(encode(x))` and an error: an `SAE`, or `Neurons`."""
+
+    W_dec: Tensor
+
+    def encode(self, x: Tensor) -> Tensor:
+        """The activations of all latents."""
+
+    def decode(self, f: Tensor) -> Tensor:
+        """The reconstruction."""
+
+
+class Neurons:
+    """What stands at a hook, coordinate by coordinate: the dictionary that leaves nothing out and explains nothing.
+
+    Args:
+        d: how wide the hook's rows are.
+    """
+
+    def __init__(self, d: int) -> None:
+        self.W_dec = torch.eye(d)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """The row."""
+        return x
+
+    def decode(self, f: Tensor) -> Tensor:
+        """The row."""
+        return f
+
+
+class Nodes(NamedTuple):
+    """What stands at a hook as a dictionary has it: x = decode(latents) + error."""
+
+    latents: Float[Tensor, "_ _ n"]
+    error: Float[Tensor, "_ _ d"]
+
+    @classmethod
+    def of(cls, dictionary: Dictionary, x: Float[Tensor, "batch pos d"]) -> "Nodes":
+        """Differentiable in x."""
+        rows = x.flatten(0, 1)
+        latents = dictionary.encode(rows)
+        error = rows - dictionary.decode(latents)
+        return cls(latents.unflatten(0, x.shape[:2]), error.unflatten(0, x.shape[:2]))
+
+    def row(self, dictionary: Dictionary) -> Float[Tensor, "_ _ d"]:
+        """x."""
+        made = dictionary.decode(self.latents.flatten(0, 1))
+        return made.unflatten(0, self.latents.shape[:2]) + self.error
+
+
+@dataclass(frozen=True)
+class FeatureNodes:
+    """A subject with a dictionary at each of several hooks, and what stands in for the nodes that are ablated.
+
+    Attributes:
+        model: the subject.
+        data: the sequences that it is run on.
+        dictionaries: by hook, in the order in which the model has them.
+        where: of each hook, the positions at which nodes are looked at: never padding, and BOS only where asked.
+        given: what stands in for rows, for `zero` and `resample`.
+        means: of each hook, what stands in for latents and errors, for the two means.
+    """
+
+    model: Any
+    data: Dataset
+    dictionaries: dict[str, Dictionary]
+    where: dict[str, Bool[Tensor, "seq pos"]]
+    given: StandIns
+    means: dict[str, Nodes]
+
+    @classmethod
+    def of(
+        cls,
+        model: Any,
+        clean: Given,
+        corrupt: Given | None,
+        dictionaries: Mapping[str, Dictionary],
+        *,
+        ablation: Ablation = "zero",
+        at: Positions | None = None,
+        bos: bool = False,
+        batch_size: int = 16,
+        seed: int = 0,
+    ) -> "FeatureNodes":
+        """Ready to run; see `feature_circuit`."""
+        if not dictionaries:
+            raise ValueError("no dictionaries were given: name a hook, with an SAE of what stands there.")
+        hooks = [name for name in model.match_hooks(list(dictionaries)) if name in dictionaries]
+        for name in hooks:
+            dictionary = dictionaries[name]
+            if isinstance(dictionary, SAE) and dictionary.cfg.kind != "sae":
+                raise ValueError(f"the dictionary of {name} is a {dictionary.cfg.kind}: a node is a latent of an SAE.")
+        if len(axes := {axis_of(model, name) for name in hooks}) > 1:
+            raise ValueError(f"the hooks have rows of the {' and the '.join(sorted(axes))}: choose those of one.")
+        data = as_dataset(clean)
+        if ablation == "resample" and corrupt is not None:
+            data, counterparts = aligned(clean, corrupt)
+            own = {axis: torch.arange(len(data))[:, None].expand(data.on_axis(axis).mask.shape) for axis in axes}
+            given = StandIns(model, ablation, counterparts, {}, own, batch_size)
+        else:
+            settings: dict[str, Any] = {"reference": corrupt, "bos": bos, "batch_size": batch_size, "seed": seed}
+            given = StandIns.of(model, data, hooks, ablation, **settings)
+        ordered = {name: dictionaries[name] for name in hooks}
+        where = {name: editable(model, data, name, at, bos=bos) for name in hooks}
+        means = {}
+        if ablation in ("mean", "position mean"):
+            means = _means(model, given.reference, ordered, ablation == "position mean", bos, batch_size)
+        nodes = cls(model, data, ordered, where, given, means)
+        nodes.rows(torch.arange(1))  # whatever does not fit fails here, before any long work
+        nodes.stand_ins(torch.arange(1))
+        return nodes
+
+    def rows(self, seq: Int[Tensor, " batch"]) -> dict[str, Float[Tensor, "batch pos d"]]:
+        """What stands at each hook in a run that nothing is done to.
+
+        Raises:
+            ValueError: a dictionary reads rows of another width.
+        """
+        found = {name: x.flatten(2) for name, x in values_at(self.model, self.data, list(self.where), seq).items()}
+        for name, x in found.items():
+            width = self.dictionaries[name].W_dec.shape[1]
+            if x.shape[2] != width:
+                raise ValueError(f"the dictionary of {name} has rows of {width} numbers, but {x.shape[2]} stand there.")
+        return found
+
+    def stand_ins(self, seq: Int[Tensor, " batch"]) -> dict[str, Nodes]:
+        """What takes the place of nodes that are ablated: [batch or 1, pos or 1, …]."""
+        if self.means:
+            return self.means
+        given = self.given.at(list(self.where), seq)
+        if self.given.ablation == "zero":
+            nothing = {name: d.W_dec for name, d in self.dictionaries.items()}
+            return {
+                name: Nodes(w.new_zeros(1, 1, len(w)), w.new_zeros(1, 1, w.shape[1])) for name, w in nothing.items()
+            }
+        with torch.no_grad():
+            return {name: Nodes.of(self.dictionaries[name], x.flatten(2)) for name, x in given.items()}
+
+
+def _means(
+    model: Any,
+    reference: Dataset,
+    dictionaries: Mapping[str, Dictionary],
+    by_position: bool,
+    bos: bool,
+    batch_size: int,
+) -> dict[str, Nodes]:
+    """Of each hook the mean latents and error, at each position or over all."""
+    sums: dict[str, list[Tensor]] = {}
+    counts: dict[str, Tensor] = {}
+    for seq in torch.arange(len(reference)).split(batch_size):
+        for name, x in values_at(model, reference, list(dictionaries), seq).items():
+            seen = reference.on_axis(axis_of(model, name))
+            here = (seen.mask if bos else seen.counted)[seq].to(x.device)
+            with torch.no_grad():
+                nodes = Nodes.of(dictionaries[name], x.flatten(2))
+            parts = [torch.where(here[..., None], part.double(), 0).sum(0) for part in nodes]
+            sums[name] = [a + b for a, b in zip(sums[name], parts, strict=True)] if name in sums else parts
+            counts[name] = counts.get(name, 0) + here.sum(0)
+    means = {}
+    for name, parts in sums.items():
+        n = counts[name][:, None] if by_position else counts[name].sum()
+        totals = parts if by_position else [part.sum(0, keepdim=True) for part in parts]
+        means[name] = Nodes(*((total / n)[None].float() for total in totals))
+    return means

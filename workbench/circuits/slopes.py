@@ -1,0 +1,97 @@
+"""How a metric changes with a subject's output, and with what stands at its hooks."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from models.dataset import Dataset
+from models.step_hooks import HookFunction, pos_dim_of, positions_seen
+from workbench.interventions.metrics import Metric, measured, takes_batch
+from workbench.interventions.pairs import batch_of
+
+
+def slope_by_output(
+    metric: Metric, output: Float[Tensor, "batch pos d_out"], batch: dict[str, Tensor]
+) -> Float[Tensor, "batch pos d_out"]:
+    """How the metric, summed over sequences, changes with the output.
+
+    Raises:
+        ValueError: it does not give one finite number a sequence, or does not depend on the output.
+    """
+    with torch.enable_grad():
+        leaf = output.detach().requires_grad_()
+        value = measured(metric, leaf, batch)
+        if not value.requires_grad:
+            raise ValueError("the metric has no slope: compute it from the output by differentiable operations.")
+        return torch.autograd.grad(value.sum(), leaf)[0]
+
+
+def slopes_by_output(
+    metric: Metric, data: Dataset, parts: Sequence[Int[Tensor, " _"]], output_of: Callable[[int], Tensor]
+) -> Sequence[Tensor | None]:
+    """The same for every part of some sequences, where the metric must be given all of them at once; else None.
+
+    Args:
+        metric: of the output, or of the output and the batch.
+        data: the sequences.
+        parts: their numbers, in order.
+        output_of: the subject's output of a part, by its number.
+    """
+    if takes_batch(metric) or len(parts) == 1:
+        return [None] * len(parts)
+    with torch.no_grad():
+        whole = torch.cat([output_of(i) for i in range(len(parts))])
+    return slope_by_output(metric, whole, batch_of(data, torch.cat(list(parts)))).split([len(part) for part in parts])
+
+
+class Leaves:
+    """Zeros that are added to what stands at a hook, so that their gradient is its: all steps of a recurrence too.
+
+    Args:
+        stopped: whether what stands there is held still, so that no earlier hook is reached through it.
+    """
+
+    def __init__(self, stopped: bool = False) -> None:
+        self.stopped = stopped
+        self.values: dict[str, dict[int, Tensor]] = {}
+        self.zeros: dict[str, dict[int, Tensor]] = {}
+        self.axes: dict[str, int] = {}
+
+    @property
+    def hook(self) -> HookFunction:
+        """To be attached wherever a gradient is wanted."""
+
+        def add(value: Tensor, hook: Any) -> Tensor:
+            name, first = str(hook.name), positions_seen(value, hook).start
+            self.axes[name] = pos_dim_of(hook)
+            self.values.setdefault(name, {})[first] = value
+            zeros = self.zeros.setdefault(name, {})[first] = torch.zeros_like(value, requires_grad=True)
+            return (value.detach() if self.stopped else value) + zeros
+
+        return add
+
+    def at(self, name: str, found: dict[str, dict[int, Tensor]]) -> Float[Tensor, "batch pos d"]:
+        """What was found at a hook, its steps side by side and heads flattened."""
+        steps = torch.cat([found[name][first] for first in sorted(found[name])], self.axes[name])
+        return steps.movedim(self.axes[name], 1).flatten(2)
+
+    def slopes(
+        self, output: Tensor, towards: Tensor | None, names: Sequence[str], keep_graph: bool = False
+    ) -> dict[str, Float[Tensor, "batch pos d"]]:
+        """The gradients at some hooks of an output, weighted by `towards`; zero where nothing leads there."""
+        leaves = [(name, first, zeros) for name in names for first, zeros in self.zeros[name].items()]
+        found = torch.autograd.grad(
+            output,
+            [zeros for *_, zeros in leaves],
+            towards,
+            retain_graph=keep_graph,
+            allow_unused=True,
+            materialize_grads=True,
+        )
+        by_name: dict[str, dict[int, Tensor]] = {}
+        for (name, first, _), slope in zip(leaves, found, strict=True):
+            by_name.setdefault(name, {})[first] = slope
+        return {name: self.at(name, by_name) for name in names}
