@@ -20,6 +20,7 @@ from models import (
 )
 from models.hub import HubModel, HubModelConfig
 from models.tasks import Copy
+from workbench.interventions import reading_out
 from workbench.interventions.direct_logit_attribution import beside_random, direct_logit_attribution
 
 SOURCE = Copy().dataset(6, 2)
@@ -211,6 +212,15 @@ def test_positions_add_up_to_the_whole():
     last = direct_logit_attribution(model, data, 5, n_controls=0)
     logits = model(data.tokens)[range(4), mask.sum(1) - 1, 5]
     assert last["logit"][0] == pytest.approx(float(logits.mean().detach()), rel=1e-10)
+
+
+def test_batches_and_a_few_logits_at_a_time_change_nothing(monkeypatch):
+    model = subject()
+    whole = direct_logit_attribution(model, TOKENS, ANSWER, WRONG, by=FINE, n_controls=1)
+    monkeypatch.setattr(reading_out, "_CPU_CHUNK", 31)
+    apart = direct_logit_attribution(model, TOKENS, ANSWER, WRONG, by=FINE, n_controls=1, batch_size=3)
+    for column in ("value", "low", "high", "logit"):
+        assert apart[column].to_numpy() == pytest.approx(whole[column].to_numpy(), abs=1e-5)
 
 
 def test_what_is_written_for_the_answer_stands_out_of_random_answers():

@@ -22,6 +22,7 @@ from models import (
 from models.baselines import ngram_losses
 from models.hub import HubModel, HubModelConfig
 from models.tasks import Copy
+from workbench.interventions import reading_out
 from workbench.interventions.lens_tokens import lens_tokens
 from workbench.interventions.logit_lens import logit_lens, read_outs
 
@@ -202,6 +203,14 @@ def test_models_of_the_hub(tmp_path, kind):
         assert torch.allclose(read[-1], model(tokens), atol=1e-4)
     found = lens_tokens(model, tokens, k=1, n_controls=0)
     assert found["text"].notna().all()
+
+
+def test_logits_that_are_made_a_few_at_a_time_are_the_same(model, data, monkeypatch):
+    whole, tokens = logit_lens(model, data), lens_tokens(model, data, k=2)
+    monkeypatch.setattr(reading_out, "_CPU_CHUNK", 3 * D_VOCAB)
+    apart = logit_lens(model, data, batch_size=2)
+    assert apart["value"].to_numpy() == pytest.approx(whole["value"].to_numpy(), abs=1e-6)
+    assert lens_tokens(model, data, k=2, batch_size=4)["token"].tolist() == tokens["token"].tolist()
 
 
 def test_hooks_and_mode_are_left_as_they_were(model, data):

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from models import Dataset, Recurrent, RecurrentConfig, Transformer, TransformerConfig
+from workbench.interventions import reading_out
 from workbench.interventions.logit_lens import logit_lens, read_outs
 from workbench.interventions.reading_out import read_out_of
 from workbench.interventions.tuned_lens import TunedLens
@@ -94,6 +95,14 @@ def test_it_begins_as_the_logit_lens_and_its_gradient_is_autograds(affine):
     torch.nn.functional.kl_div(log_p, own, log_target=True, reduction="batchmean").backward()
     # Adam's first step is the sign of the gradient.
     assert torch.equal(one_step.A[0].sign(), -A.grad.sign())
+
+
+def test_gradients_that_are_made_a_few_rows_at_a_time_are_the_same(model, monkeypatch):
+    whole = TunedLens.fit(model, tokens(20, seed=0), n_steps=3, batch_size=8)
+    monkeypatch.setattr(reading_out, "_CPU_CHUNK", 5 * D_VOCAB)
+    apart = TunedLens.fit(model, tokens(20, seed=0), n_steps=3, batch_size=8)
+    assert torch.allclose(apart.kl, whole.kl, atol=1e-5)
+    assert torch.allclose(apart.A, whole.A, atol=1e-4)
 
 
 def test_the_subject_is_left_as_it_was(affine):
