@@ -109,8 +109,9 @@ def ablate(
     shapes = hook_shapes(model, data, names, positions=positions, heads=heads, units=units, bos=bos)
     _refuse_absent(shapes, named)
     chosen = named or [_Job(None, (part,)) for part in parts_of(shapes, by)]
+    where = {name: shape.where for name, shape in shapes.items()}
     stand_ins = StandIns.of(
-        model, data, names, ablation, reference=reference, bos=bos, batch_size=batch_size, seed=seed
+        model, data, names, ablation, where=where, reference=reference, bos=bos, batch_size=batch_size, seed=seed
     )
     _refuse_nothing_known(shapes, stand_ins)
     seeds = range(seed, seed + n_controls)
@@ -158,8 +159,9 @@ def ablating(
     names = hook_names(model, [part.hook for part in jobs[0].parts])
     shapes = hook_shapes(model, data, names, positions=positions, bos=bos)
     _refuse_absent(shapes, jobs)
+    where = {name: shape.where for name, shape in shapes.items()}
     stand_ins = StandIns.of(
-        model, data, names, ablation, reference=reference, bos=bos, batch_size=batch_size, seed=seed
+        model, data, names, ablation, where=where, reference=reference, bos=bos, batch_size=batch_size, seed=seed
     )
     _refuse_nothing_known(shapes, stand_ins)
     with as_evaluated(model):
@@ -173,7 +175,9 @@ def _sets(hooks: Mapping[str, Places]) -> list[_Job]:
 
 
 def _parts(places: Places) -> tuple[Part, ...]:
-    found = tuple(Part(place) if isinstance(place, str) else Part(*place) for place in places)
+    split = [(place,) if isinstance(place, str) else place for place in places]
+    # A head may come from a table, whose numbers are not Python's own.
+    found = tuple(Part(hook, *(None if number is None else int(number) for number in of)) for hook, *of in split)
     if not found:
         raise ValueError("there is nothing to ablate: name at least one hook, or (hook, head).")
     return found

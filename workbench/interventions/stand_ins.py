@@ -1,12 +1,12 @@
 """`StandIns`: what an ablation puts in the place of a subject's values."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from models.dataset import Dataset
@@ -70,6 +70,7 @@ class StandIns:
         hooks: Sequence[str],
         ablation: Ablation,
         *,
+        where: Mapping[str, Bool[Tensor, "seq hook_pos"]] | None = None,
         reference: Given | None = None,
         bos: bool = False,
         batch_size: int = 64,
@@ -82,6 +83,7 @@ class StandIns:
             data: the sequences that it will be run on.
             hooks: names.
             ablation: which.
+            where: the positions of each hook that will be ablated; every real one where None.
             reference: what means are over, and others drawn from.
             bos: whether BOS is ablated, and counts in means, too.
             batch_size: sequences a pass.
@@ -98,7 +100,10 @@ class StandIns:
         if ablation == "resample":
             itself = reference is None
             for axis in {axis_of(model, name) for name in hooks}:
-                donors[axis] = _donors(data.on_axis(axis), given.on_axis(axis), itself, seed)
+                wanted = data.on_axis(axis).mask
+                if where is not None:
+                    wanted = torch.stack([where[name] for name in hooks if axis_of(model, name) == axis]).any(0)
+                donors[axis] = _donors(wanted, given.on_axis(axis), itself, seed)
         return cls(model, ablation, given, means, donors, batch_size)
 
     def at(self, hooks: Sequence[str], seq: Int[Tensor, " chosen"]) -> dict[str, Float[Tensor, "_ _ ..."]]:
@@ -149,22 +154,22 @@ def _means(
     return means
 
 
-def _donors(data: Dataset, reference: Dataset, itself: bool, seed: int) -> Int[Tensor, "seq pos"]:
+def _donors(wanted: Bool[Tensor, "seq pos"], reference: Dataset, itself: bool, seed: int) -> Int[Tensor, "seq pos"]:
     """For each position another sequence in which it is real: the same one for all positions, as far as it goes."""
     if len(reference) < 1 + itself:
         raise ValueError("there is no other sequence to resample from: give at least two, or others as the reference.")
     rng = np.random.default_rng(seed)
-    lengths, needed = reference.mask.sum(1).numpy(), data.mask.sum(1).numpy()
-    donors = np.zeros(data.mask.shape, np.int64)
-    for s, n in enumerate(needed):
+    lengths = reference.mask.sum(1).numpy()
+    donors = np.zeros(wanted.shape, np.int64)
+    for s, here in enumerate(wanted.numpy()):
         order = rng.permutation(len(reference))
         order = order[order != s] if itself else order
         # Padding stands at the end alone: the first that is long enough has the position.
-        longest = np.maximum.accumulate(lengths[order])
-        if longest[-1] < n:
+        longest, pos = np.maximum.accumulate(lengths[order]), np.flatnonzero(here)
+        if len(pos) and longest[-1] <= pos[-1]:
             raise ValueError(
-                f"position {longest[-1]} of sequence {s} is real in no other sequence: there is nothing to resample "
-                "it from. Give sequences as long as the reference."
+                f"position {pos[pos >= longest[-1]][0]} of sequence {s} is real in no other sequence: there is nothing "
+                "to resample it from. Choose other positions, or give sequences as long as the reference."
             )
-        donors[s, :n] = order[np.searchsorted(longest, np.arange(n), side="right")]
+        donors[s, pos] = order[np.searchsorted(longest, pos, side="right")]
     return torch.from_numpy(donors)
