@@ -1,0 +1,114 @@
+"""The links of an induction circuit, on one that was set by hand."""
+
+import pandas as pd
+import pytest
+import torch
+
+from models import Transformer
+from models.compiled import compiled_induction
+from models.tasks.repeated_sequences import RepeatedSequences
+from workbench.reproductions import induction_circuit
+from workbench.reproductions.induction_links import RepeatLoss, examine, named
+from workbench.reproductions.induction_pairs import induction_pairs
+
+TASK = RepeatedSequences(n_symbols=10, min_period=4, max_period=6, max_prefix=2, n_ctx=16)
+
+
+@pytest.fixture(scope="module")
+def tables():
+    """What is found of the compiled transformer, in the place of one that was trained, and of one layer."""
+    model, _ = compiled_induction(11, 16)
+    before = Transformer(model.cfg).eval()
+    tokens, pairs = TASK.dataset(40).tokens, induction_pairs(TASK, 40)
+    single = Transformer(model.cfg.from_dict(model.cfg.to_dict() | {"n_layers": 1})).eval()
+    two = examine(model, before, tokens[:20], tokens[20:], pairs, TASK)
+    one = examine(single, single, tokens[:20], tokens[20:], pairs, TASK)
+    both = {name: [table.assign(subject="two-layers-0")] for name, table in two.items()}
+    for name, table in one.items():
+        both[name].append(table.assign(subject="one-layer-0"))
+    return {name: pd.concat(parts, ignore_index=True) for name, parts in both.items()}
+
+
+def test_pairs_differ_in_what_came_after_the_last_token_before_and_in_nothing_else():
+    pairs = induction_pairs(TASK, 200, seed=3)
+    clean, corrupt, metric = pairs.clean.tokens, pairs.corrupt.tokens, pairs.metric
+    assert torch.equal(pairs.clean.mask, pairs.corrupt.mask)
+    assert ((clean != corrupt).sum(1) == 2).all()
+    assert torch.equal(clean.sort(1).values, corrupt.sort(1).values)
+    assert torch.equal(pairs.clean.mask.sum(1) - 1, metric.position)
+    for row in range(200):
+        last = int(metric.position[row])
+        for tokens, follower in ((clean[row], metric.answer[row]), (corrupt[row], metric.wrong[row])):
+            earlier = (tokens[:last] == tokens[last]).nonzero()[:, 0].tolist()
+            assert len(earlier) == 1
+            assert tokens[earlier[0] + 1] == follower
+        assert clean[row, pairs.source[row]] == corrupt[row, pairs.source[row]] == metric.answer[row]
+    assert len(set((metric.position - pairs.source).tolist())) > 2
+    with pytest.raises(ValueError, match="min_period is 3"):
+        induction_pairs(RepeatedSequences(n_symbols=20, min_period=3, max_period=8, n_ctx=32), 4)
+
+
+def test_the_heads_of_the_compiled_circuit_are_named():
+    model, _ = compiled_induction(11, 16)
+    circuit = named(model, TASK.dataset(20).tokens)
+    assert (circuit.previous, circuit.induction) == ((0,), (0,))
+
+
+def test_only_the_paths_of_the_compiled_circuit_restore_the_answer(tables):
+    paths = tables["paths"].query("variant == 'patch'").set_index(["sender", "receiver"])["effect"]
+    true = {("0.0", "1.0 k"), ("first layer", "1.0 k"), ("1.0", "logits")}
+    assert true <= set(paths.index)
+    for path, effect in paths.items():
+        assert effect == pytest.approx(float(path in true), abs=1e-3), path
+
+
+def test_only_the_heads_of_the_compiled_circuit_are_missed(tables):
+    lost = tables["ablation"].query("variant == 'ablation'").set_index("hook")["effect"]
+    assert lost["previous-token heads"] > 1
+    assert lost["induction heads"] > 1
+    assert lost[["other heads of layer 0", "other heads of layer 1"]].tolist() == pytest.approx([0, 0], abs=1e-5)
+
+
+def test_every_bar_is_met_by_the_compiled_circuit_beside_its_controls(tables):
+    rows = induction_circuit._rows(tables, TASK)
+    missed = [row.result for row in rows if not row.passed]
+    assert len(rows) == 14
+    assert missed == []
+    assert sum("untrained" in row.ours or "random direction" in row.ours for row in rows) >= 10
+
+
+def test_a_subject_without_the_circuit_meets_none_of_its_bars(tables):
+    broken = {name: table.copy() for name, table in tables.items()}
+    for name in ("subjects", "heads"):
+        table = broken[name]
+        numbers = table.select_dtypes("number").columns
+        trained, untrained = (table["variant"] == variant for variant in ("trained", "untrained"))
+        table.loc[trained, numbers] = table.loc[untrained, numbers].to_numpy()
+    for name, column in (("paths", "effect"), ("ablation", "effect"), ("composition", "value"), ("matching", "value")):
+        broken[name][column] = 0.0
+    met = [row.result for row in induction_circuit._rows(broken, TASK) if row.passed]
+    assert met == [
+        "the same with one layer",
+        "the same to their queries and values, the larger",
+    ]
+
+
+def test_the_loss_of_a_sequence_is_that_of_what_the_repeat_makes_known():
+    tokens = TASK.dataset(5).tokens
+    output = torch.randn(5, 16, 11, generator=torch.Generator().manual_seed(0))
+    found = RepeatLoss(TASK)(output, {"input": tokens})
+    for row in range(5):
+        seen, losses = set(), []
+        for at in range(15):
+            known = int(tokens[row, at]) in seen and int(tokens[row, at + 1]) in seen
+            seen.add(int(tokens[row, at]))
+            if known:
+                losses.append(-output[row, at].log_softmax(-1)[tokens[row, at + 1]])
+        assert len(losses) >= 3
+        assert float(found[row]) == pytest.approx(float(torch.stack(losses).mean()), rel=1e-4)
+
+
+def test_the_paths_are_drawn_beside_turned_ones(tables):
+    spec = str(induction_circuit.path_graph(tables["paths"]).to_dict())
+    assert "random direction" in spec
+    assert "1.0 k" in spec

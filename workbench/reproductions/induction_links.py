@@ -1,0 +1,197 @@
+"""The links of an induction circuit, each measured beside its control."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from models.dataset import Dataset
+from models.evaluation import Batch
+from models.tasks.repeated_sequences import RepeatedSequences
+from models.transformer import Transformer
+from workbench.attention.circuits import qk_circuit
+from workbench.attention.composition import composition_scores
+from workbench.attention.copying import copying_scores, eigenvalue_score
+from workbench.attention.patterns import Detection, attention_to, induction, previous_token
+from workbench.attention.weights import weights_of
+from workbench.interventions.ablation import ablate
+from workbench.interventions.pairs import batch_of, run
+from workbench.interventions.path_patching import path_patching
+from workbench.reproductions.induction_pairs import InductionPairs
+
+ABLATION = "position mean"
+EVERY = "all heads of layer 0"
+NAMED = {"previous": 0.4, "induction": 0.6}  # of its attention, from which on a head is one
+
+
+@dataclass(frozen=True)
+class Circuit:
+    """The first layer's heads that look back, and the last layer's that look for what came after a token before."""
+
+    previous: tuple[int, ...]
+    induction: tuple[int, ...]
+    n_layers: int
+    n_heads: int
+
+    @property
+    def sets(self) -> dict[str, list[tuple[str, int]]]:
+        """What is ablated together: the heads of the circuit, those of their layers that are not of it, and `EVERY`."""
+        found = {}
+        for name, layer, heads in (
+            ("previous-token heads", 0, self.previous),
+            ("induction heads", self.n_layers - 1, self.induction),
+        ):
+            rest = [head for head in range(self.n_heads) if head not in heads]
+            for label, chosen in ((name, heads), (f"other heads of layer {layer}", rest)):
+                if chosen:
+                    found[label] = [(f"blocks.{layer}.attn.hook_z", head) for head in chosen]
+        return found | {EVERY: [("blocks.0.attn.hook_z", head) for head in range(self.n_heads)]}
+
+
+@dataclass(frozen=True)
+class RepeatLoss:
+    """The mean loss, in nats, of the tokens that the repeat makes known: all of it but its first."""
+
+    task: RepeatedSequences
+
+    def __call__(self, output: Float[Tensor, "batch pos d_out"], batch: Batch) -> Float[Tensor, " batch"]:
+        tokens = batch["input"]
+        known = self.task.in_repeat(tokens)[:, :-1] & self.task.in_repeat(tokens)[:, 1:]
+        loss = torch.nn.functional.cross_entropy(output[:, :-1].mT, tokens[:, 1:], reduction="none")
+        return (loss * known).sum(1) / known.sum(1)
+
+
+@torch.no_grad()
+def examine(
+    model: Transformer,
+    untrained: Transformer,
+    chosen: Int[Tensor, "seq time"],
+    measured: Int[Tensor, "seq time"],
+    pairs: InductionPairs,
+    task: RepeatedSequences,
+) -> dict[str, pd.DataFrame]:
+    """Every link of a subject's circuit, each beside its control.
+
+    Args:
+        model, untrained: the subject, and before training.
+        chosen: sequences that heads are named by.
+        measured: sequences that they are measured on.
+        pairs: clean and corrupt sequences, for paths.
+        task: what the sequences are of.
+
+    Returns:
+        `subjects`: `variant` (`trained`, `untrained`), `loss` (nats, of what the repeat makes known), `gap` (clean less
+        corrupt logit difference), `both_right` (share of pairs told apart both ways). `heads`: `layer, head`,
+        `variant`, `previous_token`, `prefix_matching`, `copying`, and whether it is `named` previous or induction. Of
+        more than one layer also `composition` and `ablation`, as those functions give them, `paths`, as `path_patching`
+        does, and `matching`: for each previous-token and induction head Σ Re λ / Σ |λ| of the QK circuit whose keys
+        are read through the former, `value`, beside other first-layer heads' and the untrained subject's.
+    """
+    circuit = named(model, chosen)
+    heads = []
+    for variant, subject in (("trained", model), ("untrained", untrained)):
+        heads.append(_heads(subject, measured).assign(variant=variant))
+    table = pd.concat(heads, ignore_index=True)
+    last = model.cfg.n_layers - 1
+    table["named"] = ""
+    trained = table["variant"] == "trained"
+    if last:
+        table.loc[trained & (table["layer"] == 0) & table["head"].isin(circuit.previous), "named"] = "previous"
+    table.loc[trained & (table["layer"] == last) & table["head"].isin(circuit.induction), "named"] = "induction"
+    subjects = [
+        {"variant": variant} | _subject(subject, measured, pairs, task)
+        for variant, subject in (("trained", model), ("untrained", untrained))
+    ]
+    tables = {"subjects": pd.DataFrame(subjects), "heads": table}
+    if last == 0:
+        return tables
+    tables["composition"] = composition_scores(model, untrained=untrained)
+    tables["matching"] = matching(model, untrained, circuit)
+    tables["ablation"] = ablate(
+        model, Dataset(tokens=measured), RepeatLoss(task), circuit.sets, ablation=ABLATION, batch_size=len(measured)
+    ).assign(gain=lambda t: task.chance_loss - t["unablated"])
+    tables["paths"] = paths(model, pairs, circuit)
+    return tables
+
+
+def named(model: Transformer, tokens: Int[Tensor, "seq time"]) -> Circuit:
+    """Which heads look back, in the first layer, and which for a repeat, in the last: all above `NAMED`, or one."""
+    last = model.cfg.n_layers - 1
+    back, repeat = (_attention(model, tokens, detection) for detection in (previous_token, induction))
+    found = [_best(back[0], NAMED["previous"]), _best(repeat[last], NAMED["induction"])]
+    return Circuit(*found, model.cfg.n_layers, model.cfg.n_heads)
+
+
+def matching(model: Transformer, untrained: Transformer, circuit: Circuit) -> pd.DataFrame:
+    """Whether a token's query meets itself in keys that are read through a head of the first layer.
+
+    Positive eigenvalues of W_E W_QK W_OVᵀ W_Eᵀ say so (Elhage et al. 2021): `from_head, to_head, variant, value`.
+    """
+    rows = []
+    last = circuit.n_layers - 1
+    for variant, weights in (("trained", weights_of(model)), ("untrained", weights_of(untrained))):
+        for reader in circuit.induction:
+            for head in range(circuit.n_heads):
+                of = qk_circuit(weights, last, reader, ends="tokens", key_through=(0, head), biases=False)
+                value = float(eigenvalue_score(of))
+                place = {"from_head": head, "to_head": reader, "named": head in circuit.previous}
+                rows.append(place | {"variant": variant, "value": value})
+    return pd.DataFrame(rows)
+
+
+def _best(score: Float[Tensor, " head"], least: float) -> tuple[int, ...]:
+    return tuple(head for head, value in enumerate(score.tolist()) if value >= min(least, float(score.max())))
+
+
+def _attention(model: Transformer, tokens: Int[Tensor, "seq time"], to: Detection) -> Float[Tensor, "layer head"]:
+    names = [f"blocks.{layer}.attn.hook_pattern" for layer in range(model.cfg.n_layers)]
+    _, cache = model.run_with_cache(tokens, return_type=None, names_filter=names)
+    return torch.stack([attention_to(cache[name], to(tokens, {})) for name in names])
+
+
+def _heads(model: Transformer, tokens: Int[Tensor, "seq time"]) -> pd.DataFrame:
+    table = copying_scores(model)[["layer", "head", "value"]].rename(columns={"value": "copying"})
+    for name, detection in (("previous_token", previous_token), ("prefix_matching", induction)):
+        table[name] = _attention(model, tokens, detection).flatten().numpy()
+    return table
+
+
+def _subject(
+    model: Transformer, tokens: Int[Tensor, "seq time"], pairs: InductionPairs, task: RepeatedSequences
+) -> dict[str, float]:
+    batch = batch_of(Dataset(tokens=tokens), torch.arange(len(tokens)))
+    loss = RepeatLoss(task)(run(model, batch), batch).mean()
+    values = []
+    for data in (pairs.clean, pairs.corrupt):
+        batch = batch_of(data, torch.arange(len(data)))
+        values.append(pairs.metric(run(model, batch), batch))
+    clean, corrupt = values
+    both = ((clean > 0) & (corrupt < 0)).float().mean()
+    return {"loss": float(loss), "gap": float((clean - corrupt).mean()), "both_right": float(both)}
+
+
+def paths(model: Transformer, pairs: InductionPairs, circuit: Circuit) -> pd.DataFrame:
+    """What restores the answer along each path: from embeddings and first-layer heads to each input of the last layer's
+    heads, and from all of them to the logits. `first layer` is all its heads together.
+
+    The columns are those of `path_patching`, nodes named `0.1` (layer and head), `1.0 k`, `embed` and `logits`.
+    """
+    last, heads = circuit.n_layers - 1, range(circuit.n_heads)
+    names: dict[str | tuple[str, int], str] = {"hook_embed": "embed", "blocks.0.hook_attn_out": "first layer"}
+    names |= {("blocks.0.attn.hook_result", head): f"0.{head}" for head in heads}
+    early = list(names)
+    inputs = {
+        (f"blocks.{last}.attn.hook_{kind}_input", head): f"{last}.{head} {kind}" for head in heads for kind in "qkv"
+    }
+    late = {(f"blocks.{last}.attn.hook_result", head): f"{last}.{head}" for head in heads}
+    logits = f"blocks.{last}.hook_resid_post"
+    parts = [
+        path_patching(model, pairs.clean, pairs.corrupt, pairs.metric, senders, receivers, batch_size=1024)
+        for senders, receivers in ((early, [*inputs, logits]), (list(late), [logits]))
+    ]
+    ends = names | inputs | late | {logits: "logits"}
+    known = {node if isinstance(node, str) else f"{node[0]}[{node[1]}]": name for node, name in ends.items()}
+    table = pd.concat(parts, ignore_index=True)
+    return table.assign(**{end: table[end].map(known) for end in ("sender", "receiver")})
