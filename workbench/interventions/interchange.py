@@ -190,10 +190,10 @@ def scored(
     lines += [("", 0, NOTHING, None, lambda x, s: x), ("", made.d, EVERYTHING, None, lambda x, s: s)]
     docs = made.base.docs[pairs].numpy()
     found = []
-    for name, k, variant, draw, swap in lines:
+    for name, k, variant, number, swap in lines:
         values, loss = _measured(made, pairs, swap, metric, batch_size)
         mean, low, high = mean_over_documents(values[None], docs, seed=seed)
-        about = {"hook": made.hook, "name": name, "k": k, "variant": variant, "seed": draw}
+        about = {"hook": made.hook, "name": name, "k": k, "variant": variant, "seed": number}
         found.append(about | {"value": mean[0], "low": low[0], "high": high[0], "loss": loss, "pairs": len(pairs)})
     return pd.DataFrame(found, columns=list(COLUMNS)).astype({"seed": "Int64"})
 

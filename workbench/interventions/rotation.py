@@ -129,7 +129,7 @@ def fit_rotation(
     subspace, losses = _searched(made, fitted, k, search)
     compared = {("", LEARNED): subspace, ("", PRINCIPAL): _principal_axes(made, fitted, k)}
     compared |= {(name, BESIDE): other for name, other in (beside or {}).items()}
-    how = {"metric": metric, "batch_size": batch_size, "seed": seed}
+    how: dict[str, Any] = {"metric": metric, "batch_size": batch_size, "seed": seed}
     scores = scored(made, tested, compared, n_controls=n_controls, **how)
     if untrained is not None:
         before = Interchange.of(untrained, base, source, targets, hook_name, at, batch_size=batch_size)

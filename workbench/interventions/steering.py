@@ -128,9 +128,9 @@ def steer(
         _refuse_unfit(model, data, hook_name, list(named.values()))
         for rows in progress(order.split(batch_size), desc="steering", unit="pass"):
             line, seq = rows.T
-            edit = _finite(replacing(where[seq], by_job(jobs, line), goes_on=True))
+            hook = _finite(replacing(where[seq], by_job(jobs, line), goes_on=True))
             draws = {"draws": drawn[seq]} if temperature else {}
-            said += _generated(model, data, seq, [(hook_name, edit)], max_new, sampling | draws)
+            said += _generated(model, data, seq, [(hook_name, hook)], max_new, sampling | draws)
     texts = _prompt_texts(model, data)
     found = []
     for (line, seq), new in zip(order.tolist(), said, strict=True):
@@ -224,7 +224,8 @@ def _values(model: Any, data: Dataset, hook: str, seq: Int[Tensor, " batch"]) ->
 
 def _where(model: Any, data: Dataset, hook_name: str, prompt_too: bool) -> Bool[Tensor, "seq pos"]:
     """The positions to edit: where a shorter prompt is padded, its own new tokens will stand."""
-    if not isinstance(model, Generation):
+    generates: bool = isinstance(model, Generation)
+    if not generates:
         raise ValueError(f"a {type(model).__name__} does not go on from prompts: steer one that generates.")
     (hook,) = model.match_hooks(hook_name)
     if axis_of(model, hook) != "target":

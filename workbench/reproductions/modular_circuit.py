@@ -93,7 +93,7 @@ def ablated(model: HookedModel, task: ModularAddition, keys: list[int], among: B
             hooks = [] if edit is None else edit_at(model, tokens, hook, edit, where)
             with torch.no_grad(), model.hooks(fwd_hooks=hooks):
                 logits, _ = measures.all_pairs(model, task)
-            about = {"site": site, "hook": hook, "ablated": what, "seed": seed}
+            about: dict[str, Any] = {"site": site, "hook": hook, "ablated": what, "seed": seed}
             about |= {"directions": 0 if edit is None else edit.subspace.k}
             for part, pairs in (("train", among), ("test", ~among)):
                 about |= {f"{part}_loss": measures.pair_loss(logits, pairs)}
