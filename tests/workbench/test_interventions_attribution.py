@@ -136,7 +136,7 @@ def test_integrated_gradients_add_up_to_the_whole_gap():
     """Completeness: all that the output hears of goes through the stream (BOS is the same in both)."""
     model = transformer(dtype=torch.float64, act_fn="gelu")
     one, many = (
-        attribution_patching(model, CLEAN, CORRUPT, metric, RESID[0], by=by, steps=200, n_controls=0, bos=True)
+        attribution_patching(model, CLEAN, CORRUPT, metric, RESID[0], by=by, steps=50, n_controls=0, bos=True)
         for by in ((), ("position",))
     )
     assert one["effect"].sum() == pytest.approx(1, abs=2e-3)

@@ -75,12 +75,11 @@ def slopes_at(
             raise ValueError("the metric has no gradient: it must be made of the output by differentiable steps.")
         zeros = [nothing for name in hooks for _, _, nothing in seen[name]]
         gradients = torch.autograd.grad(value.sum(), zeros, allow_unused=True) if backward else (None,) * len(zeros)
-    found = dict(zip(map(id, zeros), gradients, strict=True))
+    found = {id(z): torch.zeros_like(z) if g is None else g for z, g in zip(zeros, gradients, strict=True)}
     values, slopes = {}, {}
     for name in hooks:
         axis, in_order = pos_dim_of(model.hook_dict[name]), sorted(seen[name], key=lambda step: step[0])
         values[name] = torch.cat([kept for _, kept, _ in in_order], 1)
         if backward:
-            of_steps = [torch.zeros_like(z) if found[id(z)] is None else found[id(z)] for _, _, z in in_order]
-            slopes[name] = torch.cat([slope.movedim(axis, 1) for slope in of_steps], 1)
+            slopes[name] = torch.cat([found[id(nothing)].movedim(axis, 1) for _, _, nothing in in_order], 1)
     return Slopes(value.detach().double().cpu(), values, slopes)

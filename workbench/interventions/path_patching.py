@@ -271,7 +271,7 @@ def _table(
     value, effect = (mean_over_documents(x.numpy(), docs, seed=seed) for x in (values, share))
     rows = []
     for i, (sender, receiver, s) in enumerate(lines):
-        about = {"sender": named(sender), "receiver": named(receiver), "norm": norm}
+        about: dict[str, Any] = {"sender": named(sender), "receiver": named(receiver), "norm": norm}
         about |= {"variant": PATCH if s is None else DIRECTION, "seed": s}
         numbers = {"value": value.value[i], "low": value.low[i], "high": value.high[i]}
         numbers |= {"effect": effect.value[i], "effect_low": effect.low[i], "effect_high": effect.high[i]}
