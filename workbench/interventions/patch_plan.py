@@ -102,5 +102,5 @@ def _refuse_unfit(
             raise ValueError("within takes whole rows: give neither units nor, unless heads are by themselves, heads.")
         width = row[-1] if "head" in by else int(np.prod(row))
         choice.within.refuse_width(torch.empty(0, width))
-    apart = [list(some or range(n)) if kind in by else [None] for kind, (some, n) in counts.items()]
-    return apart[0], apart[1]
+    heads, units = ([*(some or range(n))] for some, n in counts.values())
+    return heads if "head" in by else [None], units if "unit" in by else [None]

@@ -1,5 +1,6 @@
 """`activation_patching`: what a subject restores of a clean run's behaviour when given some of its activations."""
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from workbench.interventions.resuming import CorruptRun, can_resume, entry, kept
 from workbench.interventions.sites import Choice, Site, draw_noise
 from workbench.interventions.subspace import Subspace
 
+_FORKS = ("hook_attn_in", "hook_q_input", "hook_k_input", "hook_v_input")
 PATCH, DIRECTION = "patch", "random direction"
 COLUMNS = (
     *("hook", "layer", "head", "position", "unit", "variant", "seed", "value", "low", "high"),
@@ -166,11 +168,20 @@ def _sites(model: Any, given: Given, plan: Plan, both: BothRuns) -> list[Site]:
 
 def _passes(plan: Plan, resume: list[bool], n_patches: int) -> list[list[int]]:
     """Which patches share a pass: of those that are resumed, those that begin near each other, whatever their block."""
-    numbers = range(len(plan.patches))
-    fresh = [i for i in numbers if not resume[plan.patches[i].site]]
-    late = [i for i in numbers if resume[plan.patches[i].site]]
-    late.sort(key=lambda i: (plan.patches[i].position or 0, entry(plan.hooks[plan.patches[i].site])))
-    return [some[i : i + n_patches] for some in (fresh, late) for i in range(0, len(some), n_patches)]
+
+    def turn(number: int) -> tuple[int, ...]:
+        patch = plan.patches[number]
+        return (patch.position or 0, entry(plan.hooks[patch.site])) if resume[patch.site] else (number,)
+
+    passes = []
+    # Where a norm is read by copies of the stream, nobody reads what is put in at the norm's own hooks.
+    for kind in itertools.product((False, True), (False, True)):
+        of_kind = [
+            i for i, p in enumerate(plan.patches) if (resume[p.site], plan.hooks[p.site].endswith(_FORKS)) == kind
+        ]
+        of_kind.sort(key=turn)
+        passes += [of_kind[start : start + n_patches] for start in range(0, len(of_kind), n_patches)]
+    return passes
 
 
 def _table(plan: Plan, found: _Found, docs: np.ndarray, seed: int) -> pd.DataFrame:

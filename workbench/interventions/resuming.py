@@ -163,7 +163,7 @@ class _Pass:
 
     def _through(
         self, stream: Stream, depth: int, reading: list[Patch], first: int, asked: Int[Tensor, " asked"] | None
-    ) -> Stream:
+    ) -> Float[Tensor, "row _ d_model"]:
         """One block; patches of what it reads are made on the way."""
         n_patches = len(stream) // len(self.seq)
         k, v = (_for_each(x[depth][self.part, : self.start], n_patches) for x in (self.corrupt.k, self.corrupt.v))
@@ -180,7 +180,7 @@ class _Pass:
         read = [p for p in entering if _READ.fullmatch(self.sites[p.site].name)]
         if not read:
             return stream
-        stream = stream.contiguous()
+        stream = stream.clone()  # of one patch it may be the corrupt run's own
         entered = stream.unflatten(0, (len(entering), -1))[: len(read)]  # a view; those that read come after
         before, z = (x[depth - 1][self.part] for x in (self.corrupt.stream, self.corrupt.z))
         if read[0].position is None:
