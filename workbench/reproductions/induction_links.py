@@ -19,9 +19,10 @@ from workbench.attention.weights import weights_of
 from workbench.interventions.ablation import ablate
 from workbench.interventions.pairs import batch_of, run
 from workbench.interventions.path_patching import path_patching
+from workbench.interventions.stand_ins import Ablation
 from workbench.reproductions.induction_pairs import InductionPairs
 
-ABLATION = "position mean"
+ABLATION: Ablation = "position mean"
 EVERY = "all heads of layer 0"
 NAMED = {"previous": 0.4, "induction": 0.6}  # of its attention, from which on a head is one
 
@@ -120,8 +121,8 @@ def named(model: Transformer, tokens: Int[Tensor, "seq time"]) -> Circuit:
     """Which heads look back, in the first layer, and which for a repeat, in the last: all above `NAMED`, or one."""
     last = model.cfg.n_layers - 1
     back, repeat = (_attention(model, tokens, detection) for detection in (previous_token, induction))
-    found = [_best(back[0], NAMED["previous"]), _best(repeat[last], NAMED["induction"])]
-    return Circuit(*found, model.cfg.n_layers, model.cfg.n_heads)
+    before, after = _best(back[0], NAMED["previous"]), _best(repeat[last], NAMED["induction"])
+    return Circuit(before, after, model.cfg.n_layers, model.cfg.n_heads)
 
 
 def matching(model: Transformer, untrained: Transformer, circuit: Circuit) -> pd.DataFrame:
@@ -181,15 +182,16 @@ def paths(model: Transformer, pairs: InductionPairs, circuit: Circuit) -> pd.Dat
     last, heads = circuit.n_layers - 1, range(circuit.n_heads)
     names: dict[str | tuple[str, int], str] = {"hook_embed": "embed", "blocks.0.hook_attn_out": "first layer"}
     names |= {("blocks.0.attn.hook_result", head): f"0.{head}" for head in heads}
-    early = list(names)
+    early: list[str | tuple] = list(names)
     inputs = {
         (f"blocks.{last}.attn.hook_{kind}_input", head): f"{last}.{head} {kind}" for head in heads for kind in "qkv"
     }
     late = {(f"blocks.{last}.attn.hook_result", head): f"{last}.{head}" for head in heads}
     logits = f"blocks.{last}.hook_resid_post"
+    routes: list[tuple[list[str | tuple], list[str | tuple]]] = [(early, [*inputs, logits]), ([*late], [logits])]
     parts = [
         path_patching(model, pairs.clean, pairs.corrupt, pairs.metric, senders, receivers, batch_size=1024)
-        for senders, receivers in ((early, [*inputs, logits]), (list(late), [logits]))
+        for senders, receivers in routes
     ]
     ends = names | inputs | late | {logits: "logits"}
     known = {node if isinstance(node, str) else f"{node[0]}[{node[1]}]": name for node, name in ends.items()}

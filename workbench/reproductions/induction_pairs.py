@@ -62,5 +62,5 @@ def induction_pairs(task: RepeatedSequences, n: int, seed: int = 0) -> Induction
     source, wrong = torch.from_numpy(asked + 1), torch.from_numpy(other + 1)
     tokens, rows = torch.from_numpy(clean), torch.arange(n)
     metric = LogitDifference(tokens[rows, source], tokens[rows, wrong], torch.from_numpy(end))
-    made = (Dataset(tokens=torch.from_numpy(x), mask=torch.from_numpy(mask)) for x in (clean, corrupt))
-    return InductionPairs(*made, source, wrong, metric)
+    own, other_way = (Dataset(tokens=torch.from_numpy(x), mask=torch.from_numpy(mask)) for x in (clean, corrupt))
+    return InductionPairs(own, other_way, source, wrong, metric)
