@@ -17,6 +17,7 @@ from workbench.interventions.passes import Hooks, measure_jobs
 from workbench.interventions.stand_ins import Ablation, StandIns
 
 Writes = Float[Tensor, "_ _ sender d_model"]
+StandIn = Float[Tensor, "_ _ _ _"]  # batch, position, sender, d_model, or 1 of any
 
 
 @dataclass(frozen=True)
@@ -85,13 +86,13 @@ class EdgeAblation:
             _refuse_unknown_positions(given.reference.mask if bos else given.reference.counted, where)
         return cls(model, graph, data, given, where)
 
-    def stand_ins(self, seq: Int[Tensor, " batch"]) -> dict[str, Writes]:
+    def stand_ins(self, seq: Int[Tensor, " batch"]) -> dict[str, StandIn]:
         """Of each sender's hook, what takes the place of its writes: [batch, pos, sender, d_model], or 1 of any."""
         found = self.given.at(self.graph.sending_hooks, seq)
         return {name: self._fitted(value) for name, value in found.items()}
 
     def changes(
-        self, written: Writes, stand_in: Writes, seq: Int[Tensor, " batch"]
+        self, written: Writes, stand_in: StandIn, seq: Int[Tensor, " batch"]
     ) -> Float[Tensor, "_ pos sender d_model"]:
         """What a cut edge adds to what its receiver reads; of several variants, each of `seq` once for each."""
         n = len(written) // len(seq)
@@ -137,7 +138,7 @@ class EdgeAblation:
 
         return measure_jobs(self.model, self.data, metric, len(cut), hooks_of, batch_size=batch_size, desc="cut edges")
 
-    def _fitted(self, value: Tensor) -> Writes:
+    def _fitted(self, value: Tensor) -> StandIn:
         """With all four axes, and as many positions as the sequences have where there is more than one."""
         if value.ndim == 2:
             return value[:, :, None, None]

@@ -1,5 +1,6 @@
 """`edge_attribution`: what cutting each edge would do, all edges from a few forward and backward passes."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -97,7 +98,8 @@ def edge_scores(
         slopes = [_Slopes(cuts, seq) for seq in parts]
         for step in range(steps, 0, -1):  # the whole way first, where the senders' own writes are found
             share = step / steps
-            whole = slopes_by_output(metric, cuts.data, parts, lambda i, share=share: slopes[i].outputs(share))
+            outputs = [partial(part.outputs, share) for part in slopes]
+            whole = slopes_by_output(metric, cuts.data, parts, outputs)
             for part, towards in zip(slopes, whole, strict=True):
                 part.add(metric, share, towards)
         for part in slopes:

@@ -4,6 +4,7 @@ Marks et al. 2024, "Sparse feature circuits", arXiv 2403.19647.
 """
 
 from collections.abc import Collection, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -74,10 +75,10 @@ def feature_circuit(
         seed: of the first draw, and of the intervals.
 
     Returns:
-        A line for each node whose effect is not zero everywhere, and for each hook's error, in each variant
-        (`attribution` or `integrated gradients`; `random direction`): `unit` is the latent, NA for the error. `effect`
-        is the mean over sequences, with its interval (95%, over documents). Hooks in the model's order, the largest
-        effects first.
+        A line for each node whose effect is not zero everywhere and, where positions are summed over, each hook's
+        error, in each variant (`attribution` or `integrated gradients`; `random direction`): `unit` is the latent, NA
+        for the error. `effect` is the mean over sequences, with its interval (95%, over documents). Hooks in the
+        model's order, the largest effects first.
 
     Raises:
         ValueError: a hook is unknown, a dictionary does not fit, the ablation has nothing to take from, or the metric
@@ -110,7 +111,8 @@ def node_effects(
     found: dict[str, list[Tensor]] = {name: [] for name in nodes.dictionaries}
     directions = {name: _directions(d.W_dec, seeds) for name, d in nodes.dictionaries.items()}
     with as_evaluated(nodes.model):
-        whole = slopes_by_output(metric, nodes.data, parts, lambda i: run(nodes.model, batch_of(nodes.data, parts[i])))
+        outputs = [partial(run, nodes.model, batch_of(nodes.data, seq)) for seq in parts]
+        whole = slopes_by_output(metric, nodes.data, parts, outputs)
         for seq, towards in zip(parts, whole, strict=True):
             there = {name: Nodes.of(nodes.dictionaries[name], x) for name, x in nodes.rows(seq).items()}
             instead = nodes.stand_ins(seq)
@@ -193,7 +195,7 @@ def _lines(
     """A table for each variant, of the same nodes in the same order."""
     n_nodes = effects.shape[2]
     shown = (effects[0] != 0).any(-1)
-    shown[:, -1] = True
+    shown[:, -1] |= not by_position
     position, unit = shown.nonzero()
     order = np.argsort(-np.abs(effects[0, position, unit].mean(-1)), kind="stable")
     position, unit = position[order], unit[order]

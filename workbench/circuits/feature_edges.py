@@ -1,6 +1,7 @@
 """`feature_edges`: what each latent passes on to each later one, by itself and not through those in between."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -80,7 +81,8 @@ def feature_edges(
     parts = torch.arange(len(runs.data)).split(batch_size)
     found: dict[tuple[str, str], list[Tensor]] = {}
     with as_evaluated(model):
-        whole = slopes_by_output(metric, runs.data, parts, lambda i: run(model, batch_of(runs.data, parts[i])))
+        outputs = [partial(run, runs.model, batch_of(runs.data, seq)) for seq in parts]
+        whole = slopes_by_output(metric, runs.data, parts, outputs)
         for seq, towards in zip(parts, whole, strict=True):
             for pair, effect in _passed_on(runs, metric, seq, towards, chosen).items():
                 found.setdefault(pair, []).append(effect)
@@ -105,7 +107,7 @@ def feature_edges(
     if not lines:
         raise ValueError("there are dictionaries at one hook alone: edges run from one hook to a later one.")
     table = pd.concat(lines, ignore_index=True).assign(ablation=ablation, sequences=len(docs))
-    return table[list(COLUMNS)].astype({"seed": "Int64"})
+    return table[list(COLUMNS)].astype(dict.fromkeys(("from_unit", "to_unit", "seed"), "Int64"))
 
 
 def _passed_on(
@@ -166,6 +168,6 @@ def _largest(nodes: pd.DataFrame, hook: str, dictionary: Dictionary, most: int) 
     return [len(dictionary.W_dec) if pd.isna(unit) else int(unit) for unit in top]
 
 
-def _units(chosen: list[int], which: Int[np.ndarray, " edge"], dictionary: Dictionary) -> pd.array:
+def _units(chosen: list[int], which: Int[np.ndarray, " edge"], dictionary: Dictionary) -> list[Any]:
     numbers = np.asarray(chosen)[which]
-    return pd.array([pd.NA if unit == len(dictionary.W_dec) else unit for unit in numbers], dtype="Int64")
+    return [pd.NA if unit == len(dictionary.W_dec) else unit for unit in numbers.tolist()]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -14,18 +14,6 @@ from workbench.interventions.pairs import Given, aligned, as_dataset
 from workbench.interventions.positions import Positions, editable
 from workbench.interventions.stand_ins import Ablation, StandIns, values_at
 from workbench.sae import SAE
-
-
-class Dictionary(Protocol):
-    """What writes a row x as `decode(encode(x))` and an error: an `SAE`, or `Neurons`."""
-
-    W_dec: Tensor
-
-    def encode(self, x: Tensor) -> Tensor:
-        """The activations of all latents."""
-
-    def decode(self, f: Tensor) -> Tensor:
-        """The reconstruction."""
 
 
 class Neurons:
@@ -45,6 +33,9 @@ class Neurons:
     def decode(self, f: Tensor) -> Tensor:
         """The row."""
         return f
+
+
+Dictionary = SAE | Neurons
 
 
 class Nodes(NamedTuple):

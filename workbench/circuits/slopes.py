@@ -30,7 +30,7 @@ def slope_by_output(
 
 
 def slopes_by_output(
-    metric: Metric, data: Dataset, parts: Sequence[Int[Tensor, " _"]], output_of: Callable[[int], Tensor]
+    metric: Metric, data: Dataset, parts: Sequence[Int[Tensor, " _"]], outputs: Sequence[Callable[[], Tensor]]
 ) -> Sequence[Tensor | None]:
     """The same for every part of some sequences, where the metric must be given all of them at once; else None.
 
@@ -38,12 +38,12 @@ def slopes_by_output(
         metric: of the output, or of the output and the batch.
         data: the sequences.
         parts: their numbers, in order.
-        output_of: the subject's output of a part, by its number.
+        outputs: what gives the subject's output of each part.
     """
     if takes_batch(metric) or len(parts) == 1:
         return [None] * len(parts)
     with torch.no_grad():
-        whole = torch.cat([output_of(i) for i in range(len(parts))])
+        whole = torch.cat([output() for output in outputs])
     return slope_by_output(metric, whole, batch_of(data, torch.cat(list(parts)))).split([len(part) for part in parts])
 
 
