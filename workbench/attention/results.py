@@ -16,7 +16,7 @@ from workbench.interventions.results import read_table
 
 VERB = "heads"
 SCORES, COPYING, COMPOSITION = "result.parquet", "copying.parquet", "composition.parquet"
-IMPORTANCE, ALIGNMENTS = "importance.parquet", "alignments.parquet"
+IMPORTANCE, ALIGNMENTS, ALIGNED = "importance.parquet", "alignments.parquet", "alignment.parquet"
 WORDS, PATTERNS = "words.parquet", "patterns.safetensors"
 _NEEDED = {
     SCORES: ("hook", "layer", "head", "text", "score", "value", "control", "control_low", "control_high"),
@@ -27,6 +27,7 @@ _NEEDED = {
     ),
     IMPORTANCE: ("hook", "layer", "head", "ablation", "variant", "effect", "effect_low", "effect_high"),
     ALIGNMENTS: ("sequence", "hook", "head", "target", "source", "weight", "variant"),
+    ALIGNED: ("hook", "head", "variant", "mass", "argmax", "argmax_low", "argmax_high"),
     WORDS: ("sequence", "axis", "position", "word"),
 }
 
@@ -40,7 +41,9 @@ class HeadSurvey:
         copying: `copying_scores`; None where tokens are not what the subject says, or weights are not known.
         composition: `composition_scores`; None as for copying, and where there is one layer.
         importance: the rise of the loss as each head is ablated (`ablate`); None where there are no heads' outputs.
-        alignments: what a decoder looks at in the source, the untrained subject's beside it; None where there is none.
+        alignments: of the sequences that are kept, what a decoder looks at in the source (`alignments`), the untrained
+            subject's beside it; None where it looks at none.
+        aligned: how often that is right (`alignment_accuracy`); None where the truth is not known.
         words: of the sequences that are kept, `sequence, axis` (`target`, `source`), `position, word`.
         patterns: by hook and sequence the attention, kept as whole 255ths.
         axes: by hook, whose positions queries and keys are.
@@ -51,6 +54,7 @@ class HeadSurvey:
     composition: pd.DataFrame | None
     importance: pd.DataFrame | None
     alignments: pd.DataFrame | None
+    aligned: pd.DataFrame | None
     words: pd.DataFrame
     patterns: dict[tuple[str, int], UInt8[Tensor, "head query key"]]
     axes: dict[str, tuple[str, str]]
@@ -59,10 +63,42 @@ class HeadSurvey:
         """The attention of a hook's heads in one of the sequences that are kept."""
         return self.patterns[hook, sequence].float() / 255
 
+    def costs(self) -> pd.DataFrame | None:
+        """A line a head: `hook, layer, head`, the rise of the loss by `ablation` and by the mean `random direction`."""
+        if self.importance is None:
+            return None
+        places = ["hook", "layer", "head"]
+        return (
+            self.importance.pivot_table("effect", places, "variant", sort=False).rename_axis(columns=None).reset_index()
+        )
+
+    def by_head(self, score: str, text: str) -> pd.DataFrame:
+        """A line a head, best first: its score of a text beside its control's, and what else is known of it.
+
+        These are `copying` and `copying_percentile`, `cost` (the rise of the loss by its ablation) and `random_cost`
+        (by random directions), as far as they were measured.
+        """
+        own = self.scores[(self.scores["score"] == score) & (self.scores["text"] == text)]
+        lines = own.sort_values("value", ascending=False, kind="stable").assign(at=_stem(own))
+        if self.copying is not None:
+            named = self.copying.rename(columns={"value": "copying", "percentile": "copying_percentile"})
+            columns = ["layer", "head", "copying", "copying_percentile"]
+            lines = lines.merge(named[columns], on=["layer", "head"], how="left")
+        if (costs := self.costs()) is not None:
+            costs = costs.rename(columns={"ablation": "cost", "random direction": "random_cost"})
+            costs = costs.assign(at=_stem(costs))[["at", "head", "cost", "random_cost"]]
+            lines = lines.merge(costs, on=["at", "head"], how="left")
+        return lines.drop(columns="at")
+
     def words_of(self, sequence: int, axis: str = "target") -> list[str]:
         """A kept sequence in words."""
         own = self.words[(self.words["sequence"] == sequence) & (self.words["axis"] == axis)]
         return own.sort_values("position")["word"].tolist()
+
+
+def _stem(table: pd.DataFrame) -> pd.Series:
+    """The attention that a hook is of."""
+    return table["hook"].str.replace(r"\.hook_\w+$", "", regex=True)
 
 
 def write_patterns(folder: Path, patterns: Mapping[tuple[str, int], Float[Tensor, "head query key"]]) -> None:
@@ -83,7 +119,7 @@ def read_heads(path: str | Path) -> HeadSurvey:
         raise ArtifactError(f"{folder} is damaged: it lacks {SCORES if scores is None else WORDS}.")
     axes = {hook: (of[0], of[1]) for hook, of in manifest.config["results"]["axes"].items()}
     return HeadSurvey(
-        scores, tables[COPYING], tables[COMPOSITION], tables[IMPORTANCE], tables[ALIGNMENTS], words,
+        scores, tables[COPYING], tables[COMPOSITION], tables[IMPORTANCE], tables[ALIGNMENTS], tables[ALIGNED], words,
         _read_patterns(folder / PATTERNS), axes,
     )  # fmt: skip
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
@@ -14,10 +13,13 @@ from torch import Tensor
 from models.dataset import Dataset
 from models.hub import HubModel
 from models.transformer import Transformer
+from workbench.attention.alignments import alignment_accuracy, alignments, right_places
 from workbench.attention.composition import composition_scores
 from workbench.attention.copying import copying_scores
 from workbench.attention.head_scores import head_scores
+from workbench.attention.importance import head_importance
 from workbench.attention.results import (
+    ALIGNED,
     ALIGNMENTS,
     COMPOSITION,
     COPYING,
@@ -29,13 +31,11 @@ from workbench.attention.results import (
 )
 from workbench.attention.streaming import PatternHook, pattern_hooks, stream_patterns
 from workbench.features.vocabulary import ANY_STEP, token_strings
-from workbench.interventions.ablation import ablate
-from workbench.interventions.metrics import TargetLoss
 from workbench.interventions.results import kept_table
+from workbench.interventions.stand_ins import Ablation
 
 KEPT, LONGEST = 4, 128  # sequences whose patterns are kept, and their positions
 _MOST_BYTES = 32 << 20
-TRAINED, UNTRAINED = "trained", "untrained"
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Settings:
         seed: of random repeats, random weights, controls and intervals.
     """
 
-    ablation: str
+    ablation: Ablation
     seed: int
 
 
@@ -82,16 +82,22 @@ def survey_heads(model: Any, untrained: Any, data: Dataset, folder: Path, settin
     if outputs and not _asks_vectors(data):
         kept_table(
             folder / IMPORTANCE,
-            lambda: ablate(model, data, TargetLoss(), outputs, ablation=settings.ablation, seed=settings.seed),
+            lambda: head_importance(model, data, ablation=settings.ablation, seed=settings.seed),
         )
     kept = kept_sequences(data, hooks)
     if not (folder / PATTERNS).exists():
         patterns = patterns_of(model, kept, hooks)
         write_patterns(folder, patterns)
     kept_table(folder / WORDS, lambda: words_table(kept, model))
-    cross = [hook for hook in hooks if hook.is_cross]
-    if cross:
-        kept_table(folder / ALIGNMENTS, lambda: _alignments({TRAINED: model, UNTRAINED: untrained}, kept, cross))
+    if any(hook.is_cross for hook in hooks):
+        some = data.select(torch.arange(len(kept)))
+        known = _has_places(data)
+        right = right_places(some) if known else None
+        kept_table(folder / ALIGNMENTS, lambda: alignments(model, some, untrained=untrained, right=right))
+        if known:
+            kept_table(
+                folder / ALIGNED, lambda: alignment_accuracy(model, data, untrained=untrained, seed=settings.seed)
+            )
     return {"axes": {hook.name: [hook.queries, hook.keys] for hook in hooks}}
 
 
@@ -101,7 +107,7 @@ def kept_sequences(data: Dataset, hooks: Sequence[PatternHook]) -> Dataset:
     fits = max(1, _MOST_BYTES // (n_heads * LONGEST * LONGEST))
     rows = slice(0, min(KEPT, fits, len(data)))
     batch = data.batch(rows)
-    cut = {name: value[:, :LONGEST] for name, value in batch.items()}
+    cut: dict[str, Any] = {name: value[:, :LONGEST] for name, value in batch.items()}
     tokens, mask = cut.pop("input"), cut.pop("mask")
     return Dataset(tokens, mask, bos=data.bos, tokenizer=data.tokenizer, **cut)
 
@@ -149,13 +155,7 @@ def _asks_vectors(data: Dataset) -> bool:
     return data.tokens.is_floating_point() or (data.targets is not None and data.targets.is_floating_point())
 
 
-def _alignments(subjects: dict[str, Any], data: Dataset, hooks: Sequence[PatternHook]) -> pd.DataFrame:
-    tables = []
-    for variant, model in subjects.items():
-        if model is None:
-            continue
-        for (hook, sequence), pattern in patterns_of(model, data, hooks).items():
-            head, target, source = (at.ravel() for at in np.indices(pattern.shape))
-            about = {"sequence": sequence, "hook": hook, "head": head, "target": target, "source": source}
-            tables.append(pd.DataFrame(about | {"weight": pattern.flatten().numpy(), "variant": variant}))
-    return pd.concat(tables, ignore_index=True)
+def _has_places(data: Dataset) -> bool:
+    """Whether it is known where a decoder should look."""
+    labels = set() if data.labels is None else set(data.labels.column_names)
+    return "aligned_source" in labels or {"span_start", "span_end"} <= labels

@@ -12,9 +12,10 @@ from workbench.runs import Artifact, Run
 
 if TYPE_CHECKING:
     from workbench.attention.results import HeadSurvey
+    from workbench.interventions.stand_ins import Ablation
 
 N_TOKENS = 20_000
-ABLATIONS = ("zero", "mean", "position mean", "resample")
+ABLATIONS: "tuple[Ablation, ...]" = ("zero", "mean", "position mean", "resample")
 # Pairs of composing heads in the table a person reads.
 SHOWN = 4
 # Scores of which a low one says something.
@@ -82,8 +83,7 @@ def make_heads(
 
     whole_number(n_tokens, "the number of tokens", least=1)
     whole_number(seed, "seed")
-    if ablation not in ABLATIONS:
-        raise ValueError(f"ablation is {ablation!r}: it must be one of {', '.join(ABLATIONS)}.")
+    stand_in = checked_ablation(ablation)
     inputs = run.inputs(run.current("model"), run.current("dataset"))
     config: dict[str, Any] = {"verb": VERB, "n_tokens": n_tokens, "ablation": ablation, "seed": seed}
     if standing(run, "analysis", name, inputs, config, replace=replace) is None:
@@ -95,10 +95,18 @@ def make_heads(
         data = dataset.sample(n_tokens, test_share=1.0, seed=seed).split("test")
         untrained = run.model(step=0) if 0 in checkpoint_steps(run.path) else None
         with publishing(run.path_of("analysis", name), "analysis", inputs=inputs, config=config, seed=seed) as draft:
-            draft.results |= survey_heads(model, untrained, data, Path(draft.path), Settings(ablation, seed))
+            draft.results |= survey_heads(model, untrained, data, Path(draft.path), Settings(stand_in, seed))
             draft.results["control"] = "untrained" if untrained is not None else "random weights"
         run = run.refresh()
     return run.find("analysis", name)
+
+
+def checked_ablation(name: str) -> "Ablation":
+    """A kind of ablation that there is. `ValueError` for another."""
+    for known in ABLATIONS:
+        if name == known:
+            return known
+    raise ValueError(f"ablation is {name!r}: it must be one of {', '.join(ABLATIONS)}.")
 
 
 def best_heads(scores: pd.DataFrame) -> list[list[Any]]:

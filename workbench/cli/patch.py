@@ -1,11 +1,12 @@
 """`workbench patch`: where a subject holds what two prompts differ in, and what each part of it says of the answer."""
 
 import argparse
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.cli.console import add_run, finish, number, run_path, say, table
-from workbench.cli.heads import ABLATIONS
+from workbench.cli.heads import ABLATIONS, checked_ablation
 from workbench.cli.standing import standing
 from workbench.runs import Artifact, Run
 
@@ -127,13 +128,14 @@ def make_patching(
     by = ["position"] if by is None else by
     config: dict[str, Any] = {"verb": VERB, "clean": clean, "corrupt": corrupt, "answer": answer, "wrong": wrong}
     config |= {"pairs": pairs, "n": n, "examples": examples, "hooks": hooks, "by": by, "method": method}
+    stand_in = checked_ablation(ablation)
     config |= {"ablation": ablation if method == "ablation" else None, "n_controls": n_controls, "seed": seed}
     inputs = run.inputs(run.current("model"), run.current("dataset"))
     if standing(run, "analysis", name, inputs, config, replace=replace) is None:
         model = run.model()
         prompts = _prompts(run, model, config)
         chosen = default_hooks(model, by) if hooks is None else model.match_hooks(hooks)
-        settings = Settings(method, chosen, by, ablation, n_controls, seed)
+        settings = Settings(method, chosen, by, stand_in, n_controls, seed)
         untrained = run.model(step=0) if 0 in checkpoint_steps(run.path) else None
         with publishing(run.path_of("analysis", name), "analysis", inputs=inputs, config=config, seed=seed) as draft:
             draft.results |= patch_prompts(model, untrained, prompts, Path(draft.path), settings)
@@ -152,8 +154,8 @@ def _prompts(run: Run, model: Any, config: dict[str, Any]) -> "Prompts":
 
 
 def default_hooks(model: Any, by: list[str]) -> list[str]:
-    """Heads' outputs where heads are taken apart; else a recurrent subject's states, or the residual stream."""
-    from workbench.dynamics import has_recurrence
+    """Heads' outputs where heads are taken apart; else a recurrent subject's states, or the stream of every layer."""
+    from models import Recurrent
     from workbench.dynamics.trajectories import state_hooks
     from workbench.interventions.reading_out import read_out_of
 
@@ -164,9 +166,10 @@ def default_hooks(model: Any, by: list[str]) -> list[str]:
                 f"a {type(model).__name__} like this has no heads whose outputs could be taken: name --hooks."
             )
         return found
-    if has_recurrence(model):
+    if isinstance(model, Recurrent):
         return state_hooks(model)
-    return list(read_out_of(model).hooks)
+    encoder = re.compile(r"encoder_blocks\.\d+\.(hook_out|hook_resid_post)")
+    return [*filter(encoder.fullmatch, model.hook_dict), *read_out_of(model).hooks]
 
 
 def profile_table(found: "Patching") -> str:

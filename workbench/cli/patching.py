@@ -14,16 +14,20 @@ from torch import Tensor
 from models.dataset import Dataset
 from workbench.activations.recorder import axis_of
 from workbench.cli.prompt_pairs import Prompts, words_of
+from workbench.dynamics import has_recurrence
 from workbench.features.vocabulary import token_strings
 from workbench.interventions.ablation import ablate
 from workbench.interventions.attribution import attribution_patching
+from workbench.interventions.direct_logit_attribution import beside_random, direct_logit_attribution
 from workbench.interventions.lens_tokens import lens_tokens
 from workbench.interventions.logit_lens import logit_lens
 from workbench.interventions.metrics import LogitDifference, Metric, measured
 from workbench.interventions.pairs import batch_of, run
 from workbench.interventions.passes import as_evaluated
 from workbench.interventions.patching import activation_patching
+from workbench.interventions.reading_out import ReadOutOf, read_out_of
 from workbench.interventions.results import (
+    ATTRIBUTION,
     BETWEEN,
     DIFFER,
     LAST,
@@ -35,6 +39,7 @@ from workbench.interventions.results import (
     RESULT,
     kept_table,
 )
+from workbench.interventions.stand_ins import Ablation
 
 METHODS = ("patching", "attribution", "ablation")
 
@@ -55,7 +60,7 @@ class Settings:
     method: str
     hooks: Sequence[str]
     by: Sequence[str]
-    ablation: str
+    ablation: Ablation
     n_controls: int
     seed: int
 
@@ -99,11 +104,14 @@ def patch_prompts(model: Any, untrained: Any, prompts: Prompts, folder: Path, se
         and set(axes.values()) == {"target"}
     ):
         kept_table(folder / PROFILE, lambda: profile(model, prompts, settings))
-    if prompts.speaks:
-        lens = {"untrained": untrained, "seed": settings.seed}
+    lens: dict[str, Any] = {"untrained": untrained, "seed": settings.seed}
+    if prompts.answer is not None and (read_out := _read_out(model)) is not None:
         kept_table(folder / LENS, lambda: logit_lens(model, prompts.clean, targets=prompts.targets, **lens))
+        if read_out.cap is None:
+            kept_table(folder / ATTRIBUTION, lambda: _attribution(model, prompts, settings.seed))
+    if prompts.speaks:
         first = _some(prompts, torch.tensor(chosen[:1]))
-        kept_table(folder / LENS_TOKENS, lambda: lens_tokens(model, first.clean, targets=first.targets, k=1, **lens))
+        kept_table(folder / LENS_TOKENS, lambda: _likeliest(model, first, lens))
     return {
         "axes": axes,
         "clean": float(clean.mean()),
@@ -114,10 +122,11 @@ def patch_prompts(model: Any, untrained: Any, prompts: Prompts, folder: Path, se
 
 
 def layouts_of(prompts: Prompts) -> list[tuple[int, ...]]:
-    """For each pair its length, and the positions at which its prompts differ."""
+    """For each pair how long it is up to where its answer is asked, and the positions until there that differ."""
     differs = _differs(prompts.clean, prompts.corrupt)
-    lengths = prompts.clean.mask.sum(1).tolist()
-    return [(n, *row.nonzero()[:, 0].tolist()) for n, row in zip(lengths, differs, strict=True)]
+    lengths = prompts.clean.mask.sum(1) if prompts.position is None else prompts.position + 1
+    rows = zip(lengths.tolist(), differs, strict=True)
+    return [(n, *row[:n].nonzero()[:, 0].tolist()) for n, row in rows]
 
 
 def profile(model: Any, prompts: Prompts, settings: Settings) -> pd.DataFrame:
@@ -172,6 +181,30 @@ def _map(model: Any, prompts: Prompts, settings: Settings) -> pd.DataFrame:
     if settings.method == "attribution":
         return attribution_patching(model, *pair, prompts.metric, hooks, **how)
     return ablate(model, prompts.clean, prompts.metric, hooks, ablation=settings.ablation, **how)
+
+
+def _read_out(model: Any) -> ReadOutOf | None:
+    """How logits are read off a subject; None of a kind that has no stream to read them off."""
+    try:
+        return read_out_of(model)
+    except ValueError:
+        return None
+
+
+def _attribution(model: Any, prompts: Prompts, seed: int) -> pd.DataFrame:
+    """What each head and MLP adds to the clean prompts' logit differences; of a recurrent subject each unit."""
+    assert prompts.answer is not None
+    answers: dict[str, Any] = {"wrong": prompts.wrong, "positions": prompts.position}
+    by = "neuron" if has_recurrence(model) else "head"
+    return beside_random(
+        direct_logit_attribution(model, prompts.clean, prompts.answer, **answers, by=by, n_controls=40, seed=seed)
+    )
+
+
+def _likeliest(model: Any, prompts: Prompts, how: dict[str, Any]) -> pd.DataFrame:
+    """The likeliest tokens in words, or, where there is no tokenizer, their numbers."""
+    found = lens_tokens(model, prompts.clean, targets=prompts.targets, k=1, **how)
+    return found.assign(text=found["text"].where(found["text"].notna(), found["token"].astype(str)))
 
 
 def _metric_of(model: Any, metric: Metric, data: Dataset) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from models.checked_input import whole_number
 from models.dataset import Dataset
-from models.loss import IGNORED
+from models.loss import IGNORED, next_tokens
 from models.tasks.minimal_pairs import python_minimal_pairs
 from workbench.features.text_reading import check_reads_text
 from workbench.features.vocabulary import ANY_STEP, token_strings
@@ -97,9 +97,10 @@ def minimal_pair_prompts(model: Any, kind: str, n: int, seed: int) -> Prompts:
 
 
 def example_prompts(data: Dataset, n: int, seed: int) -> Prompts:
-    """Pairs of a task's held-out examples: each with another of the same length whose last answer is another.
+    """Pairs of a task's held-out examples: each with another of the same length that is answered differently.
 
-    Where nothing but the next token is asked, the last token is the answer and is left out of the prompt.
+    What is measured is the last answer in which the two differ; of sequences that nothing else is asked of, answers are
+    next tokens.
 
     Raises:
         ValueError: no two examples are of one length and answered differently.
@@ -108,27 +109,18 @@ def example_prompts(data: Dataset, n: int, seed: int) -> Prompts:
     rng = np.random.default_rng(whole_number(seed, "seed"))
     held_out = data.sequences("test")
     rows = data.select(held_out if len(held_out) else data.sequences())
-    vectors = rows.tokens.is_floating_point() or (rows.targets is not None and rows.targets.is_floating_point())
     if rows.targets is not None and rows.targets.is_floating_point():
-        answer = position = None
-    elif rows.targets is None:
-        if vectors:
-            raise ValueError("these sequences are of vectors that nothing is asked of: there is no answer to restore.")
-        rows, answer, position = _without_last(rows)
-    else:
-        asked = rows.mask & (rows.targets != IGNORED)
-        if not asked.any(1).all():
-            raise ValueError("some examples are asked nothing: there is no answer to restore.")
-        position = asked.shape[1] - 1 - asked.flip(1).int().argmax(1)
-        answer = rows.targets[torch.arange(len(rows)), position]
-    chosen = _partners(rows, answer, n, rng)
-    pair = [_alone(rows, torch.tensor(side)) for side in zip(*chosen, strict=True)]
-    if answer is None or position is None:
-        return Prompts(pair[0], pair[1], TargetError(), None, None, None, speaks=False)
-    first, second = (torch.tensor(side) for side in zip(*chosen, strict=True))
-    asked_for = answer[first], answer[second]
-    metric = LogitDifference(asked_for[0], asked_for[1], position[first])
-    return Prompts(pair[0], pair[1], metric, *asked_for, position[first], speaks=rows.targets is None)
+        first, second, _ = _partners(rows, None, n, rng)
+        return Prompts(_alone(rows, first), _alone(rows, second), TargetError(), None, None, None, speaks=False)
+    speaks = rows.targets is None
+    if rows.targets is None and rows.tokens.is_floating_point():
+        raise ValueError("these sequences are of vectors that nothing is asked of: there is no answer to restore.")
+    asked = next_tokens(rows.tokens, rows.mask) if rows.targets is None else rows.targets
+    targets = torch.where(rows.mask, asked, IGNORED)
+    first, second, position = _partners(rows, targets, n, rng)
+    answer, wrong = targets[first, position], targets[second, position]
+    metric = LogitDifference(answer, wrong, position)
+    return Prompts(_alone(rows, first), _alone(rows, second), metric, answer, wrong, position, speaks)
 
 
 def words_of(data: Dataset, axis: str) -> list[list[str]]:
@@ -164,38 +156,37 @@ def _one_token(model: Any, text: str) -> int:
     return int(ids[0])
 
 
-def _without_last(rows: Dataset) -> tuple[Dataset, Tensor, Tensor]:
-    whole = rows.select(torch.nonzero(rows.mask.all(1))[:, 0])
-    if not len(whole) or whole.tokens.shape[1] < 3:
-        raise ValueError("no example is long enough to leave its last token out.")
-    cut = {name: value for name, value in whole.batch(slice(None)).items() if name not in ("input", "mask")}
-    prompts = Dataset(whole.tokens[:, :-1], bos=whole.bos, tokenizer=whole.tokenizer, **cut)
-    return prompts, whole.tokens[:, -1], torch.full((len(whole),), prompts.tokens.shape[1] - 1)
+def _partners(
+    rows: Dataset, targets: Int[Tensor, "seq pos"] | None, n: int, rng: np.random.Generator
+) -> tuple[Int[Tensor, " pair"], Int[Tensor, " pair"], Int[Tensor, " pair"]]:
+    """Pairs of rows of the same lengths, each first row once; and the last position that they answer differently.
 
-
-def _partners(rows: Dataset, answer: Tensor | None, n: int, rng: np.random.Generator) -> list[tuple[int, int]]:
-    """Pairs of rows of the same lengths, answered differently, each first row once."""
-    lengths = rows.mask.sum(1)
+    Where answers are vectors, what is read must differ, and the position is the last.
+    """
+    lengths = rows.mask.sum(1)[:, None]
     if rows.source_mask is not None:
-        lengths = torch.stack([lengths, rows.source_mask.sum(1)], 1)
-    else:
-        lengths = lengths[:, None]
+        lengths = torch.cat([lengths, rows.source_mask.sum(1)[:, None]], 1)
     found = []
     for first in rng.permutation(len(rows)).tolist():
-        fits = (lengths == lengths[first]).all(1)
-        fits &= (rows.tokens != rows.tokens[first]).flatten(1).any(1) if answer is None else answer != answer[first]
-        others = fits.nonzero()[:, 0].tolist()
+        if targets is None:
+            apart = (rows.tokens != rows.tokens[first]).flatten(2).any(2)
+        else:
+            apart = (targets != targets[first]) & (targets != IGNORED) & (targets[first] != IGNORED)
+        apart = apart & (lengths == lengths[first]).all(1)[:, None]
+        others = apart.any(1).nonzero()[:, 0].tolist()
         if others:
-            found.append((first, others[int(rng.integers(len(others)))]))
+            second = others[int(rng.integers(len(others)))]
+            found.append((first, second, int(apart[second].nonzero()[-1, 0])))
         if len(found) == n:
-            return found
+            break
     if not found:
         raise ValueError("no two examples are of one length and answered differently: patching wants such a pair.")
-    return found
+    first, second, position = torch.tensor(found).T
+    return first, second, position
 
 
 def _alone(rows: Dataset, chosen: Tensor) -> Dataset:
     """Some sequences in any order, each a document of its own."""
-    batch = rows.batch(chosen)
+    batch: dict[str, Any] = rows.batch(chosen)
     tokens, mask = batch.pop("input"), batch.pop("mask")
     return Dataset(tokens, mask, bos=rows.bos, tokenizer=rows.tokenizer, **batch)

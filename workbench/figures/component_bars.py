@@ -7,6 +7,7 @@ from workbench.figures.palette import NEURONS, RANDOM, RULE, TRAINED, Layers, re
 
 MOST = 24  # bars
 REST = "all others"
+_INTERVAL = "#5b6673"  # stands out from bars, and from a page light or dark
 _STEP = 20  # pixels a bar
 
 
@@ -64,7 +65,7 @@ def component_bars(parts: pd.DataFrame, title: str = "added to the logit differe
     layers = [bars, control, zero]
     if "low" in table and table["low"].notna().any():
         known = alt.Chart(table[table["low"].notna()])
-        layers.append(known.mark_rule(color="#101418", strokeWidth=1.2).encode(x="low:Q", x2="high:Q", y=y))
+        layers.append(known.mark_rule(color=_INTERVAL, strokeWidth=1.4).encode(x="low:Q", x2="high:Q", y=y))
     return alt.layer(*layers).properties(height=alt.Step(_STEP))
 
 

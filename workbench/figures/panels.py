@@ -124,7 +124,7 @@ def panels(
         orient="bottom",
         gradientLength=200,
         gradientThickness=10,
-        format="+.2~f" if signed else ".2~f",
+        format="+.2~g" if signed else ".2~g",
         titleLimit=320,
     )
     full, empty = table[table["value"].notna()], table[table["value"].isna()]

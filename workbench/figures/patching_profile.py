@@ -28,13 +28,14 @@ def patching_profile(profile: pd.DataFrame, title: str = "share of the effect re
     stages, variants = table["stage"].unique().tolist(), table["variant"].unique().tolist()
     present = [place for place in PLACES if place in set(table["place"])]
     legend = alt.Legend(orient="top", direction="horizontal", title=None, symbolOpacity=1)
+    below = alt.Legend(orient="bottom", direction="horizontal", title=None)
     x = alt.X("stage:N", title=None, sort=stages, axis=alt.Axis(labelAngle=-30, labelLimit=150))
     y = alt.Y("effect:Q", title=title)
     colour = alt.Color(
         "place:N", scale=alt.Scale(domain=present, range=[_HUES[p] for p in present]), sort=present, legend=legend
     )
     dash = alt.StrokeDash(
-        "variant:N", sort=variants, scale=alt.Scale(domain=variants, range=[[1, 0], [4, 3], [1, 2]]), legend=legend
+        "variant:N", sort=variants, scale=alt.Scale(domain=variants, range=[[1, 0], [4, 3], [1, 2]]), legend=below
     )
     tooltip = [
         alt.Tooltip("stage:N", title="hook"),

@@ -23,7 +23,7 @@ class Plan:
     """What is patched, and where it may be."""
 
     hooks: list[str]
-    where: list[Bool[Tensor, "seq pos"]]
+    where: list[Bool[Tensor, "seq _"]]
     patches: list[Patch]
     choice: Choice
 
@@ -32,7 +32,7 @@ class Plan:
         cls,
         both: BothRuns,
         hooks: list[str],
-        where: list[Bool[Tensor, "seq pos"]],
+        where: list[Bool[Tensor, "seq _"]],
         by: Sequence[str],
         choice: Choice,
     ) -> "Plan":

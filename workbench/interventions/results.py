@@ -20,7 +20,7 @@ _NEEDED = {
     PAIRS: ("pair", "clean_text", "corrupt_text", "answer", "wrong", "clean", "corrupt"),
     LENS: ("hook", "variant", "measure", "value", "low", "high"),
     LENS_TOKENS: ("hook", "sequence", "position", "variant", "place", "text", "probability"),
-    ATTRIBUTION: ("part", "value", "low", "high", "control_low", "control_high"),
+    ATTRIBUTION: ("part", "value", "low", "high", "logit", "control_low", "control_high"),
 }
 
 
