@@ -75,7 +75,9 @@ def survey_heads(model: Any, untrained: Any, data: Dataset, folder: Path, settin
         lambda: head_scores(model, data, control=untrained, random_repeats=repeats, seed=settings.seed),
     )
     if _says_tokens(model, data):
-        kept_table(folder / COPYING, lambda: copying_scores(model, untrained=untrained, seed=settings.seed))
+        # Of a handful of tokens five would be all of them.
+        top = max(1, min(5, model.cfg.d_vocab // 10))
+        kept_table(folder / COPYING, lambda: copying_scores(model, untrained=untrained, top=top, seed=settings.seed))
         if model.cfg.n_layers > 1:
             kept_table(folder / COMPOSITION, lambda: composition_scores(model, untrained=untrained, seed=settings.seed))
     outputs = [name for name in model.hook_dict if name.endswith("attn.hook_z")]

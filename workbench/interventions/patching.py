@@ -122,7 +122,7 @@ def _measured(
     model: Any,
     given: list[Given],
     hooks: list[str],
-    where: list[Bool[Tensor, "seq pos"]],
+    where: list[Bool[Tensor, "seq _"]],
     by: Sequence[str],
     choice: Choice,
 ) -> tuple[Plan, _Found]:
