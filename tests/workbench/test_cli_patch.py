@@ -23,7 +23,8 @@ from models.tasks.minimal_pairs import python_minimal_pairs
 from workbench.cli import main as cli
 from workbench.cli import patching
 from workbench.cli.prompt_pairs import example_prompts
-from workbench.interventions.metrics import LogitDifference
+from workbench.interventions.metrics import LogitDifference, measured
+from workbench.interventions.pairs import batch_of
 from workbench.interventions.patching import activation_patching
 from workbench.interventions.results import read_patching
 from workbench.runs import Run
@@ -138,6 +139,16 @@ def test_examples_of_a_task_without_tokens_are_held_to_their_targets(tmp_path, c
     assert len(found.pairs) == 3
     assert found.lens is found.attribution is found.profile is None
     assert set(found.table["hook"]) == {"blocks.0.rnn.hook_h"}
+
+
+def test_vectors_are_measured_by_their_error():
+    prompts = example_prompts(FlipFlop(n_steps=6).dataset(4, 4), 3, seed=0)
+    output = torch.randn(3, 6, prompts.clean.targets.shape[-1], generator=torch.Generator().manual_seed(0))
+    value = measured(prompts.metric, output, batch_of(prompts.clean, torch.arange(3)))
+    wanted = -torch.nn.functional.mse_loss(output, prompts.clean.targets, reduction="none").mean((1, 2))
+    torch.testing.assert_close(value, wanted)
+    with pytest.raises(ValueError, match="not asked for vectors"):
+        prompts.metric(output, {"input": torch.zeros(3, 6, dtype=torch.long)})
 
 
 def test_examples_are_measured_where_they_last_differ():
