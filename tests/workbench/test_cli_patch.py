@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from models import (
+    EncoderDecoderTransformer,
     Recurrent,
     RecurrentConfig,
     Seq2Seq,
@@ -18,6 +19,7 @@ from models import (
 from models.artifacts import ArtifactError
 from models.corpus.tokenizer import train_tokenizer
 from models.dataset import Dataset
+from models.encoder_decoder_config import EncoderDecoderTransformerConfig
 from models.tasks import Copy, FlipFlop
 from models.tasks.minimal_pairs import python_minimal_pairs
 from workbench.cli import main as cli
@@ -170,6 +172,18 @@ def test_a_decoder_with_a_source_is_patched_on_both_sides(tmp_path, capsys):
     assert found.axes["encoder_blocks.0.hook_out"] == "source"
     assert found.axes["decoder_blocks.0.hook_out"] == "target"
     assert set(found.prompts["axis"]) == {"target", "source"}
+
+
+def test_what_does_not_add_up_to_a_logit_is_left_out(tmp_path, capsys):
+    """Of a post-norm transformer there is a lens, but no direct attribution."""
+    task = Copy(n_symbols=6, min_length=3, max_length=4)
+    cfg = EncoderDecoderTransformerConfig(n_layers=1, d_model=8, n_heads=2, d_mlp=8, **task.shape)
+    data = task.dataset(20, 10, seed=0)
+    train(EncoderDecoderTransformer(cfg), data, TrainConfig(n_steps=2, batch_size=8), run=tmp_path / "ed", task=task)
+    found = read_patching(run_verb(tmp_path / "ed", "--examples", "2", capsys=capsys)["path"])
+    assert found.attribution is None
+    assert found.lens is not None
+    assert {"encoder_blocks.0.hook_resid_post", "decoder_blocks.0.hook_resid_post"} <= set(found.table["hook"])
 
 
 @pytest.mark.parametrize(

@@ -12,18 +12,19 @@ from jaxtyping import Int
 from torch import Tensor
 
 from models.dataset import Dataset
+from models.evaluation import as_evaluated
 from workbench.activations.recorder import axis_of
 from workbench.cli.prompt_pairs import Prompts, words_of
 from workbench.dynamics import has_recurrence
 from workbench.features.vocabulary import token_strings
 from workbench.interventions.ablation import ablate
 from workbench.interventions.attribution import attribution_patching
+from workbench.interventions.components import components_of
 from workbench.interventions.direct_logit_attribution import beside_random, direct_logit_attribution
 from workbench.interventions.lens_tokens import lens_tokens
 from workbench.interventions.logit_lens import logit_lens
 from workbench.interventions.metrics import LogitDifference, Metric, measured
 from workbench.interventions.pairs import batch_of, run
-from workbench.interventions.passes import as_evaluated
 from workbench.interventions.patching import activation_patching
 from workbench.interventions.reading_out import ReadOutOf, read_out_of
 from workbench.interventions.results import (
@@ -107,7 +108,7 @@ def patch_prompts(model: Any, untrained: Any, prompts: Prompts, folder: Path, se
     lens: dict[str, Any] = {"untrained": untrained, "seed": settings.seed}
     if prompts.answer is not None and (read_out := _read_out(model)) is not None:
         kept_table(folder / LENS, lambda: logit_lens(model, prompts.clean, targets=prompts.targets, **lens))
-        if read_out.cap is None:
+        if _adds_up(model, read_out):
             kept_table(folder / ATTRIBUTION, lambda: _attribution(model, prompts, settings.seed))
     if prompts.speaks:
         first = _some(prompts, torch.tensor(chosen[:1]))
@@ -191,11 +192,25 @@ def _read_out(model: Any) -> ReadOutOf | None:
         return None
 
 
+def _fineness(model: Any) -> str:
+    """How fine a logit is taken apart: by head, or by unit of a recurrent subject's state."""
+    return "neuron" if has_recurrence(model) else "head"
+
+
+def _adds_up(model: Any, read_out: ReadOutOf) -> bool:
+    """Whether logits are sums of what parts add: not where a tanh caps them, or each norm changes all of the stream."""
+    try:
+        components_of(model, read_out, {_fineness(model)})
+    except ValueError:
+        return False
+    return read_out.cap is None
+
+
 def _attribution(model: Any, prompts: Prompts, seed: int) -> pd.DataFrame:
     """What each head and MLP adds to the clean prompts' logit differences; of a recurrent subject each unit."""
     assert prompts.answer is not None
     answers: dict[str, Any] = {"wrong": prompts.wrong, "positions": prompts.position}
-    by = "neuron" if has_recurrence(model) else "head"
+    by = _fineness(model)
     return beside_random(
         direct_logit_attribution(model, prompts.clean, prompts.answer, **answers, by=by, n_controls=40, seed=seed)
     )
