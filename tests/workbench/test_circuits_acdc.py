@@ -11,7 +11,7 @@ from models.compiled import Circuit, compiled_induction
 from workbench.circuits import EdgeAblation, Graph, acdc, edge_recovery, falls_at, roc
 from workbench.circuits.acdc import search
 from workbench.circuits.distance import Divergence, distances
-from workbench.circuits.graph import named
+from workbench.interventions.hook_parts import named
 
 V = 12
 

@@ -9,7 +9,7 @@ from models import Transformer, TransformerConfig
 from models.compiled import compiled_induction
 from workbench.circuits import EdgeAblation, edge_attribution
 from workbench.circuits.edge_attribution import edge_scores
-from workbench.circuits.graph import named
+from workbench.interventions.hook_parts import named
 
 V = 11
 

@@ -6,7 +6,7 @@ import torch
 from models import Dataset, Recurrent, RecurrentConfig, Transformer, TransformerConfig
 from models.compiled import EMBED, Circuit, Edge, Node, compiled_induction, removing
 from workbench.circuits import EdgeAblation, Graph, every_subset, faithfulness, smallest
-from workbench.circuits.graph import named
+from workbench.interventions.hook_parts import named
 
 V, N = 12, 16
 OUT = "blocks.1.hook_resid_post"

@@ -7,7 +7,8 @@ from transformer_lens import patching
 
 from models import Recurrent, RecurrentConfig, Transformer, TransformerConfig
 from models.compiled import compiled_induction
-from workbench.interventions.path_patching import PATH_COLUMNS, named, path_patching
+from workbench.interventions.hook_parts import named
+from workbench.interventions.path_patching import PATH_COLUMNS, path_patching
 
 SHAPE = {"n_layers": 2, "d_model": 16, "n_heads": 2, "n_ctx": 8, "d_vocab": 20, "d_mlp": 24}
 NORMS = ["LN", "RMS", None]

@@ -9,7 +9,7 @@ from torch import Tensor
 from transformer_lens import FactoredMatrix
 
 from models.checked_input import whole_number
-from workbench.attention.weights import Heads, HeadWeights, beside_random, percentile_of, random_weights, weights_of
+from workbench.attention.weights import Heads, HeadWeights, percentile_of, random_weights, weights_of, with_percentiles
 
 KINDS = ("Q", "K", "V")
 
@@ -68,7 +68,7 @@ def composition_scores(
         if before.W_Q.shape != weights.W_Q.shape:
             raise ValueError("the untrained subject has other layers or heads: give the same one before training.")
     drawn = random_composition(weights.d_model, weights.d_head, n_random, seed, weights.centred)
-    table = beside_random(_scores(weights, kinds), drawn)
+    table = with_percentiles(_scores(weights, kinds), drawn)
     if untrained is None:
         return table
     was = _scores(before, kinds)

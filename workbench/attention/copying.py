@@ -8,7 +8,7 @@ from transformer_lens import FactoredMatrix
 
 from models.checked_input import whole_number
 from workbench.attention.circuits import ov_circuit
-from workbench.attention.weights import Heads, HeadWeights, beside_random, random_weights, weights_of
+from workbench.attention.weights import Heads, HeadWeights, random_weights, weights_of, with_percentiles
 
 
 def eigenvalue_score(circuit: FactoredMatrix) -> Float[Tensor, "*lead"]:
@@ -63,7 +63,7 @@ def copying_scores(
     through = _through_embeddings(weights)
     generator = torch.Generator().manual_seed(seed)
     v, o = (random_weights(weights.d_model, weights.d_head, n_random, generator, weights.centred) for _ in range(2))
-    table = beside_random(table, eigenvalue_score(FactoredMatrix(v, o.mT @ through)))
+    table = with_percentiles(table, eigenvalue_score(FactoredMatrix(v, o.mT @ through)))
     columns = ["layer", "head", "value", "random_mean", "random_high", "percentile", "copied", "chance"]
     table = table.assign(chance=top / n_tokens)[columns]
     if untrained is not None:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from models.checked_input import whole_number
 from models.positions import Rotary
-from workbench.attention.weights import Heads, HeadWeights, beside_random, random_weights, weights_of
+from workbench.attention.weights import Heads, HeadWeights, random_weights, weights_of, with_percentiles
 
 
 @torch.no_grad()
@@ -106,7 +106,7 @@ def position_profiles(
         own = _profile(_pattern(weights, q, k, *biases, n), distances)
         for number, to in enumerate(["first", *map(str, range(distances))]):
             line = pd.DataFrame([{"layer": layer, "head": head, "to": to, "value": float(own[number])}])
-            parts.append(beside_random(line, random[:, number]))
+            parts.append(with_percentiles(line, random[:, number]))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -156,7 +156,7 @@ def rotary_frequencies(model: Heads, *, n_random: int = 200, seed: int = 0) -> p
                 "wavelength": float(2 * torch.pi / frequency[pair]) if turned else np.nan,
                 "value": value,
             }
-            parts.append(beside_random(pd.DataFrame([line]), random[:, pair]))
+            parts.append(with_percentiles(pd.DataFrame([line]), random[:, pair]))
     return pd.concat(parts, ignore_index=True).astype({"pair": "Int64"})
 
 

@@ -1,6 +1,5 @@
 """A subject's attention patterns, one layer of one batch at a time: no two of them are ever held together."""
 
-import re
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -9,10 +8,11 @@ from torch import Tensor
 
 from models.checked_input import whole_number
 from models.dataset import Dataset
-from models.evaluation import accepted
+from models.evaluation import accepted, as_evaluated
 from models.progress import progress
 from models.step_hooks import StepHookPoint
 from workbench.activations.recorder import axis_of
+from workbench.interventions.hook_parts import layer_of
 
 PATTERN = "hook_pattern"
 
@@ -68,8 +68,7 @@ def _described(model: Any, name: str) -> PatternHook:
         keys = axis_of(model, keys_hook)
     elif hasattr(model, "position_axis"):
         keys = "source"  # without keys of its own: a recurrent decoder's attention to its source
-    layer = re.search(r"blocks\.(\d+)\.", name)
-    return PatternHook(name, int(layer[1]) if layer else None, queries, keys)
+    return PatternHook(name, layer_of(name), queries, keys)
 
 
 @torch.inference_mode()
@@ -97,14 +96,10 @@ def stream_patterns(
     whole_number(batch_size, "batch_size", least=1)
     if not len(data):
         raise ValueError("there are no sequences to look at.")
-    was_training = model.training
-    model.eval()
-    try:
+    with as_evaluated(model):
         for start in progress(range(0, len(data), batch_size), desc=desc, unit="pass"):
             rows = range(start, min(start + batch_size, len(data)))
             _one_pass(model, data, hooks, read, list(also), rows)
-    finally:
-        model.train(was_training)
 
 
 def _one_pass(

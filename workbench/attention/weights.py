@@ -129,7 +129,7 @@ def percentile_of(value: float, draws: Float[Tensor, " n"]) -> float:
     return 100 * float((draws < value).double().mean() + (draws == value).double().mean() / 2)
 
 
-def beside_random(table: pd.DataFrame, draws: Float[Tensor, " n"]) -> pd.DataFrame:
+def with_percentiles(table: pd.DataFrame, draws: Float[Tensor, " n"]) -> pd.DataFrame:
     """A table of `value` with `random_mean`, `random_high` (99th percentile of the draws) and `percentile`."""
     values = torch.tensor(table["value"].to_numpy(dtype="float64"))
     return table.assign(

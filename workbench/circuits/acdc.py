@@ -17,7 +17,8 @@ from models.checked_input import whole_number
 from models.progress import progress
 from workbench.circuits.distance import Behaviour, Distances, distances
 from workbench.circuits.edge_ablation import EdgeAblation
-from workbench.circuits.graph import Graph, named
+from workbench.circuits.graph import Graph
+from workbench.interventions.hook_parts import named
 from workbench.interventions.pairs import Given
 from workbench.interventions.stand_ins import Ablation
 

@@ -8,11 +8,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from models.evaluation import Batch, asked_positions
+from models.evaluation import Batch, as_evaluated, asked_positions
 from workbench.circuits.edge_ablation import EdgeAblation
 from workbench.interventions.metrics import Metric
 from workbench.interventions.pairs import batch_of, run
-from workbench.interventions.passes import as_evaluated
 
 Behaviour = Metric | Literal["KL"]
 Distances = Callable[[Bool[Tensor, "variant edge"]], Float[Tensor, "variant seq"]]

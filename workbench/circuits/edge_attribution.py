@@ -11,13 +11,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from models.checked_input import whole_number
+from models.evaluation import as_evaluated
 from workbench.circuits.edge_ablation import EdgeAblation, by_sender
-from workbench.circuits.graph import named
 from workbench.circuits.slopes import slope_by_output, slopes_by_output
+from workbench.interventions.hook_parts import named
 from workbench.interventions.intervals import mean_over_documents
 from workbench.interventions.metrics import Metric
 from workbench.interventions.pairs import Given, batch_of, run
-from workbench.interventions.passes import Hooks, as_evaluated
+from workbench.interventions.passes import Hooks
 from workbench.interventions.stand_ins import Ablation
 
 ATTRIBUTION, INTEGRATED, RANDOM_SCORES = "attribution", "integrated gradients", "random scores"

@@ -9,7 +9,7 @@ import torch
 from models.compiled import Edge
 from workbench.circuits.distance import Behaviour, distances
 from workbench.circuits.edge_ablation import EdgeAblation
-from workbench.circuits.graph import named
+from workbench.interventions.hook_parts import named
 from workbench.interventions.pairs import Given
 from workbench.interventions.stand_ins import Ablation
 

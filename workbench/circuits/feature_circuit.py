@@ -14,13 +14,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from models.checked_input import whole_number
+from models.evaluation import as_evaluated
 from workbench.circuits.feature_nodes import Dictionary, FeatureNodes, Nodes
 from workbench.circuits.slopes import Leaves, slope_by_output, slopes_by_output
 from workbench.interventions.hook_parts import layer_of
 from workbench.interventions.intervals import mean_over_documents
 from workbench.interventions.metrics import Metric
 from workbench.interventions.pairs import Given, batch_of, run
-from workbench.interventions.passes import as_evaluated
 from workbench.interventions.positions import Place, Positions
 from workbench.interventions.replacing import replacing
 from workbench.interventions.stand_ins import Ablation

@@ -11,13 +11,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from models.checked_input import whole_number
+from models.evaluation import as_evaluated
 from workbench.circuits.feature_circuit import slopes_there
 from workbench.circuits.feature_nodes import Dictionary, FeatureNodes, Nodes
 from workbench.circuits.slopes import Leaves, slopes_by_output
 from workbench.interventions.intervals import mean_over_documents
 from workbench.interventions.metrics import Metric
 from workbench.interventions.pairs import Given, batch_of, run
-from workbench.interventions.passes import as_evaluated
 from workbench.interventions.positions import Positions
 from workbench.interventions.stand_ins import Ablation
 

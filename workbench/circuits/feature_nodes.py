@@ -10,9 +10,10 @@ from torch import Tensor
 
 from models.dataset import Dataset
 from workbench.activations.recorder import axis_of
-from workbench.interventions.pairs import Given, aligned, as_dataset
+from workbench.interventions.pairs import Given, aligned, as_dataset, batch_of
 from workbench.interventions.positions import Positions, editable
-from workbench.interventions.stand_ins import Ablation, StandIns, values_at
+from workbench.interventions.stand_ins import Ablation, StandIns
+from workbench.interventions.values import values_at
 from workbench.sae import SAE
 
 
@@ -126,7 +127,8 @@ class FeatureNodes:
         Raises:
             ValueError: a dictionary reads rows of another width.
         """
-        found = {name: x.flatten(2) for name, x in values_at(self.model, self.data, list(self.where), seq).items()}
+        values = values_at(self.model, batch_of(self.data, seq), list(self.where))
+        found = {name: x.flatten(2) for name, x in values.items()}
         for name, x in found.items():
             width = self.dictionaries[name].W_dec.shape[1]
             if x.shape[2] != width:
@@ -159,7 +161,7 @@ def _means(
     sums: dict[str, list[Tensor]] = {}
     counts: dict[str, Tensor] = {}
     for seq in torch.arange(len(reference)).split(batch_size):
-        for name, x in values_at(model, reference, list(dictionaries), seq).items():
+        for name, x in values_at(model, batch_of(reference, seq), list(dictionaries)).items():
             seen = reference.on_axis(axis_of(model, name))
             here = (seen.mask if bos else seen.counted)[seq].to(x.device)
             with torch.no_grad():

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from models.compiled import Edge, Node
 from models.transformer import Transformer
+from workbench.interventions.hook_parts import named
 
 
 class Block(NamedTuple):
@@ -124,11 +125,6 @@ class Graph:
         """The numbers of the edges from what a receiver belongs to (a head, an MLP); none from the output."""
         writer = _writer(receiver)
         return [i for i, edge in enumerate(self.edges) if edge.sender == writer]
-
-
-def named(node: Node) -> str:
-    """A node as tables have it: the hook, with the head in brackets where it is one head's."""
-    return node.hook if node.head is None else f"{node.hook}[{node.head}]"
 
 
 def _writer(receiver: Node) -> Node | None:

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 
 from models.compiled import Circuit
 from probes.scores import auroc
-from workbench.circuits.graph import named
+from workbench.interventions.hook_parts import named
 
 BY = ("ablation", "variant", "seed")
 

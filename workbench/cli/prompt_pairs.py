@@ -10,6 +10,7 @@ from torch import Tensor
 
 from models.checked_input import whole_number
 from models.dataset import Dataset
+from models.evaluation import as_evaluated
 from models.loss import IGNORED, next_tokens
 from models.tasks.minimal_pairs import python_minimal_pairs
 from workbench.features.text_reading import check_reads_text
@@ -140,12 +141,8 @@ def _asked_at_last(clean: Dataset, corrupt: Dataset, answer: Tensor, wrong: Tens
 
 @torch.inference_mode()
 def _likeliest(model: Any, data: Dataset) -> int:
-    was_training = model.training
-    model.eval()
-    try:
+    with as_evaluated(model):
         return int(run(model, data.batch(slice(None)))[0, -1].argmax())
-    finally:
-        model.train(was_training)
 
 
 def _one_token(model: Any, text: str) -> int:

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from models.checked_input import whole_number
+from models.evaluation import as_evaluated
 from models.step_hooks import HookFunction, pos_dim_of, positions_seen
 from workbench.interventions.controls import random_rotation
 from workbench.interventions.hook_parts import (
@@ -31,7 +32,7 @@ from workbench.interventions.hook_parts import (
 from workbench.interventions.intervals import mean_over_documents
 from workbench.interventions.metrics import Metric
 from workbench.interventions.pairs import Given, as_dataset
-from workbench.interventions.passes import Hooks, as_evaluated, measure_jobs
+from workbench.interventions.passes import Hooks, measure_jobs
 from workbench.interventions.positions import Positions
 from workbench.interventions.stand_ins import Ablation, StandIns, refuse_unknown
 

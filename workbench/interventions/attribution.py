@@ -17,6 +17,7 @@ from torch import Tensor
 
 from models.checked_input import whole_number
 from models.dataset import Dataset
+from models.evaluation import as_evaluated
 from models.progress import progress
 from models.step_hooks import StepHookPoint
 from workbench.interventions.controls import random_rotation
@@ -25,7 +26,6 @@ from workbench.interventions.hook_parts import COLUMNS, HookShape, Part, as_tabl
 from workbench.interventions.intervals import mean_over_documents
 from workbench.interventions.metrics import Metric, restored, takes_batch
 from workbench.interventions.pairs import Given, aligned, batch_of
-from workbench.interventions.passes import as_evaluated
 from workbench.interventions.positions import Positions
 
 ATTRIBUTION, INTEGRATED, DIRECTION = "attribution", "integrated gradients", "random direction"

@@ -17,25 +17,25 @@ from workbench.interventions.reading_out import ReadOutOf
 
 
 @dataclass(frozen=True)
-class Part:
+class Component:
     """Something that is added to the stream, or several things side by side.
 
     Attributes:
-        component: what it is called.
+        name: what it is called.
         layer: the number of its block, where it is in one.
         hook: where its values stand; None of what is the same at every position.
         write: of heads `[head, d_head, d]` or of units `[unit, d]`, what they add to the stream; of a constant what it
             adds itself `[d]`; None of values that are added as they are.
     """
 
-    component: str
+    name: str
     layer: int | None = None
     hook: str | None = None
     write: Tensor | None = None
 
     def labels(self) -> Iterator[dict[str, Any]]:
         """What each line of it is of."""
-        about = {"component": self.component, "layer": self.layer}
+        about = {"component": self.name, "layer": self.layer}
         if self.hook is None or self.write is None:
             yield about
         else:
@@ -59,7 +59,7 @@ class Part:
         return einsum(written, along, "head query d, variant query d -> head variant query")
 
 
-def parts_of(model: Any, read_out: ReadOutOf, by: Collection[str]) -> list[Part]:
+def components_of(model: Any, read_out: ReadOutOf, by: Collection[str]) -> list[Component]:
     """What the last stream is the sum of, layer by layer, or finer: attention by `head`, MLPs and states by `neuron`.
 
     Raises:
@@ -87,28 +87,30 @@ def parts_of(model: Any, read_out: ReadOutOf, by: Collection[str]) -> list[Part]
         return _of_hub(model, by)
     top = read_out.last
     units = torch.eye(read_out.d) if "neuron" in by else None
-    return [Part("state", int(top.split(".")[1]) if "blocks." in top else None, top, units)]
+    return [Component("state", int(top.split(".")[1]) if "blocks." in top else None, top, units)]
 
 
-def _embeddings(positions: bool) -> list[Part]:
-    parts = [Part("embed", hook="hook_embed")]
-    return [*parts, Part("pos_embed", hook="hook_pos_embed")] if positions else parts
+def _embeddings(positions: bool) -> list[Component]:
+    parts = [Component("embed", hook="hook_embed")]
+    return [*parts, Component("pos_embed", hook="hook_pos_embed")] if positions else parts
 
 
-def _attention(component: str, prefix: str, name: str, attn: Attention, layer: int, by: Collection[str]) -> list[Part]:
+def _attention(
+    component: str, prefix: str, name: str, attn: Attention, layer: int, by: Collection[str]
+) -> list[Component]:
     if "head" not in by:
-        return [Part(component, layer, f"{prefix}hook_{name}_out")]
-    heads = Part(component, layer, f"{prefix}{name}.hook_z", attn.W_O)
-    return [heads, Part(f"{component} bias", layer, write=attn.b_O)]
+        return [Component(component, layer, f"{prefix}hook_{name}_out")]
+    heads = Component(component, layer, f"{prefix}{name}.hook_z", attn.W_O)
+    return [heads, Component(f"{component} bias", layer, write=attn.b_O)]
 
 
-def _mlp(prefix: str, W_out: Tensor, b_out: Tensor, layer: int, by: Collection[str]) -> list[Part]:
+def _mlp(prefix: str, W_out: Tensor, b_out: Tensor, layer: int, by: Collection[str]) -> list[Component]:
     if "neuron" not in by:
-        return [Part("mlp", layer, f"{prefix}hook_mlp_out")]
-    return [Part("mlp", layer, f"{prefix}mlp.hook_post", W_out), Part("mlp bias", layer, write=b_out)]
+        return [Component("mlp", layer, f"{prefix}hook_mlp_out")]
+    return [Component("mlp", layer, f"{prefix}mlp.hook_post", W_out), Component("mlp bias", layer, write=b_out)]
 
 
-def _of_hub(model: HubModel, by: Collection[str]) -> list[Part]:
+def _of_hub(model: HubModel, by: Collection[str]) -> list[Component]:
     """The same of a model of the hub; where parts are asked of what is not laid out so, it is said."""
     parts = _embeddings("hook_pos_embed" in model.hook_dict)
     written = model.folded().blocks
@@ -119,7 +121,7 @@ def _of_hub(model: HubModel, by: Collection[str]) -> list[Part]:
         ):
             prefix = f"blocks.{layer}."
             if finer not in by:
-                parts.append(Part(component, layer, f"{prefix}hook_{part}_out"))
+                parts.append(Component(component, layer, f"{prefix}hook_{part}_out"))
                 continue
             write = written[layer].attn.W_O if part == "attn" else written[layer].mlp.W_out
             if write is None or hasattr(block, norm):
@@ -127,9 +129,9 @@ def _of_hub(model: HubModel, by: Collection[str]) -> list[Part]:
                     f"the {component} of this model does not write by {finer}s: leave {finer!r} out of by."
                 )
             hook = "attn.hook_z" if part == "attn" else "mlp.hook_post"
-            parts.append(Part(component, layer, f"{prefix}{hook}", write))
+            parts.append(Component(component, layer, f"{prefix}{hook}", write))
             bias = getattr(getattr(block, part), out).original_component.bias
-            parts += [] if bias is None else [Part(f"{component} bias", layer, write=bias)]
+            parts += [] if bias is None else [Component(f"{component} bias", layer, write=bias)]
     return parts
 
 

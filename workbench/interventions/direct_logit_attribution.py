@@ -18,13 +18,14 @@ from torch import Tensor
 from models import Transformer
 from models.checked_input import whole_number
 from models.dataset import Dataset
+from models.evaluation import as_evaluated
 from models.loss import IGNORED
 from models.progress import progress
-from workbench.interventions.components import FrozenReadOut, Part, parts_of
+from workbench.interventions.components import Component, FrozenReadOut, components_of
 from workbench.interventions.intervals import over_documents
 from workbench.interventions.pairs import Given, as_dataset, batch_of
-from workbench.interventions.passes import as_evaluated
-from workbench.interventions.reading_out import ReadOutOf, read_out_of, readable, values_at
+from workbench.interventions.reading_out import ReadOutOf, read_out_of, readable
+from workbench.interventions.values import values_at
 
 ATTRIBUTION, RANDOM = "attribution", "random answer"
 BY = ("layer", "head", "neuron", "position")
@@ -106,7 +107,7 @@ def direct_logit_attribution(
     data, read_out = as_dataset(data), read_out_of(model)
     if read_out.cap is not None:
         raise ValueError("this model's logits are capped by a tanh, and so are no sum of what its components add.")
-    parts_of(model, read_out, kinds)  # what cannot be taken apart is refused before anything is run
+    components_of(model, read_out, kinds)  # what cannot be taken apart is refused before anything is run
     queries = _drawn(_asked(data, answer, wrong, positions, read_out.d_out), read_out.d_out, n_controls, seed)
     model = model.folded() if folded else model
     readable(model, read_out_of(model), data, None)
@@ -203,7 +204,7 @@ def _drawn(asked: _Queries, d_out: int, n_controls: int, seed: int) -> _Queries:
 def _table(model: Any, data: Dataset, queries: _Queries, by: set[str], batch_size: int, seed: int) -> pd.DataFrame:
     """Sums of each document, at each position or over all, and their means."""
     read_out, frozen = read_out_of(model), FrozenReadOut.of(model)
-    parts = parts_of(model, read_out, by)
+    parts = components_of(model, read_out, by)
     labels = [label for part in parts for label in part.labels()]
     labels += [] if frozen.b is None else [{"component": "norm bias"}]
     labels += [] if frozen.b_U is None else [{"component": "unembed bias"}]
@@ -244,7 +245,7 @@ def _added(
     data: Dataset,
     read_out: ReadOutOf,
     frozen: FrozenReadOut,
-    parts: Sequence[Part],
+    parts: Sequence[Component],
     queries: _Queries,
     chosen: Int[Tensor, " query"],
     seq: Int[Tensor, " batch"],

@@ -10,10 +10,12 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from models.compiled import Node
 from models.dataset import Dataset
 from workbench.activations.recorder import axis_of
+from workbench.interventions.pairs import batch_of
 from workbench.interventions.positions import Positions, editable
-from workbench.interventions.stand_ins import values_at
+from workbench.interventions.values import values_at
 
 BY = ("position", "head", "unit")
 COLUMNS = ("hook", "layer", "head", "position", "unit")
@@ -36,8 +38,13 @@ class Part(NamedTuple):
         return {"layer": layer_of(self.hook)} | self._asdict()
 
 
+def named(node: Node) -> str:
+    """A node as tables have it: the hook, with the head in brackets where it is one head's."""
+    return node.hook if node.head is None else f"{node.hook}[{node.head}]"
+
+
 def layer_of(hook: str) -> int | None:
-    """The block that a hook is in."""
+    """The number of the block that a hook is in; None where it is in none."""
     found = re.search(r"blocks\.(\d+)\.", hook)
     return int(found[1]) if found else None
 
@@ -147,7 +154,7 @@ def hook_shapes(
         raise ValueError("there are no sequences: give at least one.")
     where = {name: _touched(model, data, name, positions, bos) for name in hooks}
     shapes = {}
-    for name, value in values_at(model, data, hooks, torch.tensor([0])).items():
+    for name, value in values_at(model, batch_of(data, torch.tensor([0])), hooks).items():
         rest = tuple(value.shape[2:])
         if len(rest) not in (1, 2):
             raise ValueError(f"{name} has values of shape {list(rest)} at a position: only [unit] and [head, unit] do.")

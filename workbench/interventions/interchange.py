@@ -12,17 +12,17 @@ from torch import Tensor
 
 from models.checked_input import whole_number
 from models.dataset import Dataset
-from models.evaluation import Batch, accepted, asked_positions
+from models.evaluation import Batch, accepted, as_evaluated, asked_positions
 from models.loss import IGNORED
-from models.step_hooks import HookFunction, pos_dim_of
+from models.step_hooks import HookFunction
 from workbench.interventions.controls import random_frame
 from workbench.interventions.intervals import mean_over_documents
 from workbench.interventions.metrics import Metric, measured, takes_batch
 from workbench.interventions.pairs import Given, aligned, batch_of
-from workbench.interventions.passes import as_evaluated
 from workbench.interventions.positions import Place, Positions, editable
 from workbench.interventions.replacing import replacing
 from workbench.interventions.subspace import Subspace
+from workbench.interventions.values import values_at
 
 Swap = Callable[[Float[Tensor, "n d"], Float[Tensor, "n d"]], Float[Tensor, "n d"]]
 
@@ -75,8 +75,8 @@ class Interchange:
         bases = replace(bases, targets=targets)
         (hook,) = model.match_hooks(hook_name)
         where = editable(model, bases, hook, at)
-        with as_evaluated(model), torch.no_grad():
-            rows = [_values(model, sources, hook, seq) for seq in torch.arange(len(sources)).split(batch_size)]
+        parts = torch.arange(len(sources)).split(batch_size)
+        rows = [values_at(model, batch_of(sources, seq), [hook])[hook].flatten(2).cpu() for seq in parts]
         return cls(model, hook, bases, where, torch.cat(rows))
 
     @property
@@ -233,8 +233,3 @@ def _measured(
             n = int(asked_positions(batch).sum())
             total, asked = total + float(loss) * n, asked + n
     return torch.cat(values).numpy(), total / asked
-
-
-def _values(model: Any, data: Dataset, hook: str, seq: Int[Tensor, " batch"]) -> Float[Tensor, "batch pos d"]:
-    _, cache = model.run_with_cache(**accepted(model, data.batch(seq)), names_filter=[hook], return_cache_object=False)
-    return cache[hook].movedim(pos_dim_of(model.hook_dict[hook]), 1).flatten(2).cpu()

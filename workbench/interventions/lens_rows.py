@@ -1,6 +1,5 @@
 """Rows of a subject's hooks as a lens reads them out, what is measured of each, and what is asked there."""
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,17 +11,17 @@ from torch import Tensor
 
 from models.checked_input import whole_number
 from models.dataset import Dataset
-from models.evaluation import asked_positions
+from models.evaluation import as_evaluated, asked_positions
 from models.loss import IGNORED
 from models.progress import progress
+from workbench.interventions.controls import random_rotation
 from workbench.interventions.pairs import batch_of
-from workbench.interventions.passes import as_evaluated
-from workbench.interventions.reading_out import ReadOutOf, read_out_of, readable, values_at
+from workbench.interventions.reading_out import ReadOutOf, read_out_of, readable
 from workbench.interventions.tuned_lens import TunedLens
+from workbench.interventions.values import values_at
 
 LENS, TUNED, ROTATED, UNTRAINED = "logit lens", "tuned lens", "random rotation", "untrained"
 MEASURES = ("loss", "rank", "probability", "entropy", "kl", "agreement")
-_BLOCK = re.compile(r"blocks\.(\d+)\.")
 
 
 @dataclass(frozen=True)
@@ -46,9 +45,8 @@ class Line:
 
     @classmethod
     def rotated(cls, hook: str, d: int, seed: int) -> "Line":
-        """Rows turned by a rotation that is drawn alike from all (Mezzadri 2007), and so as long as they were."""
-        q, r = torch.linalg.qr(torch.randn(d, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64))
-        rotation = q * r.diagonal().sign()
+        """Rows turned by a rotation, and so as long as they were."""
+        rotation = random_rotation(d, seed)
         return cls(hook, ROTATED, seed, lambda rows: rows @ rotation.to(rows))
 
 
@@ -60,12 +58,6 @@ def lines_of(
     lines += [] if lens is None else [Line.tuned(name, lens, read_out) for name in names]
     seeds = range(seed, seed + whole_number(n_controls, "n_controls"))
     return lines + [Line.rotated(name, read_out.d, s) for s in seeds for name in names]
-
-
-def layer_of(hook: str) -> int | None:
-    """The number of the block that a hook is in; None where it is in none."""
-    block = _BLOCK.search(hook)
-    return None if block is None else int(block[1])
 
 
 def control_read_out(untrained: Any, read_out: ReadOutOf, data: Dataset, names: list[str]) -> ReadOutOf:

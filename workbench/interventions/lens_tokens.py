@@ -12,6 +12,7 @@ from torch import Tensor
 from models.checked_input import whole_number
 from models.dataset import Dataset
 from models.loss import IGNORED
+from workbench.interventions.hook_parts import layer_of
 from workbench.interventions.lens_rows import (
     MEASURES,
     UNTRAINED,
@@ -20,7 +21,6 @@ from workbench.interventions.lens_rows import (
     asked_of,
     control_read_out,
     each_chunk,
-    layer_of,
     lines_of,
     measures_of,
 )

@@ -15,7 +15,9 @@ from torch import Tensor
 from models.baselines import ngram_losses
 from models.checked_input import whole_number
 from models.dataset import Dataset
+from models.evaluation import as_evaluated
 from models.loss import IGNORED
+from workbench.interventions.hook_parts import layer_of
 from workbench.interventions.intervals import over_documents
 from workbench.interventions.lens_rows import (
     MEASURES,
@@ -25,14 +27,13 @@ from workbench.interventions.lens_rows import (
     asked_of,
     control_read_out,
     each_chunk,
-    layer_of,
     lines_of,
     measures_of,
 )
 from workbench.interventions.pairs import Given, as_dataset, batch_of
-from workbench.interventions.passes import as_evaluated
-from workbench.interventions.reading_out import ReadOutOf, read_out_of, readable, values_at
+from workbench.interventions.reading_out import ReadOutOf, read_out_of, readable
 from workbench.interventions.tuned_lens import TunedLens
+from workbench.interventions.values import values_at
 
 UNIGRAM, BIGRAM = "unigram", "bigram"
 COLUMNS = ("hook", "layer", "position", "variant", "seed", "measure", "value", "low", "high", "sequences", "documents")

@@ -1,7 +1,6 @@
 """`measure_jobs`: the same sequences under many interventions, as many of them in one pass as fit."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from models.checked_input import whole_number
 from models.dataset import Dataset
+from models.evaluation import as_evaluated
 from models.progress import progress
 from models.step_hooks import HookFunction
 from workbench.interventions.metrics import Metric, measured, takes_batch
@@ -70,14 +70,3 @@ def measure_jobs(
                     values[job] = measured(metric, of_job, whole).double().cpu()
                 outputs.clear()
     return values.clone()
-
-
-@contextmanager
-def as_evaluated(model: Any) -> Iterator[None]:
-    """The subject in evaluation mode, and afterwards in the mode that it was in, whatever is raised."""
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)

@@ -1,7 +1,6 @@
 """`activation_patching`: what a subject restores of a clean run's behaviour when given some of its activations."""
 
 import itertools
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,14 +12,16 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from models.checked_input import whole_number
+from models.evaluation import as_evaluated
 from models.hooks import NamesFilter
 from models.progress import progress
 from models.step_hooks import pos_dim_of
 from workbench.interventions import pairs
+from workbench.interventions.hook_parts import layer_of
 from workbench.interventions.intervals import over_documents
 from workbench.interventions.metrics import Metric, restored, takes_batch
 from workbench.interventions.patch_plan import Plan, checked_parts, numbers, patchable
-from workbench.interventions.rerunning import BothRuns, Given, rerun
+from workbench.interventions.rerunning import BothRuns, SomePairs, rerun
 from workbench.interventions.resuming import CorruptRun, can_resume, entry, kept_hooks, resumed
 from workbench.interventions.sites import Choice, Site, draw_noise
 from workbench.interventions.subspace import Subspace
@@ -97,15 +98,10 @@ def activation_patching(
     where = [patchable(model, clean, name, positions, bos) for name in names]
     # A metric of the output alone may be of all sequences together.
     together = torch.arange(len(clean)).split(batch_size if takes_batch(metric) else len(clean))
-    given = [Given.of(clean, corrupt, seq, metric, batch_size) for seq in together]
+    given = [SomePairs.of(clean, corrupt, seq, metric, batch_size) for seq in together]
     choice = Choice(numbers(heads), numbers(units), within, n_controls, seed)
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            plan, found = _measured(model, given, names, where, by, choice)
-    finally:
-        model.train(was_training)
+    with as_evaluated(model), torch.inference_mode():
+        plan, found = _measured(model, given, names, where, by, choice)
     return _table(plan, found, clean.docs.numpy(), seed)
 
 
@@ -120,7 +116,7 @@ class _Found:
 
 def _measured(
     model: Any,
-    given: list[Given],
+    given: list[SomePairs],
     hooks: list[str],
     where: list[Bool[Tensor, "seq _"]],
     by: Sequence[str],
@@ -150,11 +146,11 @@ def _measured(
     return plan, _Found(values, of_clean, of_corrupt)
 
 
-def _unpatched(model: Any, given: list[Given]) -> Iterator[BothRuns]:
+def _unpatched(model: Any, given: list[SomePairs]) -> Iterator[BothRuns]:
     return (BothRuns.of(model, some, []) for some in given)
 
 
-def _sites(model: Any, given: Given, plan: Plan, both: BothRuns) -> list[Site]:
+def _sites(model: Any, given: SomePairs, plan: Plan, both: BothRuns) -> list[Site]:
     """What stands at every hook in both runs of some pairs."""
     sites = []
     for name, where in zip(plan.hooks, plan.where, strict=True):
@@ -189,10 +185,9 @@ def _table(plan: Plan, found: _Found, docs: np.ndarray, seed: int) -> pd.DataFra
     lines = []
     for patch in plan.patches:
         hook = plan.hooks[patch.site]
-        layer = re.search(r"blocks\.(\d+)\.", hook)
         variant = PATCH if patch.seed is None else DIRECTION
         of_patch = (
-            None if layer is None else int(layer[1]),
+            layer_of(hook),
             patch.head,
             patch.position,
             patch.unit,

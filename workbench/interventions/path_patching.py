@@ -21,13 +21,13 @@ from models.normalization import LayerNorm
 from models.step_hooks import HookFunction
 from models.transformer import Transformer
 from workbench.interventions.controls import random_rotation
-from workbench.interventions.hook_parts import as_table, refuse_outside
+from workbench.interventions.hook_parts import as_table, named, refuse_outside
 from workbench.interventions.intervals import mean_over_documents
 from workbench.interventions.metrics import Metric, restored
-from workbench.interventions.pairs import Given, aligned
+from workbench.interventions.pairs import Given, aligned, batch_of
 from workbench.interventions.passes import Hooks, measure_jobs
 from workbench.interventions.positions import Positions, editable
-from workbench.interventions.stand_ins import values_at
+from workbench.interventions.values import values_at
 
 Norm = Literal["recomputed", "frozen"]
 Stream = Float[Tensor, "batch pos d_model"]
@@ -161,7 +161,7 @@ class _Paths:
     def hooks(self, numbers: Sequence[int], seq: Int[Tensor, " chosen"]) -> Hooks:
         """The forward hooks of a pass."""
         if self.last is None or not self.last[0].equal(seq):
-            clean, corrupt = (values_at(self.model, data, self.wanted, seq) for data in self.pair)
+            clean, corrupt = (values_at(self.model, batch_of(data, seq), self.wanted) for data in self.pair)
             self.last = seq, {name: clean[name] - corrupt[name] for name in self.wanted}
         change: dict[Node, dict[int, Stream]] = {}
         for row, number in enumerate(numbers):
@@ -277,8 +277,3 @@ def _table(
         numbers |= {"effect": effect.value[i], "effect_low": effect.low[i], "effect_high": effect.high[i]}
         rows.append(about | numbers | {"clean": clean, "corrupt": corrupt, "sequences": values.shape[1]})
     return as_table(rows, PATH_COLUMNS)
-
-
-def named(node: Node) -> str:
-    """A node as tables have it: the hook, with the head in brackets where it is one head's."""
-    return node.hook if node.head is None else f"{node.hook}[{node.head}]"

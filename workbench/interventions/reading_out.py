@@ -1,21 +1,20 @@
-"""Where a subject's logits are read off, what the same read-out says of anything else, and what stands at hooks."""
+"""Where a subject's logits are read off, and what the same read-out says of anything else."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from models import EncoderDecoderTransformer, Recurrent, Seq2Seq, Transformer
 from models.alignment import LuongAttention
-from models.evaluation import Batch, accepted
+from models.evaluation import as_evaluated
 from models.hub import HubModel
-from models.step_hooks import StepHookPoint, pos_dim_of
 from workbench.activations.recorder import axis_of
 from workbench.interventions.pairs import Given, as_dataset, batch_of, run
-from workbench.interventions.passes import as_evaluated
+from workbench.interventions.values import values_at
 
 # Numbers held at once when logits are made of rows, as in `models.loss`.
 _CPU_CHUNK, _GPU_CHUNK = 1 << 22, 1 << 27
@@ -121,28 +120,3 @@ def check_read_out(
     tolerance = 1e3 * torch.finfo(logits.dtype).eps * float(logits.abs().amax())
     if not (read - logits).abs().amax() <= tolerance:
         raise ValueError(f"this subject's logits are not the unembedding of what stands at {read_out.last}.")
-
-
-def values_at(
-    model: Any,
-    batch: Batch,
-    hooks: Sequence[str],
-    where: tuple[Int[Tensor, " n"], Int[Tensor, " n"]] | None = None,
-) -> dict[str, Tensor]:
-    """What stood at hooks in a run that makes no logits: `[batch, pos, …]`, or `[n, …]` at some rows and positions.
-
-    Only what is wanted is kept; the steps of a recurrence are laid side by side.
-    """
-    stepwise = [name for name in hooks if isinstance(model.hook_dict[name], StepHookPoint)]
-    steps, collect, _ = model.get_caching_hooks(stepwise) if stepwise else ({}, [], [])
-    found: dict[str, Tensor] = {}
-
-    def keep(value: Tensor, hook: Any) -> None:
-        value = value.detach().movedim(pos_dim_of(hook), 1)
-        found[hook.name] = value if where is None else value[where[0].to(value.device), where[1].to(value.device)]
-
-    with model.hooks(fwd_hooks=[*collect, *((name, keep) for name in hooks if name not in stepwise)]):
-        model(**accepted(model, batch), return_type=None)
-    for name, value in steps.items():
-        keep(value, model.hook_dict[name])
-    return found

@@ -13,7 +13,9 @@ from workbench.interventions.positions import Place
 Replacement = Callable[[Float[Tensor, "n d"], Place], Float[Tensor, "n d"]]
 
 
-def replacing(where: Bool[Tensor, "seq pos"], replace: Replacement, goes_on: bool = False) -> HookFunction:
+def replacing(
+    where: Bool[Tensor, "seq pos"], replace: Replacement, new: Bool[Tensor, "seq pos"] | None = None
+) -> HookFunction:
     """A hook that replaces the rows at some positions, heads flattened; every other value stays as it is.
 
     In a recurrence the rows of a step are replaced in that step, and later ones go on from what was put there.
@@ -21,7 +23,8 @@ def replacing(where: Bool[Tensor, "seq pos"], replace: Replacement, goes_on: boo
     Args:
         where: the positions.
         replace: of the rows that stand there, in the order of sequences and positions, gives others.
-        goes_on: whether positions after those of `where` are replaced too.
+        new: where a sequence has ended, and a subject that goes on from it (`generate`) puts what it says: rows are
+            replaced there too as it does, and at all positions after these. None leaves what it says alone.
     """
 
     def edit(value: Tensor, hook: Any) -> Tensor | None:
@@ -29,14 +32,16 @@ def replacing(where: Bool[Tensor, "seq pos"], replace: Replacement, goes_on: boo
         if len(value) != len(where):
             raise ValueError(f"the edit was made for {len(where)} sequences, but the model is run on {len(value)}.")
         beyond = max(0, seen.stop - where.shape[1])
-        here = torch.nn.functional.pad(where, (0, beyond), value=goes_on)[:, seen]
+        goes_on = new is not None and "offset" in hook.ctx
+        chosen = where | new if goes_on else where
+        here = torch.nn.functional.pad(chosen, (0, beyond), value=goes_on)[:, seen]
         seq, pos = here.to(value.device).nonzero(as_tuple=True)
         if not len(seq):
             return None
         rows = value.movedim(axis, 1)[seq, pos]
-        new = replace(rows.flatten(1), Place(seq, pos + seen.start)).to(value.dtype).view_as(rows)
+        put = replace(rows.flatten(1), Place(seq, pos + seen.start)).to(value.dtype).view_as(rows)
         edited = value.clone()
-        edited.movedim(axis, 1)[seq, pos] = new  # a view: what is written there is written to the copy
+        edited.movedim(axis, 1)[seq, pos] = put  # a view: what is written there is written to the copy
         return edited
 
     return edit

@@ -11,17 +11,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from models.dataset import Dataset
-from models.evaluation import Batch, accepted
-from models.step_hooks import pos_dim_of
+from models.evaluation import Batch
 from workbench.interventions.metrics import Metric, measured, takes_batch
 from workbench.interventions.pairs import run
 from workbench.interventions.sites import Patch, Site, putting
+from workbench.interventions.values import output_and_values
 
 Values = Float[Tensor, "patch seq"]
 
 
 @dataclass(frozen=True)
-class Given:
+class SomePairs:
     """Some pairs of sequences, with what the subject and the metric are given of them.
 
     Attributes:
@@ -39,7 +39,7 @@ class Given:
     rows: int
 
     @classmethod
-    def of(cls, clean: Dataset, corrupt: Dataset, seq: torch.Tensor, metric: Metric, rows: int) -> "Given":
+    def of(cls, clean: Dataset, corrupt: Dataset, seq: torch.Tensor, metric: Metric, rows: int) -> "SomePairs":
         return cls(seq, corrupt.batch(seq), clean.batch(seq) | {"seq": seq}, metric, rows)
 
     def __len__(self) -> int:
@@ -71,7 +71,7 @@ def _repeated(x: Tensor, n: int) -> Tensor:
     return x if n == 1 else x.repeat(n, *[1] * (x.ndim - 1))
 
 
-def rerun(model: Any, given: Given, sites: Sequence[Site], patches: Sequence[Patch]) -> Values:
+def rerun(model: Any, given: SomePairs, sites: Sequence[Site], patches: Sequence[Patch]) -> Values:
     """The metric under each of some patches, sorted by their sites. Whatever hooks the subject has stay at work."""
     outputs = []
     for part in given.passes:
@@ -109,11 +109,11 @@ class BothRuns(NamedTuple):
     of_corrupt: Float[Tensor, " seq"]
 
     @classmethod
-    def of(cls, model: Any, given: Given, hooks: Sequence[str], of_corrupt: Sequence[str] = ()) -> "BothRuns":
+    def of(cls, model: Any, given: SomePairs, hooks: Sequence[str], of_corrupt: Sequence[str] = ()) -> "BothRuns":
         """Run both, and read some hooks, of the corrupt run more.
 
         Raises:
-            ValueError: a hook does not fire, has no positions, or holds NaN.
+            ValueError: a hook does not fire, or holds NaN.
         """
         output, clean = held(model, given.clean, hooks, given.rows)
         values = given.measured(output)[0]
@@ -126,25 +126,12 @@ def held(model: Any, given: Batch, names: Sequence[str], rows: int) -> tuple[Ten
     found: list[tuple[Tensor, dict[str, Tensor]]] = []
     for start in range(0, len(given["input"]), rows):
         batch = {name: value[start : start + rows] for name, value in given.items()}
-        if not names:
-            found.append((run(model, batch), {}))
-            continue
-        output, cache = model.run_with_cache(
-            **accepted(model, batch), names_filter=list(names), return_cache_object=False
-        )
-        found.append((output, {name: _positions_first(model, name, cache) for name in names}))
+        output, values = output_and_values(model, batch, names)
+        for name, value in values.items():
+            if value.isnan().any():
+                raise ValueError(f"{name} holds NaN in one of the two runs: there is nothing to patch with.")
+        found.append((output, values))
     outputs, caches = zip(*found, strict=True)
     if len(outputs) == 1:
         return outputs[0], caches[0]
     return torch.cat(outputs), {name: torch.cat([cache[name] for cache in caches]) for name in names}
-
-
-def _positions_first(model: Any, name: str, cache: dict[str, Tensor]) -> Tensor:
-    if name not in cache:
-        raise ValueError(f"{name} did not fire when the subject was run: there is nothing to patch.")
-    value = cache[name].movedim(pos_dim_of(model.hook_dict[name]), 1)
-    if value.ndim not in (3, 4):
-        raise ValueError(f"{name} holds {list(value.shape)}: patching wants positions of units, or of heads of units.")
-    if value.isnan().any():
-        raise ValueError(f"{name} holds NaN in one of the two runs: there is nothing to patch with.")
-    return value

@@ -20,7 +20,7 @@ from models.hooks import attached
 from models.key_values import KeyValues
 from models.transformer import Transformer
 from workbench.interventions.metrics import LogitDifference
-from workbench.interventions.rerunning import BothRuns, Given, Values, patched
+from workbench.interventions.rerunning import BothRuns, SomePairs, Values, patched
 from workbench.interventions.sites import Patch, Site
 
 _READING = re.compile(r"blocks\.(\d+)\.(hook_resid_pre|ln1\..+|attn\..+)")
@@ -87,7 +87,7 @@ def _kept_by_part(model: Transformer) -> dict[str, list[str]]:
 
 
 def resumed(
-    model: Transformer, given: Given, corrupt: CorruptRun, sites: Sequence[Site], patches: Sequence[Patch]
+    model: Transformer, given: SomePairs, corrupt: CorruptRun, sites: Sequence[Site], patches: Sequence[Patch]
 ) -> Values:
     """The metric under each of some patches."""
     order = sorted(range(len(patches)), key=lambda i: _turn(sites[patches[i].site].name, patches[i].site))
@@ -112,7 +112,7 @@ class _Pass:
     def __init__(
         self,
         model: Transformer,
-        given: Given,
+        given: SomePairs,
         corrupt: CorruptRun,
         sites: Sequence[Site],
         patches: list[Patch],

@@ -18,12 +18,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from models.checked_input import whole_number
+from models.evaluation import as_evaluated
 from models.progress import progress
 from workbench.interventions.controls import random_frame
 from workbench.interventions.interchange import Interchange, Swap, checked_metric, scored
 from workbench.interventions.metrics import Metric
 from workbench.interventions.pairs import Given
-from workbench.interventions.passes import as_evaluated
 from workbench.interventions.positions import Positions
 from workbench.interventions.subspace import Subspace
 

@@ -10,10 +10,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from models.dataset import Dataset
-from models.step_hooks import pos_dim_of
 from workbench.activations.recorder import axis_of
-from workbench.interventions.pairs import Given, as_dataset, batch_of, run
-from workbench.interventions.passes import as_evaluated
+from workbench.interventions.pairs import Given, as_dataset, batch_of
+from workbench.interventions.values import values_at
 
 Ablation = Literal["zero", "mean", "position mean", "resample"]
 ABLATIONS: tuple[str, ...] = get_args(Ablation)
@@ -23,21 +22,6 @@ def refuse_unknown(ablation: str) -> None:
     """`ValueError` for an ablation that there is not."""
     if ablation not in ABLATIONS:
         raise ValueError(f"there is no ablation {ablation!r}: there are {', '.join(ABLATIONS)}.")
-
-
-def values_at(model: Any, data: Dataset, hooks: Sequence[str], seq: Int[Tensor, " chosen"]) -> dict[str, Tensor]:
-    """What stands at some hooks as a subject is run, `[chosen, pos, …]` each.
-
-    Raises:
-        ValueError: nothing came through a hook.
-    """
-    cache, save, _ = model.get_caching_hooks(list(hooks))
-    with as_evaluated(model), torch.inference_mode(), model.hooks(fwd_hooks=save):
-        run(model, batch_of(data, seq))
-    for name in hooks:
-        if name not in cache:
-            raise ValueError(f"nothing came through {name} as the subject was run: it is not in use.")
-    return {name: cache[name].movedim(pos_dim_of(model.hook_dict[name]), 1) for name in hooks}
 
 
 @dataclass
@@ -121,7 +105,7 @@ class StandIns:
         """Other sequences' values at the same positions."""
         donors = {name: self.donors[axis_of(self.model, name)][seq] for name in hooks}
         wanted = torch.cat([donor.flatten() for donor in donors.values()]).unique()
-        parts = [values_at(self.model, self.reference, hooks, part) for part in wanted.split(self.batch_size)]
+        parts = [values_at(self.model, batch_of(self.reference, part), hooks) for part in wanted.split(self.batch_size)]
         found = {}
         for name, donor in donors.items():
             values = torch.cat([part[name] for part in parts])
@@ -142,7 +126,7 @@ def _means(
         if not where[name].any():
             raise ValueError("the reference has no position that counts: there is nothing to take a mean over.")
     for seq in torch.arange(len(data)).split(batch_size):
-        for name, value in values_at(model, data, hooks, seq).items():
+        for name, value in values_at(model, batch_of(data, seq), hooks).items():
             here = where[name][seq].to(value.device)
             kept = torch.where(here.view(*here.shape, *[1] * (value.ndim - 2)), value.double(), 0)
             sums[name] = sums.get(name, 0) + kept.sum(0)

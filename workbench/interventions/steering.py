@@ -16,21 +16,20 @@ from torch import Tensor
 
 from models.checked_input import whole_number
 from models.dataset import Dataset
-from models.evaluation import accepted
+from models.evaluation import accepted, as_evaluated
 from models.generation import Generation
 from models.loss import IGNORED, token_losses
 from models.progress import progress
-from models.step_hooks import pos_dim_of
 from workbench.activations.recorder import axis_of
 from workbench.interventions.controls import along_random
 from workbench.interventions.edits import Edit
 from workbench.interventions.intervals import mean_over_documents
 from workbench.interventions.many import Job, by_job
-from workbench.interventions.pairs import Given, as_dataset
-from workbench.interventions.passes import as_evaluated
+from workbench.interventions.pairs import Given, as_dataset, batch_of
 from workbench.interventions.positions import editable
 from workbench.interventions.replacing import replacing
 from workbench.interventions.subspace import Subspace
+from workbench.interventions.values import values_at
 
 Prompts = Given | str | Sequence[str]
 Score = Callable[[Int[Tensor, " new"]], float]
@@ -128,7 +127,7 @@ def steer(
         _refuse_unfit(model, data, hook_name, list(named.values()))
         for rows in progress(order.split(batch_size), desc="steering", unit="pass"):
             line, seq = rows.T
-            hook = _finite(replacing(where[seq], by_job(jobs, line), goes_on=True))
+            hook = _finite(replacing(where[seq], by_job(jobs, line), ~data.mask[seq]))
             draws = {"draws": drawn[seq]} if temperature else {}
             said += _generated(model, data, seq, [(hook_name, hook)], max_new, sampling | draws)
     texts = _prompt_texts(model, data)
@@ -211,19 +210,12 @@ def _mean(model: Any, data: Dataset, hook_name: str, last: bool, batch_size: int
         raise ValueError("these sequences have no positions but BOS: there is nothing to average.")
     total, n = torch.zeros((), dtype=torch.float64), int(where.sum())
     for seq in torch.arange(len(data)).split(batch_size):
-        total = total + _values(model, data, hook, seq)[where[seq]].double().sum(0).cpu()
+        total = total + values_at(model, batch_of(data, seq), [hook])[hook][where[seq]].flatten(1).double().sum(0).cpu()
     return total / n
 
 
-def _values(model: Any, data: Dataset, hook: str, seq: Int[Tensor, " batch"]) -> Float[Tensor, "batch pos _"]:
-    """What stands at a hook, heads flattened."""
-    given = accepted(model, data.batch(seq))
-    _, cache = model.run_with_cache(**given, names_filter=[hook], return_cache_object=False)
-    return cache[hook].movedim(pos_dim_of(model.hook_dict[hook]), 1).flatten(2)
-
-
 def _where(model: Any, data: Dataset, hook_name: str, prompt_too: bool) -> Bool[Tensor, "seq pos"]:
-    """The positions to edit: where a shorter prompt is padded, its own new tokens will stand."""
+    """The positions of the prompts that are edited."""
     generates: bool = isinstance(model, Generation)
     if not generates:
         raise ValueError(f"a {type(model).__name__} does not go on from prompts: steer one that generates.")
@@ -231,13 +223,13 @@ def _where(model: Any, data: Dataset, hook_name: str, prompt_too: bool) -> Bool[
     if axis_of(model, hook) != "target":
         raise ValueError(f"{hook} has no rows of the tokens that are said: choose a hook that has.")
     able = editable(model, data, hook)
-    return (able if prompt_too else torch.zeros_like(able)) | ~data.mask
+    return able if prompt_too else torch.zeros_like(able)
 
 
 def _refuse_unfit(model: Any, data: Dataset, hook_name: str, edits: Sequence[Edit]) -> None:
     """Before any long work: the widths, on the first prompt."""
     (hook,) = model.match_hooks(hook_name)
-    value = _values(model, data, hook, torch.tensor([0]))
+    value = values_at(model, batch_of(data, torch.tensor([0])), [hook])[hook].flatten(2)
     for edit in edits:
         edit.subspace.refuse_width(value)
 

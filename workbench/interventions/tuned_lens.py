@@ -19,11 +19,12 @@ from torch import Tensor
 from models.artifacts import write_json
 from models.checked_input import whole_number
 from models.dataset import Dataset
+from models.evaluation import as_evaluated
 from models.progress import progress
 from models.tensor_files import save_tensors
 from workbench.interventions.pairs import Given, as_dataset, batch_of
-from workbench.interventions.passes import as_evaluated
-from workbench.interventions.reading_out import ReadOutOf, read_out_of, readable, values_at
+from workbench.interventions.reading_out import ReadOutOf, read_out_of, readable
+from workbench.interventions.values import values_at
 
 CONFIG_FILE, WEIGHTS_FILE = "tuned_lens.json", "tuned_lens.safetensors"
 

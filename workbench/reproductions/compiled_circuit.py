@@ -21,8 +21,9 @@ from workbench.circuits import (
     falls_at,
     smallest,
 )
-from workbench.circuits.graph import Graph, named
+from workbench.circuits.graph import Graph
 from workbench.figures.edge_recovery import edge_recovery as edge_recovery_figure
+from workbench.interventions.hook_parts import named
 from workbench.interventions.stand_ins import ABLATIONS
 from workbench.reproductions.base import Bench, Row, spread
 
