@@ -19,10 +19,12 @@ from pathlib import Path
 import torch
 
 from models import Dataset, recipes, train
+from models.tasks import induction_pairs
 from workbench.attention import composition_scores, copying_scores, head_importance, head_scores
 from workbench.figures import component_bars, composition_map, patching_map
 from workbench.figures import head_scores as head_figure
 from workbench.interventions import (
+    LogitDifference,
     activation_patching,
     agreement,
     attribution_patching,
@@ -30,7 +32,6 @@ from workbench.interventions import (
     direct_logit_attribution,
     path_patching,
 )
-from workbench.reproductions.induction_pairs import induction_pairs
 from workbench.runs import Run
 
 folder = Path(os.environ.get("FOLDER") or tempfile.mkdtemp())
@@ -111,13 +112,14 @@ for line in lost.itertuples():
 
 # %%
 pairs = induction_pairs(recipe.task, 64)
+asked = LogitDifference.of(pairs)
 outputs = ["blocks.0.attn.hook_z", "blocks.1.attn.hook_z"]
-heads = activation_patching(model, pairs.clean, pairs.corrupt, pairs.metric, outputs, by=("head",))
+heads = activation_patching(model, pairs.clean, pairs.corrupt, asked, outputs, by=("head",))
 for line in heads.itertuples():
     print(f"{line.variant:16s} head {line.layer}.{line.head}   restores {line.effect:.3f}")
 
 # Every patch at once, estimated from two runs and one pass back, and how well the estimate agrees.
-estimated = attribution_patching(model, pairs.clean, pairs.corrupt, pairs.metric, outputs, by=("head",))
+estimated = attribution_patching(model, pairs.clean, pairs.corrupt, asked, outputs, by=("head",))
 print(agreement(estimated, heads).round(3).to_string(index=False))
 
 # %% [markdown]
@@ -132,7 +134,7 @@ links = path_patching(
     model,
     pairs.clean,
     pairs.corrupt,
-    pairs.metric,
+    asked,
     [("blocks.0.attn.hook_result", head) for head in range(model.cfg.n_heads)],
     [(f"blocks.1.attn.hook_{reads}_input", repeats) for reads in "qkv"],
 )
@@ -145,9 +147,7 @@ for line in links.itertuples():
 # The logit is a sum over parts: the embedding, each head, the biases. The parts add up to it exactly.
 
 # %%
-parts = direct_logit_attribution(
-    model, pairs.clean, pairs.metric.answer, pairs.metric.wrong, positions=pairs.metric.position, by="head"
-)
+parts = direct_logit_attribution(model, pairs.clean, pairs.answer, pairs.wrong, positions=pairs.position, by="head")
 table = beside_random(parts)
 print(table[["part", "value", "control_low", "control_high"]].round(2).to_string(index=False))
 print(f"together {table['value'].sum():.4f}, the logit difference {table['logit'].iloc[0]:.4f}")

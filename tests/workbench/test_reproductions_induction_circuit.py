@@ -6,10 +6,11 @@ import torch
 
 from models import Transformer
 from models.compiled import compiled_induction
+from models.tasks.repeated_pairs import induction_pairs
 from models.tasks.repeated_sequences import RepeatedSequences
 from workbench.reproductions import induction_circuit
-from workbench.reproductions.induction_links import RepeatLoss, examine, named
-from workbench.reproductions.induction_pairs import induction_pairs
+from workbench.reproductions.induction_links import examine, named
+from workbench.reproductions.induction_measures import RepeatLoss
 
 TASK = RepeatedSequences(n_symbols=10, min_period=4, max_period=6, max_prefix=2, n_ctx=16)
 
@@ -27,25 +28,6 @@ def tables():
     for name, table in one.items():
         both[name].append(table.assign(subject="one-layer-0"))
     return {name: pd.concat(parts, ignore_index=True) for name, parts in both.items()}
-
-
-def test_pairs_differ_in_what_came_after_the_last_token_before_and_in_nothing_else():
-    pairs = induction_pairs(TASK, 200, seed=3)
-    clean, corrupt, metric = pairs.clean.tokens, pairs.corrupt.tokens, pairs.metric
-    assert torch.equal(pairs.clean.mask, pairs.corrupt.mask)
-    assert ((clean != corrupt).sum(1) == 2).all()
-    assert torch.equal(clean.sort(1).values, corrupt.sort(1).values)
-    assert torch.equal(pairs.clean.mask.sum(1) - 1, metric.position)
-    for row in range(200):
-        last = int(metric.position[row])
-        for tokens, follower in ((clean[row], metric.answer[row]), (corrupt[row], metric.wrong[row])):
-            earlier = (tokens[:last] == tokens[last]).nonzero()[:, 0].tolist()
-            assert len(earlier) == 1
-            assert tokens[earlier[0] + 1] == follower
-        assert clean[row, pairs.source[row]] == corrupt[row, pairs.source[row]] == metric.answer[row]
-    assert len(set((metric.position - pairs.source).tolist())) > 2
-    with pytest.raises(ValueError, match="min_period is 3"):
-        induction_pairs(RepeatedSequences(n_symbols=20, min_period=3, max_period=8, n_ctx=32), 4)
 
 
 def test_the_heads_of_the_compiled_circuit_are_named():

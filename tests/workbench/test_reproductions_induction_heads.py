@@ -5,7 +5,8 @@ import torch
 
 from models.compiled import compiled_induction
 from models.tasks.repeated_sequences import RepeatedSequences
-from workbench.reproductions.induction_heads import loss_without_head, measure, repeat_loss
+from workbench.reproductions.induction_heads import loss_without_head, measure
+from workbench.reproductions.induction_measures import repeat_loss
 
 TASK = RepeatedSequences(n_symbols=20, min_period=5, max_period=8, max_prefix=3, n_ctx=24)
 

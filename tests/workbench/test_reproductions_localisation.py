@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from models import Transformer, TransformerConfig
-from models.tasks.minimal_pairs import KINDS, MinimalPairs, logit_difference
+from models.tasks.minimal_pairs import KINDS, MinimalPairs
 from workbench.figures.patching_map import patching_map
 from workbench.figures.patching_profile import patching_profile
 from workbench.reproductions import localisation
@@ -57,6 +57,16 @@ def test_pairs_are_grouped_by_where_they_differ_and_end_and_bos_is_no_place(pair
     }
 
 
+def answer_over_wrong(logits, pairs):
+    """By how much, after the last token of each prompt."""
+    return torch.stack(
+        [
+            logits[i, int(mask.sum()) - 1, answer] - logits[i, int(mask.sum()) - 1, wrong]
+            for i, (mask, answer, wrong) in enumerate(zip(pairs.mask, pairs.answer, pairs.wrong, strict=True))
+        ]
+    )
+
+
 @torch.no_grad()
 def restored_by_hand(model, pairs, hook, where, head=None):
     """All pairs in one run, the clean values put in by a mask."""
@@ -71,7 +81,7 @@ def restored_by_hand(model, pairs, hook, where, head=None):
 
     patched = model.run_with_hooks(pairs.corrupt, mask=pairs.mask, fwd_hooks=[(hook, put)])
     ends = [model(tokens, mask=pairs.mask) for tokens in (pairs.clean, pairs.corrupt)]
-    value, clean, corrupt = (logit_difference(x, pairs)[rows].mean() for x in (patched, *ends))
+    value, clean, corrupt = (answer_over_wrong(x, pairs)[rows].mean() for x in (patched, *ends))
     return float((value - corrupt) / (clean - corrupt))
 
 
@@ -114,7 +124,7 @@ def test_a_head_restores_what_its_own_output_at_the_last_word_does(model, pairs)
 
 def test_what_a_subject_knows_is_counted_in_both_prompts(model, pairs):
     with torch.no_grad():
-        clean, corrupt = (logit_difference(model(x, mask=pairs.mask), pairs) for x in (pairs.clean, pairs.corrupt))
+        clean, corrupt = (answer_over_wrong(model(x, mask=pairs.mask), pairs) for x in (pairs.clean, pairs.corrupt))
     told = localisation.told_apart(model, pairs)
     assert told["right"] == pytest.approx(float((torch.cat([clean, -corrupt]) > 0).double().mean()))
     assert told["gap"] == pytest.approx(float((clean - corrupt).mean()), rel=1e-5)

@@ -12,6 +12,7 @@ from torch import Tensor
 from models.evaluation import Batch, asked_positions
 from models.loss import IGNORED
 from models.tasks.minimal_pairs import MinimalPairs
+from models.tasks.repeated_pairs import InductionPairs
 
 Metric = Callable[..., Float[Tensor, " batch"]]
 
@@ -33,8 +34,8 @@ class LogitDifference:
     position: Int[Tensor, " seq"]
 
     @classmethod
-    def of(cls, pairs: MinimalPairs) -> "LogitDifference":
-        """Of the clean prompts' answers over the corrupt ones', after the last token."""
+    def of(cls, pairs: MinimalPairs | InductionPairs) -> "LogitDifference":
+        """Of the clean sequences' answers over the corrupt ones', after the last token."""
         return cls(pairs.answer, pairs.wrong, pairs.position)
 
     def __call__(self, output: Float[Tensor, "batch pos d_out"], batch: Batch) -> Float[Tensor, " batch"]:

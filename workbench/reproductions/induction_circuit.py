@@ -7,13 +7,13 @@ from typing import Any
 import pandas as pd
 
 from models import recipes
+from models.tasks.repeated_pairs import induction_pairs
 from models.tasks.repeated_sequences import RepeatedSequences
 from workbench.figures.circuit_graph import circuit_graph
 from workbench.figures.composition_map import composition_map
 from workbench.figures.palette import Layers
 from workbench.reproductions.base import Bench, Row, spread
 from workbench.reproductions.induction_links import ABLATION, EVERY, NAMED, examine
-from workbench.reproductions.induction_pairs import induction_pairs
 
 TITLE = "The induction circuit: previous-token head, K-composition, induction head, each link tested"
 PAPER = "Elhage et al. 2021, A mathematical framework for transformer circuits; Olsson et al. 2022, arXiv 2209.11895"

@@ -13,10 +13,9 @@ from models import recipes
 from models.tasks.repeated_sequences import RepeatedSequences
 from models.transformer import Transformer
 from workbench.attention.composition import composition_scores
-from workbench.attention.copying import copying_scores
-from workbench.attention.patterns import attention_to, induction, previous_token
 from workbench.interventions.ablation import ablating
 from workbench.reproductions.base import Bench, Row, spread
+from workbench.reproductions.induction_measures import heads_of, repeat_loss
 
 TITLE = "Induction heads form in two layers of attention, and not in one"
 PAPER = "Olsson et al. 2022, In-context learning and induction heads, arXiv 2209.11895"
@@ -48,12 +47,6 @@ def reproduce(bench: Bench) -> list[Row]:
     return _rows(subjects, two.task)
 
 
-def repeat_loss(model: Transformer, tokens: Int[Tensor, "seq time"], task: RepeatedSequences) -> float:
-    """The mean loss, in nats, of the tokens that the repeat makes known: all of it but its first."""
-    known = task.in_repeat(tokens)[:, :-1]
-    return float(model(tokens, return_type="loss", loss_per_token=True)[known].mean())
-
-
 ABLATION = "each position's mean over sequences in place of the head's z"
 
 
@@ -83,41 +76,22 @@ def measure(
         removes, beside the largest share of another head of its layer and that of all of them. Then a row a head:
         `layer`, `head`, `previous_token`, `prefix_matching`, `copying`.
     """
-    patterns = [f"blocks.{layer}.attn.hook_pattern" for layer in range(model.cfg.n_layers)]
-    _, cache = model.run_with_cache(tokens, return_type=None, names_filter=patterns)
-    previous = torch.stack([attention_to(cache[name], previous_token(tokens)) for name in patterns])
-    prefix = torch.stack([attention_to(cache[name], induction(tokens)) for name in patterns])
-    copying = copying_scores(model).set_index(["layer", "head"])["value"]
-    heads = pd.DataFrame(
-        [
-            {
-                "layer": layer,
-                "head": head,
-                "previous_token": float(previous[layer, head]),
-                "prefix_matching": float(prefix[layer, head]),
-                "copying": copying[layer, head],
-            }
-            for layer in range(model.cfg.n_layers)
-            for head in range(model.cfg.n_heads)
-        ]
-    )
+    heads = heads_of(model, tokens)
+    by_layer = heads.set_index(["layer", "head"])
     loss = repeat_loss(model, tokens, task)
-    inducing = int(prefix[-1].argmax())
-    found = {
-        "repeat_loss": loss,
-        "prefix_matching": float(prefix[-1, inducing]),
-        "copying": copying[model.cfg.n_layers - 1, inducing],
-    }
+    last = by_layer.loc[model.cfg.n_layers - 1]
+    inducing = int(last["prefix_matching"].idxmax())
+    found = {"repeat_loss": loss} | last.loc[inducing, ["prefix_matching", "copying"]].to_dict()
     if model.cfg.n_layers == 1:
         return found, heads
-    before = int(previous[0].argmax())
+    before = int(by_layer.loc[0, "previous_token"].idxmax())
     others = [head for head in range(model.cfg.n_heads) if head != before]
     gain = task.chance_loss - loss
     removed = [(loss_without_head(model, tokens, task, 0, head) - loss) / gain for head in range(model.cfg.n_heads)]
     pairs = composition_scores(model, ["K"]).set_index(["from_layer", "from_head", "to_layer", "to_head"])
     pair = pairs.loc[(0, before, model.cfg.n_layers - 1, inducing)]
     found |= {
-        "previous_token": float(previous[0, before]),
+        "previous_token": by_layer.loc[(0, before), "previous_token"],
         "k_composition": pair["value"],
         "random_k_composition": pair["random_high"],
         "removed": removed[before],

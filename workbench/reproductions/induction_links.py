@@ -4,23 +4,23 @@ from dataclasses import dataclass
 
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from models.dataset import Dataset
-from models.evaluation import Batch
+from models.tasks.repeated_pairs import InductionPairs
 from models.tasks.repeated_sequences import RepeatedSequences
 from models.transformer import Transformer
 from workbench.attention.circuits import qk_circuit
 from workbench.attention.composition import composition_scores
-from workbench.attention.copying import copying_scores, eigenvalue_score
-from workbench.attention.patterns import Detection, attention_to, induction, previous_token
+from workbench.attention.copying import eigenvalue_score
 from workbench.attention.weights import weights_of
 from workbench.interventions.ablation import ablate
+from workbench.interventions.metrics import LogitDifference
 from workbench.interventions.pairs import batch_of, run
 from workbench.interventions.path_patching import path_patching
 from workbench.interventions.stand_ins import Ablation
-from workbench.reproductions.induction_pairs import InductionPairs
+from workbench.reproductions.induction_measures import RepeatLoss, heads_of, looking, repeat_loss
 
 ABLATION: Ablation = "position mean"
 EVERY = "all heads of layer 0"
@@ -28,7 +28,7 @@ NAMED = {"previous": 0.4, "induction": 0.6}  # of its attention, from which on a
 
 
 @dataclass(frozen=True)
-class Circuit:
+class InductionCircuit:
     """The first layer's heads that look back, and the last layer's that look for what came after a token before."""
 
     previous: tuple[int, ...]
@@ -49,19 +49,6 @@ class Circuit:
                 if chosen:
                     found[label] = [(f"blocks.{layer}.attn.hook_z", head) for head in chosen]
         return found | {EVERY: [("blocks.0.attn.hook_z", head) for head in range(self.n_heads)]}
-
-
-@dataclass(frozen=True)
-class RepeatLoss:
-    """The mean loss, in nats, of the tokens that the repeat makes known: all of it but its first."""
-
-    task: RepeatedSequences
-
-    def __call__(self, output: Float[Tensor, "batch pos d_out"], batch: Batch) -> Float[Tensor, " batch"]:
-        tokens = batch["input"]
-        known = self.task.in_repeat(tokens)[:, :-1] & self.task.in_repeat(tokens)[:, 1:]
-        loss = torch.nn.functional.cross_entropy(output[:, :-1].mT, tokens[:, 1:], reduction="none")
-        return (loss * known).sum(1) / known.sum(1)
 
 
 @torch.no_grad()
@@ -93,7 +80,7 @@ def examine(
     circuit = named(model, chosen)
     heads = []
     for variant, subject in (("trained", model), ("untrained", untrained)):
-        heads.append(_heads(subject, measured).assign(variant=variant))
+        heads.append(heads_of(subject, measured).assign(variant=variant))
     table = pd.concat(heads, ignore_index=True)
     last = model.cfg.n_layers - 1
     table["named"] = ""
@@ -117,15 +104,15 @@ def examine(
     return tables
 
 
-def named(model: Transformer, tokens: Int[Tensor, "seq time"]) -> Circuit:
+def named(model: Transformer, tokens: Int[Tensor, "seq time"]) -> InductionCircuit:
     """Which heads look back, in the first layer, and which for a repeat, in the last: all above `NAMED`, or one."""
-    last = model.cfg.n_layers - 1
-    back, repeat = (_attention(model, tokens, detection) for detection in (previous_token, induction))
-    before, after = _best(back[0], NAMED["previous"]), _best(repeat[last], NAMED["induction"])
-    return Circuit(before, after, model.cfg.n_layers, model.cfg.n_heads)
+    by_layer = looking(model, tokens).set_index(["layer", "head"])
+    before = _best(by_layer.loc[0, "previous_token"], NAMED["previous"])
+    after = _best(by_layer.loc[model.cfg.n_layers - 1, "prefix_matching"], NAMED["induction"])
+    return InductionCircuit(before, after, model.cfg.n_layers, model.cfg.n_heads)
 
 
-def matching(model: Transformer, untrained: Transformer, circuit: Circuit) -> pd.DataFrame:
+def matching(model: Transformer, untrained: Transformer, circuit: InductionCircuit) -> pd.DataFrame:
     """Whether a token's query meets itself in keys that are read through a head of the first layer.
 
     Positive eigenvalues of W_E W_QK W_OVᵀ W_Eᵀ say so (Elhage et al. 2021): `from_head, to_head, variant, value`.
@@ -142,38 +129,23 @@ def matching(model: Transformer, untrained: Transformer, circuit: Circuit) -> pd
     return pd.DataFrame(rows)
 
 
-def _best(score: Float[Tensor, " head"], least: float) -> tuple[int, ...]:
-    return tuple(head for head, value in enumerate(score.tolist()) if value >= min(least, float(score.max())))
-
-
-def _attention(model: Transformer, tokens: Int[Tensor, "seq time"], to: Detection) -> Float[Tensor, "layer head"]:
-    names = [f"blocks.{layer}.attn.hook_pattern" for layer in range(model.cfg.n_layers)]
-    _, cache = model.run_with_cache(tokens, return_type=None, names_filter=names)
-    return torch.stack([attention_to(cache[name], to(tokens, {})) for name in names])
-
-
-def _heads(model: Transformer, tokens: Int[Tensor, "seq time"]) -> pd.DataFrame:
-    table = copying_scores(model)[["layer", "head", "value"]].rename(columns={"value": "copying"})
-    for name, detection in (("previous_token", previous_token), ("prefix_matching", induction)):
-        table[name] = _attention(model, tokens, detection).flatten().numpy()
-    return table
+def _best(by_head: pd.Series, least: float) -> tuple[int, ...]:
+    return tuple(int(head) for head, value in by_head.items() if value >= min(least, by_head.max()))
 
 
 def _subject(
     model: Transformer, tokens: Int[Tensor, "seq time"], pairs: InductionPairs, task: RepeatedSequences
 ) -> dict[str, float]:
-    batch = batch_of(Dataset(tokens=tokens), torch.arange(len(tokens)))
-    loss = RepeatLoss(task)(run(model, batch), batch).mean()
-    values = []
+    metric, values = LogitDifference.of(pairs), []
     for data in (pairs.clean, pairs.corrupt):
         batch = batch_of(data, torch.arange(len(data)))
-        values.append(pairs.metric(run(model, batch), batch))
+        values.append(metric(run(model, batch), batch))
     clean, corrupt = values
     both = ((clean > 0) & (corrupt < 0)).float().mean()
-    return {"loss": float(loss), "gap": float((clean - corrupt).mean()), "both_right": float(both)}
+    return {"loss": repeat_loss(model, tokens, task), "gap": float((clean - corrupt).mean()), "both_right": float(both)}
 
 
-def paths(model: Transformer, pairs: InductionPairs, circuit: Circuit) -> pd.DataFrame:
+def paths(model: Transformer, pairs: InductionPairs, circuit: InductionCircuit) -> pd.DataFrame:
     """What restores the answer along each path: from embeddings and first-layer heads to each input of the last layer's
     heads, and from all of them to the logits. `first layer` is all its heads together.
 
@@ -189,8 +161,9 @@ def paths(model: Transformer, pairs: InductionPairs, circuit: Circuit) -> pd.Dat
     late = {(f"blocks.{last}.attn.hook_result", head): f"{last}.{head}" for head in heads}
     logits = f"blocks.{last}.hook_resid_post"
     routes: list[tuple[list[str | tuple], list[str | tuple]]] = [(early, [*inputs, logits]), ([*late], [logits])]
+    metric = LogitDifference.of(pairs)
     parts = [
-        path_patching(model, pairs.clean, pairs.corrupt, pairs.metric, senders, receivers, batch_size=1024)
+        path_patching(model, pairs.clean, pairs.corrupt, metric, senders, receivers, batch_size=1024)
         for senders, receivers in routes
     ]
     ends = names | inputs | late | {logits: "logits"}

@@ -14,11 +14,11 @@ from jaxtyping import Int
 from torch import Tensor
 
 from models.dataset import Dataset
-from models.evaluation import accepted
-from models.tasks.minimal_pairs import KINDS, MinimalPairs, logit_difference, python_minimal_pairs
+from models.tasks.minimal_pairs import KINDS, MinimalPairs, python_minimal_pairs
 from workbench.figures.patching_map import patching_map
 from workbench.figures.patching_profile import PLACES, patching_profile
 from workbench.interventions.metrics import LogitDifference
+from workbench.interventions.pairs import batch_of, run
 from workbench.interventions.patching import DIRECTION, PATCH, activation_patching
 from workbench.reproductions.base import Bench, Row, spread
 from workbench.reproductions.python_source import python_source
@@ -80,6 +80,7 @@ def reproduce(bench: Bench) -> list[Row]:
     return _rows(answers, table, pd.concat(heads, ignore_index=True), knows)
 
 
+@torch.inference_mode()
 def told_apart(model: Any, pairs: MinimalPairs) -> dict[str, float]:
     """Whether a subject tells the prompts apart.
 
@@ -87,15 +88,13 @@ def told_apart(model: Any, pairs: MinimalPairs) -> dict[str, float]:
         `right`, the share of prompts, clean and corrupt, whose own answer is above the other; `gap`, the clean prompts'
         logit difference less the corrupt ones', in nats.
     """
-    clean, corrupt = (logit_difference(_logits(model, tokens, pairs), pairs) for tokens in (pairs.clean, pairs.corrupt))
+    metric, values = LogitDifference.of(pairs), []
+    for tokens in (pairs.clean, pairs.corrupt):
+        batch = batch_of(Dataset(tokens=tokens, mask=pairs.mask), torch.arange(len(pairs)))
+        values.append(metric(run(model, batch), batch))
+    clean, corrupt = values
     right = torch.cat([clean > 0, corrupt < 0]).double().mean()
     return {"right": float(right), "gap": float((clean - corrupt).double().mean())}
-
-
-@torch.inference_mode()
-def _logits(model: Any, tokens: Int[Tensor, "pair time"], pairs: MinimalPairs) -> Tensor:
-    logits: Tensor = model(**accepted(model, {"input": tokens, "mask": pairs.mask}))
-    return logits
 
 
 def alike(pairs: MinimalPairs) -> Iterator[Alike]:

@@ -10,7 +10,6 @@ from torch import Tensor
 from models.checked_input import whole_number
 from models.dataset import Dataset
 from models.tasks.repeated_sequences import RepeatedSequences
-from workbench.interventions.metrics import LogitDifference
 
 
 @dataclass(frozen=True)
@@ -23,15 +22,19 @@ class InductionPairs:
 
     Attributes:
         clean, corrupt: the sequences.
+        position: of the last token, whose next one is asked.
+        answer: the token that came after it before, in the clean sequence.
+        wrong: the token that did in the corrupt one.
         source, other: the position of `answer` and that of `wrong`, in both.
-        metric: the logit of `answer` less that of `wrong`, at the last position.
     """
 
     clean: Dataset
     corrupt: Dataset
+    position: Int[Tensor, " pair"]
+    answer: Int[Tensor, " pair"]
+    wrong: Int[Tensor, " pair"]
     source: Int[Tensor, " pair"]
     other: Int[Tensor, " pair"]
-    metric: LogitDifference
 
 
 def induction_pairs(task: RepeatedSequences, n: int, seed: int = 0) -> InductionPairs:
@@ -59,8 +62,15 @@ def induction_pairs(task: RepeatedSequences, n: int, seed: int = 0) -> Induction
         mask[pair, : len(row)] = True
         clean[pair, : len(row)] = corrupt[pair, : len(row)] = row
         corrupt[pair, [asked[pair], other[pair]]] = row[[other[pair], asked[pair]]]
-    source, wrong = torch.from_numpy(asked + 1), torch.from_numpy(other + 1)
     tokens, rows = torch.from_numpy(clean), torch.arange(n)
-    metric = LogitDifference(tokens[rows, source], tokens[rows, wrong], torch.from_numpy(end))
+    after_asked, after_other = torch.from_numpy(asked + 1), torch.from_numpy(other + 1)
     own, other_way = (Dataset(tokens=torch.from_numpy(x), mask=torch.from_numpy(mask)) for x in (clean, corrupt))
-    return InductionPairs(own, other_way, source, wrong, metric)
+    return InductionPairs(
+        clean=own,
+        corrupt=other_way,
+        position=torch.from_numpy(end),
+        answer=tokens[rows, after_asked],
+        wrong=tokens[rows, after_other],
+        source=after_asked,
+        other=after_other,
+    )
