@@ -76,7 +76,7 @@ def no_patching(run: Run, *, reads_text: bool) -> None:
     """Nothing was patched in this run: say which command does."""
     _drafts(run, "analyses/")
     st.info("No prompts were patched yet. One command finds where the subject holds what two prompts differ in:")
-    where = "--pairs bracket" if reads_text else "--examples 32"
+    where = "--pairs bracket" if reads_text else "--examples"
     st.code(f"workbench patch --run {run.path} {where}", language="shell")
 
 

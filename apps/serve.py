@@ -24,8 +24,8 @@ from workbench.features.index import Example, FeatureIndex, FeatureRecord
 from workbench.features.prompt import PromptReading, read_prompt
 from workbench.features.text_reading import predicts_next_token
 from workbench.interventions import Edit
-from workbench.interventions.results import Patching, read_patching
 from workbench.interventions.steering import steer
+from workbench.patching import Patching, read_patching
 from workbench.probing import read_results
 from workbench.runs import Artifact, Run, list_runs
 from workbench.sae import SAE, load_sae

@@ -16,7 +16,8 @@ from apps.views import steering
 from workbench.features.text_reading import check_reads_text
 from workbench.figures import component_bars, lens_by_layer, lens_map, patching_map, patching_profile
 from workbench.figures.hook_names import short_hooks
-from workbench.interventions.results import Patching
+from workbench.patching import Patching
+from workbench.patching.results import RANDOM_ANSWERS
 from workbench.runs import Artifact
 
 _LISTED, _HEIGHT = 100, 320  # pairs in the table
@@ -65,7 +66,7 @@ def _experiment(patching: Patching, artifact: Artifact) -> None:
     left, right = halves()
     with left:
         _profile(patching)
-        _attribution(patching)
+        _logit_attribution(patching)
     with right:
         _lens(patching)
     _words(patching)
@@ -161,13 +162,16 @@ def _profile(patching: Patching) -> None:
     st.caption("Every position of a place patched at once, over all pairs; dashed, random directions.")
 
 
-def _attribution(patching: Patching) -> None:
-    if patching.attribution is None:
+def _logit_attribution(patching: Patching) -> None:
+    if patching.logit_attribution is None:
         return
     st.subheader("What each part adds to the answer", anchor=False)
-    st.altair_chart(component_bars(patching.attribution), width="stretch")
-    total, logit = patching.attribution["value"].sum(), patching.attribution["logit"].iloc[0]
-    st.caption(f"All parts add up to {signed(total, 3)}: the subject's logit difference is {signed(logit, 3)}.")
+    st.altair_chart(component_bars(patching.logit_attribution), width="stretch")
+    total, logit = patching.logit_attribution["value"].sum(), patching.logit_attribution["logit"].iloc[0]
+    st.caption(
+        f"All parts add up to {signed(total, 3)}: the subject's logit difference is {signed(logit, 3)}. "
+        f"Grey: what it adds to {RANDOM_ANSWERS} random answers instead."
+    )
 
 
 def _lens(patching: Patching) -> None:

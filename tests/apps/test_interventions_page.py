@@ -7,7 +7,7 @@ import pytest
 from test_views import charts, component, copied, opened, unescaped_tags, words
 from tiny_run import WICKED
 
-from workbench.interventions.results import Patching, read_patching
+from workbench.patching import Patching, read_patching
 from workbench.runs import Run
 
 ARTIFACT = "circuits/analyses/patch"
@@ -39,7 +39,7 @@ class TestExperiment:
         assert "probability of the likeliest token" in likeliest
 
     def test_parts_add_up_to_the_logit(self, patching: Patching) -> None:
-        assert patching.attribution is not None
+        assert patching.logit_attribution is not None
         said = words(opened("interventions", run="circuits", patch="patch"))
         total = f"{patching.pairs['clean'].mean():+.3f}".replace("-", "−")
         assert f"All parts add up to {total}: the subject's logit difference is {total}." in said
@@ -84,7 +84,7 @@ class TestSteering:
 
 class TestNothingThere:
     @pytest.mark.usefixtures("explorer_environment")
-    @pytest.mark.parametrize(("run", "option"), [("gru", "--pairs bracket"), ("flip-flop", "--examples 32")])
+    @pytest.mark.parametrize(("run", "option"), [("gru", "--pairs bracket"), ("flip-flop", "--examples")])
     def test_the_command_is_named(self, run: str, option: str, runs_root: Path) -> None:
         app = opened("interventions", run=run)
         assert [code.value for code in app.code] == [f"workbench patch --run {runs_root / run} {option}"]

@@ -20,15 +20,17 @@ from models.artifacts import ArtifactError
 from models.corpus.tokenizer import train_tokenizer
 from models.dataset import Dataset
 from models.encoder_decoder_config import EncoderDecoderTransformerConfig
-from models.tasks import Copy, FlipFlop
+from models.tasks import Copy, FlipFlop, minimal_pairs
 from models.tasks.minimal_pairs import python_minimal_pairs
 from workbench.cli import main as cli
-from workbench.cli import patching
-from workbench.cli.prompt_pairs import example_prompts
+from workbench.cli import offered
+from workbench.interventions import hook_parts, stand_ins
+from workbench.interventions.attribution import attribution_patching
 from workbench.interventions.metrics import LogitDifference, measured
 from workbench.interventions.pairs import batch_of
 from workbench.interventions.patching import activation_patching
-from workbench.interventions.results import read_patching
+from workbench.patching import Prompts, by_place, example_prompts, experiment, read_patching
+from workbench.patching.places import alike
 from workbench.runs import Run
 
 LINES = "def f(self, x):\n    return g(x) + h[x]\nclass A(B):\n    def a(self):\n        y = {x}\n        z = 'x'\n"
@@ -73,7 +75,7 @@ def test_typed_prompts_are_patched_as_the_function_does(source, capsys):
     assert found.words()[1:] == [model.to_string(clean[0, i : i + 1]) for i in range(1, clean.shape[1])]
     assert list(found.changed().values()) == [model.to_string(corrupt[clean != corrupt])]
     assert told["clean"] == pytest.approx(float(wanted["clean"].iloc[0]), abs=1e-5)
-    assert found.attribution["value"].sum() == pytest.approx(told["clean"], abs=1e-4)
+    assert found.logit_attribution["value"].sum() == pytest.approx(told["clean"], abs=1e-4)
     assert {"logit lens", "untrained", "random rotation"} <= set(found.lens["variant"])
 
 
@@ -97,13 +99,10 @@ def test_a_profile_weighs_pairs_and_not_groups_of_them(source):
     run = Run.open(source)
     model = run.model()
     pairs = python_minimal_pairs("bracket", 8, 0, model.tokenizer)
-    prompts = patching.Prompts(
-        Dataset(pairs.clean, pairs.mask), Dataset(pairs.corrupt, pairs.mask), LogitDifference.of(pairs),
-        pairs.answer, pairs.wrong, pairs.position, speaks=True,
-    )  # fmt: skip
-    assert len(set(patching.layouts_of(prompts))) > 1
+    prompts = Prompts.of(pairs)
+    assert len(alike(prompts)) > 1
     hook = "blocks.0.hook_resid_post"
-    found = patching.profile(model, prompts, patching.Settings("patching", [hook], ("position",), "mean", 1, 0))
+    found = by_place(model, prompts, [hook])
     line = found[(found["variant"] == "patch") & (found["place"] == "last token")].iloc[0]
     values = []
     for i in range(len(pairs)):
@@ -137,9 +136,9 @@ def test_examples_of_a_task_without_tokens_are_held_to_their_targets(tmp_path, c
     data = task.dataset(n_train=20, n_test=10, seed=0)
     model = Recurrent(RecurrentConfig(cell="gru", d_model=8, **task.shape))
     train(model, data, TrainConfig(n_steps=2, batch_size=8), run=tmp_path / "flip", task=task)
-    found = read_patching(run_verb(tmp_path / "flip", "--examples", "3", capsys=capsys)["path"])
+    found = read_patching(run_verb(tmp_path / "flip", "--examples", "--n", "3", capsys=capsys)["path"])
     assert len(found.pairs) == 3
-    assert found.lens is found.attribution is found.profile is None
+    assert found.lens is found.logit_attribution is found.profile is None
     assert set(found.table["hook"]) == {"blocks.0.rnn.hook_h"}
 
 
@@ -168,7 +167,7 @@ def test_a_decoder_with_a_source_is_patched_on_both_sides(tmp_path, capsys):
     task = Copy(n_symbols=6, min_length=3, max_length=4)
     model = Seq2Seq(Seq2SeqConfig(cell="gru", d_model=8, attention="luong_dot", **task.shape))
     train(model, task.dataset(20, 10, seed=0), TrainConfig(n_steps=2, batch_size=8), run=tmp_path / "c", task=task)
-    found = read_patching(run_verb(tmp_path / "c", "--examples", "3", capsys=capsys)["path"])
+    found = read_patching(run_verb(tmp_path / "c", "--examples", "--n", "3", capsys=capsys)["path"])
     assert found.axes["encoder_blocks.0.hook_out"] == "source"
     assert found.axes["decoder_blocks.0.hook_out"] == "target"
     assert set(found.prompts["axis"]) == {"target", "source"}
@@ -180,8 +179,8 @@ def test_what_does_not_add_up_to_a_logit_is_left_out(tmp_path, capsys):
     cfg = EncoderDecoderTransformerConfig(n_layers=1, d_model=8, n_heads=2, d_mlp=8, **task.shape)
     data = task.dataset(20, 10, seed=0)
     train(EncoderDecoderTransformer(cfg), data, TrainConfig(n_steps=2, batch_size=8), run=tmp_path / "ed", task=task)
-    found = read_patching(run_verb(tmp_path / "ed", "--examples", "2", capsys=capsys)["path"])
-    assert found.attribution is None
+    found = read_patching(run_verb(tmp_path / "ed", "--examples", "--n", "2", capsys=capsys)["path"])
+    assert found.logit_attribution is None
     assert found.lens is not None
     assert {"encoder_blocks.0.hook_resid_post", "decoder_blocks.0.hook_resid_post"} <= set(found.table["hook"])
 
@@ -197,9 +196,14 @@ def test_what_does_not_add_up_to_a_logit_is_left_out(tmp_path, capsys):
         (["--clean", "g(", "--corrupt", "g[", "--answer", "self.return"], "tokens ("),
         (["--clean", "g(", "--corrupt", "g[", "--answer", "x", "--wrong", "x"], "both prompts are answered 'x'"),
         ([*TYPED, "--hooks", "gone"], "no hook named 'gone'"),
-        (["--pairs", "bracket", "--examples", "3"], "prompts are wanted from one place"),
-        (["--examples", "3", "--answer", "x"], "have answers of their own"),
+        (["--pairs", "bracket", "--examples"], "prompts are wanted from one place"),
+        (["--examples", "--answer", "x"], "have answers of their own"),
         ([*TYPED, "--controls", "0"], "controls"),
+        ([*TYPED, "--steps", "4"], "--steps is of --method attribution: this one is patching"),
+        ([*TYPED, "--ablation", "zero"], "--ablation is of --method ablation"),
+        ([*TYPED, "--n", "4"], "typed prompts are one pair"),
+        ([*TYPED, "--method", "attribution", "--steps", "0"], "steps"),
+        ([*TYPED, "--batch-size", "0"], "prompts a pass"),
         ([*TYPED, "--by", "head", "--hooks", "hook_embed"], "has no heads"),
     ],
 )
@@ -221,3 +225,22 @@ def test_another_call_at_the_same_place_is_refused(source, capsys):
 def test_what_is_no_intervention_is_named(source):
     with pytest.raises(ArtifactError, match="is no intervention"):
         read_patching(source / "model")
+
+
+def test_integrated_gradients_are_those_of_the_function(source, capsys):
+    options = (*TYPED, "--method", "attribution", "--steps", "5", "--batch-size", "1", "--name", "integrated")
+    found = read_patching(run_verb(source, *options, capsys=capsys)["path"]).table
+    model = Run.open(source).model()
+    clean, corrupt = (model.to_tokens(text) for text in ("return g(x", "return g[x"))
+    answer, wrong = (torch.tensor([model.tokenizer.encode(text).ids[-1]]) for text in ")]")
+    metric = LogitDifference(answer, wrong, torch.tensor([clean.shape[1] - 1]))
+    wanted = attribution_patching(model, clean, corrupt, metric, found["hook"].unique().tolist(), steps=5)
+    assert set(found["variant"]) == {"integrated gradients", "random direction"}
+    assert found["effect"].tolist() == pytest.approx(wanted["effect"].tolist(), abs=1e-5)
+
+
+def test_what_verbs_offer_is_what_there_is():
+    assert offered.ABLATIONS == stand_ins.ABLATIONS
+    assert offered.METHODS == experiment.METHODS
+    assert tuple(minimal_pairs.KINDS) == offered.PAIR_KINDS
+    assert set(offered.PARTS) < set(hook_parts.COLUMNS)

@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from models.artifacts import ArtifactError, Manifest
+from models.table_files import read_table
 from models.tensor_files import save_tensors
-from workbench.interventions.results import read_table
 
 VERB = "heads"
 SCORES, COPYING, COMPOSITION = "result.parquet", "copying.parquet", "composition.parquet"

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from models.dataset import Dataset
 from models.hub import HubModel
+from models.table_files import kept_table
 from models.transformer import Transformer
 from workbench.attention.alignments import alignment_accuracy, alignments, right_places
 from workbench.attention.composition import composition_scores
@@ -31,7 +32,6 @@ from workbench.attention.results import (
 )
 from workbench.attention.streaming import PatternHook, pattern_hooks, stream_patterns
 from workbench.features.vocabulary import ANY_STEP, token_strings
-from workbench.interventions.results import kept_table
 from workbench.interventions.stand_ins import Ablation
 
 KEPT, LONGEST = 4, 128  # sequences whose patterns are kept, and their positions

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from workbench.cli.console import add_run, finish, number, run_path, say, table
+from workbench.cli.offered import ABLATIONS
 from workbench.cli.standing import standing
 from workbench.runs import Artifact, Run
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from workbench.interventions.stand_ins import Ablation
 
 N_TOKENS = 20_000
-ABLATIONS: "tuple[Ablation, ...]" = ("zero", "mean", "position mean", "resample")
 # Pairs of composing heads in the table a person reads.
 SHOWN = 4
 # Scores of which a low one says something.
@@ -69,7 +69,7 @@ def make_heads(
     name: str = "heads",
     *,
     n_tokens: int = N_TOKENS,
-    ablation: str = "mean",
+    ablation: "Ablation" = "mean",
     seed: int = 0,
     replace: bool = False,
 ) -> Artifact:
@@ -80,10 +80,11 @@ def make_heads(
     from workbench.attention.results import VERB
     from workbench.attention.streaming import pattern_hooks
     from workbench.attention.survey import Settings, survey_heads
+    from workbench.interventions.stand_ins import refuse_unknown
 
     whole_number(n_tokens, "the number of tokens", least=1)
     whole_number(seed, "seed")
-    stand_in = checked_ablation(ablation)
+    refuse_unknown(ablation)
     inputs = run.inputs(run.current("model"), run.current("dataset"))
     config: dict[str, Any] = {"verb": VERB, "n_tokens": n_tokens, "ablation": ablation, "seed": seed}
     if standing(run, "analysis", name, inputs, config, replace=replace) is None:
@@ -95,18 +96,10 @@ def make_heads(
         data = dataset.sample(n_tokens, test_share=1.0, seed=seed).split("test")
         untrained = run.model(step=0) if 0 in checkpoint_steps(run.path) else None
         with publishing(run.path_of("analysis", name), "analysis", inputs=inputs, config=config, seed=seed) as draft:
-            draft.results |= survey_heads(model, untrained, data, Path(draft.path), Settings(stand_in, seed))
+            draft.results |= survey_heads(model, untrained, data, Path(draft.path), Settings(ablation, seed))
             draft.results["control"] = "untrained" if untrained is not None else "random weights"
         run = run.refresh()
     return run.find("analysis", name)
-
-
-def checked_ablation(name: str) -> "Ablation":
-    """A kind of ablation that there is. `ValueError` for another."""
-    for known in ABLATIONS:
-        if name == known:
-            return known
-    raise ValueError(f"ablation is {name!r}: it must be one of {', '.join(ABLATIONS)}.")
 
 
 def best_heads(scores: pd.DataFrame) -> list[list[Any]]:

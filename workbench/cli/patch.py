@@ -6,17 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.cli.console import add_run, finish, number, run_path, say, table
-from workbench.cli.heads import ABLATIONS, checked_ablation
+from workbench.cli.offered import ABLATIONS, METHODS, PAIR_KINDS, PARTS
 from workbench.cli.standing import standing
 from workbench.runs import Artifact, Run
 
 if TYPE_CHECKING:
-    from workbench.cli.prompt_pairs import Prompts
-    from workbench.interventions.results import Patching
+    from workbench.interventions.stand_ins import Ablation
+    from workbench.patching import Patching, Prompts
 
-KINDS = ("bracket", "quote", "name", "keyword")
-METHODS = ("patching", "attribution", "ablation")
-PARTS = ("position", "head", "unit")
 N_PAIRS = 64
 # Lines of the table a person reads: the places with the largest effects.
 SHOWN = 8
@@ -29,9 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--corrupt", metavar="TEXT", help="the same but for a word or so, as many tokens long")
     parser.add_argument("--answer", metavar="TOKEN", help="after the clean prompt (default: the subject's likeliest)")
     parser.add_argument("--wrong", metavar="TOKEN", help="after the corrupt prompt (default: the subject's likeliest)")
-    parser.add_argument("--pairs", choices=KINDS, help="minimal pairs of Python source instead")
-    parser.add_argument("--examples", type=number, metavar="N", help="pairs of the run's held-out examples instead")
-    parser.add_argument("--n", type=number, default=N_PAIRS, metavar="N", help="how many minimal pairs (default: 64)")
+    parser.add_argument("--pairs", choices=PAIR_KINDS, help="minimal pairs of Python source instead")
+    parser.add_argument(
+        "--examples", action="store_true", help="pairs of the run's held-out examples instead, of a task"
+    )
+    parser.add_argument("--n", type=number, metavar="N", help=f"how many pairs or examples (default: {N_PAIRS})")
     parser.add_argument(
         "--hooks", nargs="+", metavar="HOOK", help="where (default: the residual stream, heads' outputs, or states)"
     )
@@ -40,14 +39,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         choices=PARTS,
         default=["position"],
-        metavar="PART",
-        help="what is taken one at a time: position, head, unit (default: position)",
+        help="what is taken one at a time; all at once what is not named (default: position)",
     )
-    parser.add_argument("--method", choices=METHODS, default="patching", help="(default: patching)")
-    parser.add_argument("--ablation", choices=ABLATIONS, default="mean", help="of an ablation (default: mean)")
     parser.add_argument(
-        "--controls", type=number, default=1, metavar="N", help="random directions for each (default: 1)"
+        "--method",
+        choices=METHODS,
+        default="patching",
+        help="patching: what the clean prompt has there is put into the corrupt one; attribution: the same, estimated "
+        "from gradients, all places in a few runs; ablation: something that means nothing is put into the clean one "
+        "(default: patching)",
     )
+    parser.add_argument(
+        "--steps",
+        type=number,
+        metavar="N",
+        help="of --method attribution: gradients are taken at N points between the prompts (default: 1, the corrupt)",
+    )
+    parser.add_argument(
+        "--ablation", choices=ABLATIONS, help="of --method ablation: what is put there instead (default: mean)"
+    )
+    parser.add_argument(
+        "--controls",
+        type=number,
+        default=1,
+        metavar="N",
+        help="random directions for each place (default: 1); attribution to logits always has 40 random answers",
+    )
+    parser.add_argument("--batch-size", type=number, default=64, metavar="N", help="prompts a pass (default: 64)")
     parser.add_argument("--name", default="patch", help="the result's name (default: patch)")
     parser.add_argument("--seed", type=int, default=0, help="of pairs, controls and intervals")
     parser.add_argument("--replace", action="store_true", help="make it anew over one made with other settings")
@@ -55,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """What `workbench patch` does and prints."""
-    from workbench.interventions.results import read_patching
+    from workbench.patching import read_patching
 
     made = make_patching(
         Run.open(run_path(args.run)),
@@ -65,13 +83,15 @@ def run(args: argparse.Namespace) -> None:
         answer=args.answer,
         wrong=args.wrong,
         pairs=args.pairs,
-        n=args.n,
         examples=args.examples,
+        n=args.n,
         hooks=args.hooks,
         by=args.by,
         method=args.method,
         ablation=args.ablation,
+        steps=args.steps,
         n_controls=args.controls,
+        batch_size=args.batch_size,
         seed=args.seed,
         replace=args.replace,
     )
@@ -98,13 +118,15 @@ def make_patching(
     answer: str | None = None,
     wrong: str | None = None,
     pairs: str | None = None,
-    n: int = N_PAIRS,
-    examples: int | None = None,
+    examples: bool = False,
+    n: int | None = None,
     hooks: list[str] | None = None,
     by: list[str] | None = None,
     method: str = "patching",
-    ablation: str = "mean",
+    ablation: "Ablation | None" = None,
+    steps: int | None = None,
     n_controls: int = 1,
+    batch_size: int = 64,
     seed: int = 0,
     replace: bool = False,
 ) -> Artifact:
@@ -112,30 +134,45 @@ def make_patching(
     from models.artifacts import publishing
     from models.checked_input import whole_number
     from models.saving import checkpoint_steps
-    from workbench.cli.patching import Settings, patch_prompts
-    from workbench.interventions.results import VERB
+    from workbench.interventions.stand_ins import refuse_unknown
+    from workbench.patching import Settings, patch_prompts
+    from workbench.patching.results import VERB
 
     typed = clean is not None or corrupt is not None
-    if typed + (pairs is not None) + (examples is not None) != 1:
+    if typed + (pairs is not None) + examples != 1:
         raise ValueError("prompts are wanted from one place: --clean with --corrupt, --pairs, or --examples.")
     if typed and (clean is None or corrupt is None):
         raise ValueError("patching wants two prompts: give both --clean and --corrupt.")
     if not typed and (answer is not None or wrong is not None):
         raise ValueError("--answer and --wrong are of typed prompts: pairs and examples have answers of their own.")
-    for value, what in ((n, "the number of pairs"), (n_controls, "the number of controls")):
+    if typed and n is not None:
+        raise ValueError("--n is of --pairs and --examples: typed prompts are one pair.")
+    for given, option, of in ((ablation, "ablation", "ablation"), (steps, "steps", "attribution")):
+        if given is not None and method != of:
+            raise ValueError(f"--{option} is of --method {of}: this one is {method}.")
+    n, steps, ablation = (
+        given if given is not None else usual for given, usual in ((n, N_PAIRS), (steps, 1), (ablation, "mean"))
+    )
+    for value, what in (
+        (n, "the number of pairs"),
+        (steps, "the number of steps"),
+        (n_controls, "the number of controls"),
+        (batch_size, "the number of prompts a pass"),
+    ):
         whole_number(value, what, least=1)
     whole_number(seed, "seed")
+    refuse_unknown(ablation)
     by = ["position"] if by is None else by
     config: dict[str, Any] = {"verb": VERB, "clean": clean, "corrupt": corrupt, "answer": answer, "wrong": wrong}
-    config |= {"pairs": pairs, "n": n, "examples": examples, "hooks": hooks, "by": by, "method": method}
-    stand_in = checked_ablation(ablation)
-    config |= {"ablation": ablation if method == "ablation" else None, "n_controls": n_controls, "seed": seed}
+    config |= {"pairs": pairs, "examples": examples, "n": 1 if typed else n, "hooks": hooks, "by": by, "method": method}
+    config |= {"ablation": ablation if method == "ablation" else None, "steps": steps, "n_controls": n_controls}
+    config |= {"seed": seed}
     inputs = run.inputs(run.current("model"), run.current("dataset"))
     if standing(run, "analysis", name, inputs, config, replace=replace) is None:
         model = run.model()
         prompts = _prompts(run, model, config)
         chosen = default_hooks(model, by) if hooks is None else model.match_hooks(hooks)
-        settings = Settings(method, chosen, by, stand_in, n_controls, seed)
+        settings = Settings(method, chosen, by, ablation, steps, n_controls, batch_size, seed)
         untrained = run.model(step=0) if 0 in checkpoint_steps(run.path) else None
         with publishing(run.path_of("analysis", name), "analysis", inputs=inputs, config=config, seed=seed) as draft:
             draft.results |= patch_prompts(model, untrained, prompts, Path(draft.path), settings)
@@ -144,13 +181,13 @@ def make_patching(
 
 
 def _prompts(run: Run, model: Any, config: dict[str, Any]) -> "Prompts":
-    from workbench.cli.prompt_pairs import example_prompts, minimal_pair_prompts, typed_prompts
+    from workbench.patching import example_prompts, minimal_pair_prompts, typed_prompts
 
     if config["clean"] is not None:
         return typed_prompts(model, *(config[name] for name in ("clean", "corrupt", "answer", "wrong")))
     if config["pairs"] is not None:
         return minimal_pair_prompts(model, config["pairs"], config["n"], config["seed"])
-    return example_prompts(run.dataset(with_labels=False), config["examples"], config["seed"])
+    return example_prompts(run.dataset(with_labels=False), config["n"], config["seed"])
 
 
 def default_hooks(model: Any, by: list[str]) -> list[str]:
@@ -174,7 +211,7 @@ def default_hooks(model: Any, by: list[str]) -> list[str]:
 
 def profile_table(found: "Patching") -> str:
     """Hook by place, the control's mean beside each place that has one."""
-    from workbench.interventions.results import PLACES
+    from workbench.patching.results import PLACES
 
     if found.profile is None:
         return ""

@@ -4,7 +4,7 @@ import altair as alt
 import pandas as pd
 
 from workbench.figures.palette import NEURONS, PCA, RULE, TRAINED, Layers, require_columns
-from workbench.interventions.results import PLACES
+from workbench.patching.results import PLACES
 
 _HUES = dict(zip(PLACES, (TRAINED, PCA, NEURONS), strict=True))
 _SHAPES = dict(zip(PLACES, ("circle", "triangle-up", "diamond"), strict=True))

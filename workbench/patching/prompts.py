@@ -12,7 +12,7 @@ from models.checked_input import whole_number
 from models.dataset import Dataset
 from models.evaluation import as_evaluated
 from models.loss import IGNORED, next_tokens
-from models.tasks.minimal_pairs import python_minimal_pairs
+from models.tasks.minimal_pairs import MinimalPairs, python_minimal_pairs
 from workbench.features.text_reading import check_reads_text
 from workbench.features.vocabulary import ANY_STEP, token_strings
 from workbench.interventions.metrics import LogitDifference, Metric, TargetError
@@ -41,8 +41,24 @@ class Prompts:
     position: Int[Tensor, " pair"] | None
     speaks: bool
 
+    @classmethod
+    def of(cls, pairs: MinimalPairs, tokenizer: Any = None) -> "Prompts":
+        """Minimal pairs."""
+        clean, corrupt = (Dataset(ids, pairs.mask, tokenizer=tokenizer) for ids in (pairs.clean, pairs.corrupt))
+        metric = LogitDifference.of(pairs)
+        return cls(clean, corrupt, metric, pairs.answer, pairs.wrong, pairs.position, speaks=True)
+
     def __len__(self) -> int:
         return len(self.clean)
+
+    def some(self, rows: Int[Tensor, " chosen"]) -> "Prompts":
+        """Some of the pairs, by number."""
+        clean, corrupt = (data.select(rows) for data in (self.clean, self.corrupt))
+        if self.answer is None or self.wrong is None or self.position is None:
+            return Prompts(clean, corrupt, self.metric, None, None, None, self.speaks)
+        answer, wrong, position = (each[rows] for each in (self.answer, self.wrong, self.position))
+        metric = LogitDifference(answer, wrong, position)
+        return Prompts(clean, corrupt, metric, answer, wrong, position, self.speaks)
 
     @property
     def targets(self) -> Int[Tensor, "pair pos"]:
@@ -93,8 +109,7 @@ def minimal_pair_prompts(model: Any, kind: str, n: int, seed: int) -> Prompts:
     longest = getattr(model.cfg, "n_ctx", None)
     if longest is not None and pairs.clean.shape[1] > longest:
         raise ValueError(f"a pair has {pairs.clean.shape[1]} tokens: at most {longest} fit into the context.")
-    clean, corrupt = (Dataset(ids, pairs.mask, tokenizer=model.tokenizer) for ids in (pairs.clean, pairs.corrupt))
-    return Prompts(clean, corrupt, LogitDifference.of(pairs), pairs.answer, pairs.wrong, pairs.position, speaks=True)
+    return Prompts.of(pairs, model.tokenizer)
 
 
 def example_prompts(data: Dataset, n: int, seed: int) -> Prompts:

@@ -1,6 +1,5 @@
 """All that `workbench patch` does to pairs of prompts, part by part: a killed one goes on from the next part."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,13 +7,12 @@ from typing import Any
 
 import pandas as pd
 import torch
-from jaxtyping import Int
 from torch import Tensor
 
 from models.dataset import Dataset
 from models.evaluation import as_evaluated
+from models.table_files import kept_table
 from workbench.activations.recorder import axis_of
-from workbench.cli.prompt_pairs import Prompts, words_of
 from workbench.dynamics import has_recurrence
 from workbench.features.vocabulary import token_strings
 from workbench.interventions.ablation import ablate
@@ -23,24 +21,23 @@ from workbench.interventions.components import components_of
 from workbench.interventions.direct_logit_attribution import beside_random, direct_logit_attribution
 from workbench.interventions.lens_tokens import lens_tokens
 from workbench.interventions.logit_lens import logit_lens
-from workbench.interventions.metrics import LogitDifference, Metric, measured
+from workbench.interventions.metrics import Metric, measured
 from workbench.interventions.pairs import batch_of, run
 from workbench.interventions.patching import activation_patching
 from workbench.interventions.reading_out import ReadOutOf, read_out_of
-from workbench.interventions.results import (
-    ATTRIBUTION,
-    BETWEEN,
-    DIFFER,
-    LAST,
+from workbench.interventions.stand_ins import Ablation
+from workbench.patching.places import alike, by_place, differing
+from workbench.patching.prompts import Prompts, words_of
+from workbench.patching.results import (
     LENS,
     LENS_TOKENS,
+    LOGIT_ATTRIBUTION,
     PAIRS,
     PROFILE,
     PROMPTS,
+    RANDOM_ANSWERS,
     RESULT,
-    kept_table,
 )
-from workbench.interventions.stand_ins import Ablation
 
 METHODS = ("patching", "attribution", "ablation")
 
@@ -54,16 +51,29 @@ class Settings:
         hooks: where.
         by: what is patched one at a time.
         ablation: what stands in, of an ablation.
+        steps: of the way along which attribution takes gradients; 1: at the corrupt prompts.
         n_controls: random directions for each line.
-        seed: of these, and of intervals.
+        batch_size: prompts a pass.
+        seed: of random directions, and of intervals.
     """
 
     method: str
     hooks: Sequence[str]
     by: Sequence[str]
-    ablation: Ablation
-    n_controls: int
-    seed: int
+    ablation: Ablation = "mean"
+    steps: int = 1
+    n_controls: int = 1
+    batch_size: int = 64
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise ValueError(f"there is no method {self.method!r}: there are {', '.join(METHODS)}.")
+
+    @property
+    def keywords(self) -> dict[str, Any]:
+        """Those that all methods take."""
+        return {"n_controls": self.n_controls, "batch_size": self.batch_size, "seed": self.seed}
 
 
 def patch_prompts(model: Any, untrained: Any, prompts: Prompts, folder: Path, settings: Settings) -> dict[str, Any]:
@@ -87,31 +97,26 @@ def patch_prompts(model: Any, untrained: Any, prompts: Prompts, folder: Path, se
         ValueError: as the functions that it calls.
     """
     by_position = "position" in settings.by
-    layouts = layouts_of(prompts)
-    (common, _), *_ = Counter(layouts).most_common(1)
-    chosen = [i for i, layout in enumerate(layouts) if layout == common] if by_position else list(range(len(layouts)))
-    clean, corrupt = (_metric_of(model, prompts.metric, data) for data in (prompts.clean, prompts.corrupt))
+    chosen = max((group.rows for group in alike(prompts)), key=len) if by_position else torch.arange(len(prompts))
+    size = settings.batch_size
+    clean, corrupt = (_metric_of(model, prompts.metric, data, size) for data in (prompts.clean, prompts.corrupt))
     if settings.method != "ablation" and not (clean.mean() - corrupt.mean()).abs() > 0:
         raise ValueError("the metric is the same on clean and on corrupt prompts: there is nothing to restore.")
-    part = _some(prompts, torch.tensor(chosen))
+    part = prompts.some(chosen)
     kept_table(folder / RESULT, lambda: _map(model, part, settings))
-    kept_table(folder / PROMPTS, lambda: _prompts_table(prompts, set(chosen)))
+    kept_table(folder / PROMPTS, lambda: _prompts_table(prompts, set(chosen.tolist())))
     kept_table(folder / PAIRS, lambda: _pairs_table(model, prompts, clean, corrupt))
     axes = {hook: axis_of(model, hook) for hook in settings.hooks}
-    if (
-        settings.method == "patching"
-        and by_position
-        and prompts.position is not None
-        and set(axes.values()) == {"target"}
-    ):
-        kept_table(folder / PROFILE, lambda: profile(model, prompts, settings))
-    lens: dict[str, Any] = {"untrained": untrained, "seed": settings.seed}
+    of_places = prompts.position is not None and set(axes.values()) == {"target"}
+    if settings.method == "patching" and by_position and of_places:
+        kept_table(folder / PROFILE, lambda: by_place(model, prompts, settings.hooks, **settings.keywords))
+    lens: dict[str, Any] = {"untrained": untrained, "batch_size": size, "seed": settings.seed}
     if prompts.answer is not None and (read_out := _read_out(model)) is not None:
         kept_table(folder / LENS, lambda: logit_lens(model, prompts.clean, targets=prompts.targets, **lens))
         if _adds_up(model, read_out):
-            kept_table(folder / ATTRIBUTION, lambda: _attribution(model, prompts, settings.seed))
+            kept_table(folder / LOGIT_ATTRIBUTION, lambda: _logit_attribution(model, prompts, settings))
     if prompts.speaks:
-        first = _some(prompts, torch.tensor(chosen[:1]))
+        first = prompts.some(chosen[:1])
         kept_table(folder / LENS_TOKENS, lambda: _likeliest(model, first, lens))
     return {
         "axes": axes,
@@ -122,65 +127,13 @@ def patch_prompts(model: Any, untrained: Any, prompts: Prompts, folder: Path, se
     }
 
 
-def layouts_of(prompts: Prompts) -> list[tuple[int, ...]]:
-    """For each pair how long it is up to where its answer is asked, and the positions until there that differ."""
-    differs = _differs(prompts.clean, prompts.corrupt)
-    lengths = prompts.clean.mask.sum(1) if prompts.position is None else prompts.position + 1
-    rows = zip(lengths.tolist(), differs, strict=True)
-    return [(n, *row[:n].nonzero()[:, 0].tolist()) for n, row in rows]
-
-
-def profile(model: Any, prompts: Prompts, settings: Settings) -> pd.DataFrame:
-    """By hook what is restored by patching every position of a place at once, over pairs of any length.
-
-    Returns:
-        `hook, place, variant, seed, effect, value, clean, corrupt, sequences`; `effect` is the share of the means' gap.
-    """
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for i, layout in enumerate(layouts_of(prompts)):
-        groups.setdefault(layout, []).append(i)
-    tables = []
-    for (length, *differing), rows in groups.items():
-        part = _some(prompts, torch.tensor(rows))
-        for place, positions in _places(length, differing, part.clean.bos is not None).items():
-            if positions:
-                found = activation_patching(
-                    model,
-                    part.clean,
-                    part.corrupt,
-                    part.metric,
-                    list(settings.hooks),
-                    by=(),
-                    positions=positions,
-                    n_controls=settings.n_controls,
-                    seed=settings.seed,
-                )
-                tables.append(found.assign(place=place))
-    table = pd.concat(tables, ignore_index=True)
-    numbers = ["value", "clean", "corrupt"]
-    table[numbers] = table[numbers].mul(table["sequences"].astype(float), axis=0)
-    keys = ["hook", "place", "variant", "seed"]
-    sums = table.groupby(keys, sort=False, dropna=False, as_index=False)[[*numbers, "sequences"]].sum()
-    sums[numbers] = sums[numbers].div(sums["sequences"].astype(float), axis=0)
-    sums["effect"] = (sums["value"] - sums["corrupt"]) / (sums["clean"] - sums["corrupt"])
-    return sums[[*keys, "effect", *numbers, "sequences"]]
-
-
-def _places(length: int, differing: Sequence[int], has_bos: bool) -> dict[str, list[int]]:
-    """The positions of each place; one that differs and is the last is the last alone."""
-    last = length - 1
-    differ = [position for position in differing if position != last]
-    between = [p for p in range(min(differing, default=0) + 1, last) if p not in differ]
-    return {DIFFER: differ, BETWEEN: [p for p in between if p or not has_bos], LAST: [last]}
-
-
 def _map(model: Any, prompts: Prompts, settings: Settings) -> pd.DataFrame:
-    how: dict[str, Any] = {"by": settings.by, "n_controls": settings.n_controls, "seed": settings.seed}
+    how = {"by": settings.by, **settings.keywords}
     pair, hooks = (prompts.clean, prompts.corrupt), list(settings.hooks)
     if settings.method == "patching":
         return activation_patching(model, *pair, prompts.metric, hooks, **how)
     if settings.method == "attribution":
-        return attribution_patching(model, *pair, prompts.metric, hooks, **how)
+        return attribution_patching(model, *pair, prompts.metric, hooks, steps=settings.steps, **how)
     return ablate(model, prompts.clean, prompts.metric, hooks, ablation=settings.ablation, **how)
 
 
@@ -206,14 +159,21 @@ def _adds_up(model: Any, read_out: ReadOutOf) -> bool:
     return read_out.cap is None
 
 
-def _attribution(model: Any, prompts: Prompts, seed: int) -> pd.DataFrame:
+def _logit_attribution(model: Any, prompts: Prompts, settings: Settings) -> pd.DataFrame:
     """What each head and MLP adds to the clean prompts' logit differences; of a recurrent subject each unit."""
     assert prompts.answer is not None
-    answers: dict[str, Any] = {"wrong": prompts.wrong, "positions": prompts.position}
-    by = _fineness(model)
-    return beside_random(
-        direct_logit_attribution(model, prompts.clean, prompts.answer, **answers, by=by, n_controls=40, seed=seed)
+    found = direct_logit_attribution(
+        model,
+        prompts.clean,
+        prompts.answer,
+        prompts.wrong,
+        positions=prompts.position,
+        by=_fineness(model),
+        n_controls=RANDOM_ANSWERS,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
     )
+    return beside_random(found)
 
 
 def _likeliest(model: Any, prompts: Prompts, how: dict[str, Any]) -> pd.DataFrame:
@@ -222,28 +182,14 @@ def _likeliest(model: Any, prompts: Prompts, how: dict[str, Any]) -> pd.DataFram
     return found.assign(text=found["text"].where(found["text"].notna(), found["token"].astype(str)))
 
 
-def _metric_of(model: Any, metric: Metric, data: Dataset) -> Tensor:
+def _metric_of(model: Any, metric: Metric, data: Dataset, batch_size: int) -> Tensor:
     """The metric of each sequence of an unpatched run."""
     found = []
     with as_evaluated(model), torch.inference_mode():
-        for seq in torch.arange(len(data)).split(64):
+        for seq in torch.arange(len(data)).split(batch_size):
             batch = batch_of(data, seq)
             found.append(measured(metric, run(model, batch), batch).double().cpu())
     return torch.cat(found).clone()
-
-
-def _some(prompts: Prompts, rows: Int[Tensor, " chosen"]) -> Prompts:
-    clean, corrupt = (data.select(rows) for data in (prompts.clean, prompts.corrupt))
-    if prompts.answer is None or prompts.wrong is None or prompts.position is None:
-        return Prompts(clean, corrupt, prompts.metric, None, None, None, prompts.speaks)
-    answer, wrong, position = (x[rows] for x in (prompts.answer, prompts.wrong, prompts.position))
-    metric = LogitDifference(answer, wrong, position)
-    return Prompts(clean, corrupt, metric, answer, wrong, position, prompts.speaks)
-
-
-def _differs(clean: Dataset, corrupt: Dataset) -> Tensor:
-    apart = clean.tokens != corrupt.tokens
-    return apart.flatten(2).any(2) if apart.ndim == 3 else apart
 
 
 def _prompts_table(prompts: Prompts, mapped: set[int]) -> pd.DataFrame:
@@ -251,7 +197,7 @@ def _prompts_table(prompts: Prompts, mapped: set[int]) -> pd.DataFrame:
     axes = ("target", "source")[: 1 + (prompts.clean.source is not None)]
     for axis in axes:
         pair = [data.on_axis(axis) for data in (prompts.clean, prompts.corrupt)]
-        apart = _differs(*pair)
+        apart = differing(*pair)
         words = [words_of(data, axis) for data in (prompts.clean, prompts.corrupt)]
         for i, (ours, theirs) in enumerate(zip(*words, strict=True)):
             for position, (clean, corrupt) in enumerate(zip(ours, theirs, strict=True)):

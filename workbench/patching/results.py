@@ -1,6 +1,6 @@
 """What `workbench patch` leaves behind, and its reader."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,11 +8,15 @@ from typing import Any
 import pandas as pd
 
 from models.artifacts import ArtifactError, Manifest
+from models.table_files import read_table
 
 VERB = "patch"
 RESULT, PROFILE, PROMPTS, PAIRS = "result.parquet", "profile.parquet", "prompts.parquet", "pairs.parquet"
-LENS, LENS_TOKENS, ATTRIBUTION = "lens.parquet", "lens_tokens.parquet", "attribution.parquet"
+LENS, LENS_TOKENS, LOGIT_ATTRIBUTION = "lens.parquet", "lens_tokens.parquet", "logit_attribution.parquet"
+BEFORE = "before"
 PLACES = DIFFER, BETWEEN, LAST = "where the prompts differ", "in between", "last token"
+# Against which what parts add to an answer is held.
+RANDOM_ANSWERS = 40
 _NEEDED = {
     RESULT: ("hook", "layer", "head", "position", "unit", "variant", "seed", "value", "effect"),
     PROFILE: ("hook", "place", "variant", "seed", "effect", "sequences"),
@@ -20,7 +24,7 @@ _NEEDED = {
     PAIRS: ("pair", "clean_text", "corrupt_text", "answer", "wrong", "clean", "corrupt"),
     LENS: ("hook", "variant", "measure", "value", "low", "high"),
     LENS_TOKENS: ("hook", "sequence", "position", "variant", "place", "text", "probability"),
-    ATTRIBUTION: ("part", "value", "low", "high", "logit", "control_low", "control_high"),
+    LOGIT_ATTRIBUTION: ("part", "value", "low", "high", "logit", "control_low", "control_high"),
 }
 
 
@@ -37,7 +41,7 @@ class Patching:
         pairs: each pair's texts, answers, and metric of both runs.
         lens: `logit_lens` on the answers; None where the subject's answers are no tokens.
         lens_tokens: the likeliest tokens of the first mapped clean prompt; None likewise.
-        attribution: what each part adds to the logit difference, random answers beside it; None likewise.
+        logit_attribution: what each part adds to the logit difference, random answers beside it; None likewise.
         axes: by hook whose positions it has rows for, `target` or `source`.
     """
 
@@ -48,7 +52,7 @@ class Patching:
     pairs: pd.DataFrame
     lens: pd.DataFrame | None
     lens_tokens: pd.DataFrame | None
-    attribution: pd.DataFrame | None
+    logit_attribution: pd.DataFrame | None
     axes: Mapping[str, str]
 
     @property
@@ -90,30 +94,5 @@ def read_patching(path: str | Path) -> Patching:
     if table is None or prompts is None or pairs is None:
         missing = next(name for name in (RESULT, PROMPTS, PAIRS) if tables[name] is None)
         raise ArtifactError(f"{folder} is damaged: it lacks {missing}.")
-    rest = (tables[name] for name in (PROFILE, LENS, LENS_TOKENS, ATTRIBUTION))
-    profile, lens, lens_tokens, attribution = rest
-    return Patching(
-        config["method"], table, profile, prompts, pairs, lens, lens_tokens, attribution, config["results"]["axes"]
-    )
-
-
-def read_table(path: Path, needed: tuple[str, ...]) -> pd.DataFrame | None:
-    """A table with the columns that it must have; None where there is none. `ArtifactError` for a damaged one."""
-    if not path.exists():
-        return None
-    try:
-        found = pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path} is damaged: {str(error).splitlines()[0]}") from error
-    if missing := [column for column in needed if column not in found.columns]:
-        raise ArtifactError(f"{path} is damaged: it lacks {', '.join(missing)}.")
-    return found
-
-
-def kept_table(path: Path, make: Callable[[], pd.DataFrame]) -> None:
-    """Make a table and write it whole, unless it is there: a killed analysis goes on from the next."""
-    if path.exists():
-        return
-    unfinished = path.with_name(path.name + ".part")
-    make().to_parquet(unfinished, index=False)
-    unfinished.rename(path)
+    rest = (tables[name] for name in (LENS, LENS_TOKENS, LOGIT_ATTRIBUTION))
+    return Patching(config["method"], table, tables[PROFILE], prompts, pairs, *rest, config["results"]["axes"])
