@@ -181,7 +181,7 @@ def test_bad_input_is_one_plain_sentence(compiled, as_in_a_script):
         EdgeAblation.of(model, data, ablation="none")
     with pytest.raises(ValueError, match="each needs its own"):
         EdgeAblation.of(model, data, data[:1])
-    with pytest.raises(ValueError, match="nothing at position 4"):
+    with pytest.raises(ValueError, match="no sequence of the reference has position 4"):
         EdgeAblation.of(model, data, data[:, :4], ablation="position mean")
     with pytest.raises(ValueError, match="nothing but BOS"):
         EdgeAblation.of(model, data[:, :1], ablation="zero")

@@ -236,6 +236,8 @@ def test_bad_input_is_one_plain_sentence(as_in_a_script):
         feature_circuit(*given, {FIRST: Neurons(5)})
     with pytest.raises(ValueError, match="is a crosscoder"):
         feature_circuit(*given, {FIRST: small_sae(kind="crosscoder")})
+    with pytest.raises(ValueError, match="no sequence of the reference has position"):
+        feature_circuit(model, data, data[:, :3], gap, saes(), ablation="position mean")
     with pytest.raises(ValueError, match="by is"):
         feature_circuit(*given, {FIRST: Neurons(D)}, by=("head",))
     nodes = feature_circuit(*given, {FIRST: Neurons(D)}, by=("position",))

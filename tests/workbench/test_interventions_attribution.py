@@ -8,6 +8,9 @@ from transformer_lens.tools.analysis.attribution_patching import cache_activatio
 
 from models import Dataset, Recurrent, RecurrentConfig, Transformer, TransformerConfig
 from workbench.interventions.attribution import ATTRIBUTION_COLUMNS, agreement, attribution_patching
+from workbench.interventions.metrics import TargetLoss
+from workbench.interventions.patching import activation_patching
+from workbench.interventions.path_patching import path_patching
 
 SHAPE = {"n_layers": 2, "d_model": 16, "n_heads": 2, "n_ctx": 8, "d_vocab": 20, "d_mlp": 24}
 RESID = [f"blocks.{layer}.hook_resid_post" for layer in range(2)]
@@ -201,6 +204,36 @@ def test_agreement_is_one_with_itself_and_its_controls_are_not():
         agreement(found, true.assign(hook="elsewhere"))
 
 
+def test_a_metric_of_all_sequences_in_order_is_the_same_in_any_batches():
+    model = transformer(dtype=torch.float64)
+
+    def in_order(output):
+        return (output[:, -1, 5].flip(0) - output[:, -1, 7]) * torch.arange(1, 1 + len(output))
+
+    found = [
+        attribution_patching(model, CLEAN, CORRUPT, in_order, [*RESID, HEADS[0]], batch_size=size) for size in (64, 2)
+    ]
+    for column in ("value", "effect", "clean", "corrupt"):
+        torch.testing.assert_close(*(torch.tensor(table[column].to_numpy()) for table in found))
+    assert (found[0]["effect"].abs() > 1e-3).any()
+
+
+def test_every_run_is_asked_what_the_clean_one_is():
+    """Next tokens of pairs differ: patching, its estimate and paths measure the loss of the clean ones alike."""
+    model = transformer()
+    args, more = (model, CLEAN, CORRUPT, TargetLoss()), {"n_controls": 0, "batch_size": 2}
+    tables = [
+        activation_patching(*args, RESID[:1], **more),
+        attribution_patching(*args, RESID[:1], **more),
+        path_patching(*args, ["hook_embed"], [RESID[1]], **more),
+    ]
+    asked = CLEAN[:, 1:].flatten()
+    for name, tokens in (("clean", CLEAN), ("corrupt", CORRUPT)):
+        expected = torch.nn.functional.cross_entropy(model(tokens)[:, :-1].flatten(0, 1), asked).item()
+        for table in tables:
+            assert table[name].iloc[0] == pytest.approx(expected, abs=1e-5)
+
+
 def test_the_subject_is_left_as_it_was_whatever_happens():
     model = transformer().train()
     attribution_patching(model, CLEAN, CORRUPT, metric, RESID)
@@ -228,6 +261,6 @@ def test_what_cannot_be_done_is_one_sentence():
     with pytest.raises(ValueError, match="positions, not the same"):
         attribution_patching(model, CLEAN, CORRUPT[:, :5], metric, RESID)
     with pytest.raises(ValueError, match="raise batch_size"):
-        attribution_patching(model, CLEAN, CORRUPT, lambda output: metric(output), RESID, batch_size=2)
+        attribution_patching(model, CLEAN, CORRUPT, lambda output: metric(output), RESID, batch_size=2, steps=2)
     with pytest.raises(ValueError, match="no gradient"):
         attribution_patching(model, CLEAN, CORRUPT, lambda output: metric(output).detach(), RESID)

@@ -81,9 +81,8 @@ class EdgeAblation:
             given = StandIns(model, ablation, counterparts, {}, {"target": own}, batch_size)
         else:
             settings: dict[str, Any] = {"reference": corrupt, "bos": bos, "batch_size": batch_size, "seed": seed}
+            settings["where"] = dict.fromkeys(graph.sending_hooks, where)
             given = StandIns.of(model, data, graph.sending_hooks, ablation, **settings)
-        if ablation == "position mean":
-            _refuse_unknown_positions(given.reference.mask if bos else given.reference.counted, where)
         return cls(model, graph, data, given, where)
 
     def stand_ins(self, seq: Int[Tensor, " batch"]) -> dict[str, StandIn]:
@@ -139,24 +138,12 @@ class EdgeAblation:
         return measure_jobs(self.model, self.data, metric, len(cut), hooks_of, batch_size=batch_size, desc="cut edges")
 
     def _fitted(self, value: Tensor) -> StandIn:
-        """With all four axes, and as many positions as the sequences have where there is more than one."""
+        """With all four axes."""
         if value.ndim == 2:
             return value[:, :, None, None]
-        value, length = by_sender(value), self.where.shape[1]
-        if value.shape[1] == 1:
-            return value
-        return torch.nn.functional.pad(value, (0, 0, 0, 0, 0, max(0, length - value.shape[1])))[:, :length]
+        return by_sender(value)
 
 
 def by_sender(value: Float[Tensor, "batch pos *sender_d"]) -> Float[Tensor, "batch pos sender d"]:
     """A hook's value with an axis for heads, of one where it has none."""
     return value if value.ndim == 4 else value[:, :, None]
-
-
-def _refuse_unknown_positions(known: Bool[Tensor, "reference pos"], where: Bool[Tensor, "seq _"]) -> None:
-    there = set(known.any(0).nonzero()[:, 0].tolist())
-    missing = [pos for pos in where.any(0).nonzero()[:, 0].tolist() if pos not in there]
-    if missing:
-        raise ValueError(
-            f"the reference has nothing at position {missing[0]}, and so no position mean: give longer sequences."
-        )

@@ -13,7 +13,7 @@ from torch import Tensor
 from models.checked_input import whole_number
 from models.evaluation import as_evaluated
 from workbench.circuits.edge_ablation import EdgeAblation, by_sender
-from workbench.circuits.slopes import slope_by_output, slopes_by_output
+from workbench.interventions.gradients import slope_by_output, slopes_by_output
 from workbench.interventions.hook_parts import named
 from workbench.interventions.intervals import mean_over_documents
 from workbench.interventions.metrics import Metric

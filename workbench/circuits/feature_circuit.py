@@ -16,7 +16,7 @@ from torch import Tensor
 from models.checked_input import whole_number
 from models.evaluation import as_evaluated
 from workbench.circuits.feature_nodes import Dictionary, FeatureNodes, Nodes
-from workbench.circuits.slopes import Leaves, slope_by_output, slopes_by_output
+from workbench.interventions.gradients import Leaves, slope_by_output, slopes_by_output
 from workbench.interventions.hook_parts import layer_of
 from workbench.interventions.intervals import mean_over_documents
 from workbench.interventions.metrics import Metric
@@ -148,7 +148,8 @@ def slopes_there(
     with torch.enable_grad(), nodes.model.hooks(fwd_hooks=hooks):
         output = run(nodes.model, batch)
         towards = slope_by_output(metric, output, batch) if towards is None else towards
-        return leaves.slopes(output, towards, list(dict.fromkeys(name for name, _ in hooks)))
+        slopes = leaves.slopes(output, towards, list(dict.fromkeys(name for name, _ in hooks)))
+        return {name: slope.flatten(2) for name, slope in slopes.items()}
 
 
 def _mean_slopes(

@@ -14,7 +14,7 @@ from models.checked_input import whole_number
 from models.evaluation import as_evaluated
 from workbench.circuits.feature_circuit import slopes_there
 from workbench.circuits.feature_nodes import Dictionary, FeatureNodes, Nodes
-from workbench.circuits.slopes import Leaves, slopes_by_output
+from workbench.interventions.gradients import Leaves, slopes_by_output
 from workbench.interventions.intervals import mean_over_documents
 from workbench.interventions.metrics import Metric
 from workbench.interventions.pairs import Given, batch_of, run
@@ -133,7 +133,7 @@ def _passed_on(
         run(runs.model, batch_of(runs.data, seq))
         for i, receiver in enumerate(hooks[1:], start=1):
             dictionary, slope = runs.dictionaries[receiver], slopes[receiver]
-            nodes = Nodes.of(dictionary, leaves.at(receiver, leaves.values))
+            nodes = Nodes.of(dictionary, leaves.at(receiver, leaves.values).flatten(2))
             effects: dict[str, list[Tensor]] = {name: [] for name in hooks[:i]}
             for unit in chosen[receiver]:
                 if unit == len(dictionary.W_dec):
@@ -142,7 +142,9 @@ def _passed_on(
                     weighed = nodes.latents[..., unit] * (slope @ dictionary.W_dec[unit].detach())
                 total = (weighed * where[receiver][..., 0]).sum()
                 for name, passed in leaves.slopes(total, None, hooks[:i], keep_graph=True).items():
-                    effects[name].append(_by_node(changes[name], passed, runs.dictionaries[name], chosen[name]))
+                    effects[name].append(
+                        _by_node(changes[name], passed.flatten(2), runs.dictionaries[name], chosen[name])
+                    )
             for name, rows in effects.items():
                 found[name, receiver] = torch.stack(rows).detach().double().cpu()
     return found

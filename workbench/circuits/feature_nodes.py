@@ -12,7 +12,7 @@ from models.dataset import Dataset
 from workbench.activations.recorder import axis_of
 from workbench.interventions.pairs import Given, aligned, as_dataset, batch_of
 from workbench.interventions.positions import Positions, editable
-from workbench.interventions.stand_ins import Ablation, StandIns
+from workbench.interventions.stand_ins import Ablation, StandIns, mean_values
 from workbench.interventions.values import values_at
 from workbench.sae import SAE
 
@@ -104,18 +104,25 @@ class FeatureNodes:
         if len(axes := {axis_of(model, name) for name in hooks}) > 1:
             raise ValueError(f"the hooks have rows of the {' and the '.join(sorted(axes))}: choose those of one.")
         data = as_dataset(clean)
+        where = {name: editable(model, data, name, at, bos=bos) for name in hooks}
         if ablation == "resample" and corrupt is not None:
             data, counterparts = aligned(clean, corrupt)
             own = {axis: torch.arange(len(data))[:, None].expand(data.on_axis(axis).mask.shape) for axis in axes}
             given = StandIns(model, ablation, counterparts, {}, own, batch_size)
         else:
             settings: dict[str, Any] = {"reference": corrupt, "bos": bos, "batch_size": batch_size, "seed": seed}
-            given = StandIns.of(model, data, hooks, ablation, **settings)
+            given = StandIns.of(model, data, hooks, ablation, where=where, **settings)
         ordered = {name: dictionaries[name] for name in hooks}
-        where = {name: editable(model, data, name, at, bos=bos) for name in hooks}
         means = {}
-        if ablation in ("mean", "position mean"):
-            means = _means(model, given.reference, ordered, ablation == "position mean", bos, batch_size)
+        if given.means:
+
+            def parts(name: str, x: Tensor) -> Tensor:
+                return torch.cat(Nodes.of(ordered[name], x.flatten(2)), -1)
+
+            by = {"by_position": ablation == "position mean", "where": where, "bos": bos, "batch_size": batch_size}
+            for name, mean in mean_values(model, given.reference, hooks, of=parts, **by).items():
+                n_latents = len(ordered[name].W_dec)
+                means[name] = Nodes(*mean.float().split([n_latents, mean.shape[-1] - n_latents], -1))
         nodes = cls(model, data, ordered, where, given, means)
         nodes.rows(torch.arange(1))  # whatever does not fit fails here, before any long work
         nodes.stand_ins(torch.arange(1))
@@ -147,31 +154,3 @@ class FeatureNodes:
             }
         with torch.no_grad():
             return {name: Nodes.of(self.dictionaries[name], x.flatten(2)) for name, x in given.items()}
-
-
-def _means(
-    model: Any,
-    reference: Dataset,
-    dictionaries: Mapping[str, Dictionary],
-    by_position: bool,
-    bos: bool,
-    batch_size: int,
-) -> dict[str, Nodes]:
-    """Of each hook the mean latents and error, at each position or over all."""
-    sums: dict[str, list[Tensor]] = {}
-    counts: dict[str, Tensor] = {}
-    for seq in torch.arange(len(reference)).split(batch_size):
-        for name, x in values_at(model, batch_of(reference, seq), list(dictionaries)).items():
-            seen = reference.on_axis(axis_of(model, name))
-            here = (seen.mask if bos else seen.counted)[seq].to(x.device)
-            with torch.no_grad():
-                nodes = Nodes.of(dictionaries[name], x.flatten(2))
-            parts = [torch.where(here[..., None], part.double(), 0).sum(0) for part in nodes]
-            sums[name] = [a + b for a, b in zip(sums[name], parts, strict=True)] if name in sums else parts
-            counts[name] = counts.get(name, 0) + here.sum(0)
-    means = {}
-    for name, parts in sums.items():
-        n = counts[name][:, None] if by_position else counts[name].sum()
-        totals = parts if by_position else [part.sum(0, keepdim=True) for part in parts]
-        means[name] = Nodes(*((total / n)[None].float() for total in totals))
-    return means

@@ -114,7 +114,6 @@ def ablate(
     stand_ins = StandIns.of(
         model, data, names, ablation, where=where, reference=reference, bos=bos, batch_size=batch_size, seed=seed
     )
-    _refuse_nothing_known(shapes, stand_ins)
     seeds = range(seed, seed + n_controls)
     jobs = [_Job("", ())] + [job._replace(seed=s) for job in chosen for s in (None, *seeds)]
     editing = _Editing(jobs, shapes, stand_ins)
@@ -164,7 +163,6 @@ def ablating(
     stand_ins = StandIns.of(
         model, data, names, ablation, where=where, reference=reference, bos=bos, batch_size=batch_size, seed=seed
     )
-    _refuse_nothing_known(shapes, stand_ins)
     with as_evaluated(model):
         return _Editing(jobs, shapes, stand_ins).hooks([0], torch.arange(len(data)) if seq is None else seq)
 
@@ -188,21 +186,6 @@ def _refuse_absent(shapes: Mapping[str, HookShape], jobs: Sequence[_Job]) -> Non
     for job in jobs:
         for part in job.parts:
             shapes[part.hook].refuse_absent(part)
-
-
-def _refuse_nothing_known(shapes: Mapping[str, HookShape], stand_ins: StandIns) -> None:
-    """`ValueError` where a position is ablated that the reference of a position's mean does not have."""
-    for name, mean in stand_ins.means.items():
-        where = shapes[name].where.any(0)
-        known = ~mean[0].flatten(1).isnan().any(1)
-        if len(known) == 1:
-            continue
-        known = torch.nn.functional.pad(known.cpu(), (0, max(0, len(where) - len(known))))[: len(where)]
-        if (where & ~known).any():
-            raise ValueError(
-                f"no sequence of the reference has position {int((where & ~known).nonzero()[0, 0])} of {name}: there "
-                "is nothing to take its mean over. Give a longer reference."
-            )
 
 
 class _Editing:

@@ -7,7 +7,8 @@ gradients: Sundararajan, Taly and Yan 2017, arXiv 1703.01365, equation 1; for ci
 2024, arXiv 2403.17806, and Marks et al. 2024, arXiv 2403.19647).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -17,15 +18,15 @@ from torch import Tensor
 
 from models.checked_input import whole_number
 from models.dataset import Dataset
-from models.evaluation import as_evaluated
+from models.evaluation import Batch, as_evaluated
 from models.progress import progress
 from models.step_hooks import StepHookPoint
 from workbench.interventions.controls import random_rotation
-from workbench.interventions.gradients import Slopes, slopes_at
+from workbench.interventions.gradients import Slopes, slope_by_output, slopes_at
 from workbench.interventions.hook_parts import COLUMNS, HookShape, Part, as_table, hook_names, hook_shapes, parts_of
 from workbench.interventions.intervals import mean_over_documents
-from workbench.interventions.metrics import Metric, restored, takes_batch
-from workbench.interventions.pairs import Given, aligned, batch_of
+from workbench.interventions.metrics import Metric, measured, restored, takes_batch
+from workbench.interventions.pairs import Given, aligned, batch_of, run
 from workbench.interventions.positions import Positions
 
 ATTRIBUTION, INTEGRATED, DIRECTION = "attribution", "integrated gradients", "random direction"
@@ -65,7 +66,9 @@ def attribution_patching(
     Args:
         model: the subject.
         clean, corrupt: sequences, aligned position by position.
-        metric: `metric(output)` or `metric(output, batch)`, one number a sequence, of that sequence's output.
+        metric: `metric(output)` or `metric(output, batch)`, one number a sequence; the batch is always the clean one,
+            which says what is asked. A metric of the output alone is given all sequences in order: where they are more
+            than a batch both runs are made once more for it.
         hooks: names.
         by: which of "position", "head" and "unit" are patched one at a time; what is not among them all at once.
         steps: points of the path at which gradients are taken, in the middle of as many equal stretches; 1: at the
@@ -86,17 +89,18 @@ def attribution_patching(
 
     Raises:
         ValueError: the sequences are not aligned, the metric has no gap between them, does not give one finite number a
-            sequence, or needs more sequences at once than `batch_size`; there is no such hook, head, position or unit;
-            steps of a recurrence are asked for all at once.
+            sequence, or wants several steps of more sequences at once than `batch_size`; there is no such hook, head,
+            position or unit; steps of a recurrence are asked for all at once.
     """
     clean, corrupt = aligned(clean, corrupt)
     whole_number(steps, "steps", least=1)
     whole_number(batch_size, "batch_size", least=1)
     names = hook_names(model, hooks)
-    if not takes_batch(metric) and len(clean) > batch_size:
+    together = not takes_batch(metric) and len(clean) > batch_size
+    if together and steps > 1:
         raise ValueError(
             f"a metric of the output alone is given all {len(clean)} sequences at once, but batch_size is "
-            f"{batch_size}: give the metric a second parameter, the batch, or raise batch_size."
+            f"{batch_size}: give the metric a second parameter, the batch, take one step, or raise batch_size."
         )
     for name in names:
         if isinstance(model.hook_dict[name], StepHookPoint) and "position" not in by:
@@ -110,8 +114,13 @@ def attribution_patching(
     effects = torch.empty(len(parts), len(seeds), len(clean), dtype=torch.float64)
     before = torch.empty(2, len(clean), dtype=torch.float64)
     with as_evaluated(model):
-        for seq in progress(torch.arange(len(clean)).split(batch_size), desc="attribution", unit="batch"):
-            before[:, seq], found = _slopes(model, (clean, corrupt), metric, shapes, seq, steps)
+        numbers = torch.arange(len(clean)).split(batch_size)
+        measures = _of_all(model, (clean, corrupt), metric, numbers) if together else [None] * len(numbers)
+        for seq, measure in zip(progress(numbers, desc="attribution", unit="batch"), measures, strict=True):
+            asked = batch_of(clean, seq)
+            pair = asked, batch_of(corrupt, seq)
+            of_output = measure or (partial(measured, metric, batch=asked),) * 2
+            before[:, seq], found = _slopes(model, pair, of_output, shapes, seq, steps)
             for i, s in enumerate(seeds):
                 of_hooks = [_by_part(shape, found[name], parts, seq, s) for name, shape in shapes.items()]
                 effects[:, i, seq] = torch.cat(of_hooks)
@@ -121,22 +130,42 @@ def attribution_patching(
 
 
 Changes = tuple[Tensor, Tensor]
+OfOutput = Callable[[Tensor], Float[Tensor, " batch"]]
+
+
+@torch.no_grad()
+def _of_all(
+    model: Any, pair: tuple[Dataset, Dataset], metric: Metric, numbers: Sequence[Int[Tensor, " _"]]
+) -> list[tuple[OfOutput, OfOutput]]:
+    """Of each batch, the metric of the clean and of the corrupt run where it wants all sequences at once."""
+    everything, found = batch_of(pair[0], torch.arange(len(pair[0]))), []
+    for data in pair:
+        output = torch.cat([run(model, batch_of(data, seq)) for seq in numbers])
+        value, slope = measured(metric, output, everything), slope_by_output(metric, output, everything)
+        found.append([partial(_known, value[seq], slope[seq]) for seq in numbers])
+    return list(zip(*found, strict=True))
+
+
+def _known(
+    value: Float[Tensor, " batch"], slope: Float[Tensor, "batch pos d_out"], output: Float[Tensor, "batch pos d_out"]
+) -> Float[Tensor, " batch"]:
+    """A metric's value, with its slope."""
+    return value + ((output - output.detach()) * slope).flatten(1).sum(1)
 
 
 def _slopes(
     model: Any,
-    pair: tuple[Dataset, Dataset],
-    metric: Metric,
+    pair: tuple[Batch, Batch],
+    measure: tuple[OfOutput, OfOutput],
     shapes: Mapping[str, HookShape],
     seq: Int[Tensor, " batch"],
     steps: int,
 ) -> tuple[Float[Tensor, "2 batch"], dict[str, Changes]]:
     """The metric of the clean and the corrupt run; of each hook how far apart they are, and the gradient between."""
     names = list(shapes)
-    clean = slopes_at(model, batch_of(pair[0], seq), metric, names, backward=False)
-    batch = batch_of(pair[1], seq)
-    corrupt = slopes_at(model, batch, metric, names, backward=steps == 1)
-    before = torch.stack([clean.metric, corrupt.metric])
+    clean = slopes_at(model, pair[0], measure[0], names, backward=False)
+    corrupt = slopes_at(model, pair[1], measure[1], names, backward=steps == 1)
+    before = torch.stack([clean.of_output, corrupt.of_output])
     # Where both are −∞ nothing changes.
     change = {
         n: torch.where(clean.values[n] == corrupt.values[n], 0, clean.values[n] - corrupt.values[n]) for n in names
@@ -144,15 +173,15 @@ def _slopes(
     if steps == 1:
         return before, {name: (change[name], corrupt.slopes[name]) for name in names}
     return before, {
-        name: (change[name], _along(model, batch, metric, shapes[name], corrupt, change[name], seq, steps))
+        name: (change[name], _along(model, pair[1], measure[1], shapes[name], corrupt, change[name], seq, steps))
         for name in names
     }
 
 
 def _along(
     model: Any,
-    batch: dict[str, Tensor],
-    metric: Metric,
+    batch: Batch,
+    measure: OfOutput,
     shape: HookShape,
     corrupt: Slopes,
     change: Tensor,
@@ -164,7 +193,7 @@ def _along(
     total = torch.zeros_like(start)
     for step in range(steps):
         on_the_way = start + (step + 0.5) / steps * change
-        at = slopes_at(model, batch, metric, [shape.hook], moved={shape.hook: (on_the_way, where)})
+        at = slopes_at(model, batch, measure, [shape.hook], moved={shape.hook: (on_the_way, where)})
         total += at.slopes[shape.hook]
     return total / steps
 

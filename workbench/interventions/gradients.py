@@ -1,29 +1,113 @@
-"""`slopes_at`: a metric's gradient in what stands at a subject's hooks, with all parameters left alone."""
+"""A metric's gradient in a subject's output, and in what stands at its hooks, with all parameters left alone."""
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from models.dataset import Dataset
 from models.evaluation import Batch
 from models.step_hooks import HookFunction, pos_dim_of, positions_seen
-from workbench.interventions.metrics import Metric, measured
-from workbench.interventions.pairs import run
+from workbench.interventions.metrics import Metric, measured, takes_batch
+from workbench.interventions.pairs import batch_of, run
+
+
+def slope_by_output(
+    metric: Metric, output: Float[Tensor, "batch pos d_out"], batch: dict[str, Tensor]
+) -> Float[Tensor, "batch pos d_out"]:
+    """How the metric, summed over sequences, changes with the output.
+
+    Raises:
+        ValueError: it does not give one finite number a sequence, or does not depend on the output.
+    """
+    with torch.enable_grad():
+        leaf = output.detach().requires_grad_()
+        value = measured(metric, leaf, batch)
+        if not value.requires_grad:
+            raise ValueError("the metric has no slope: compute it from the output by differentiable operations.")
+        return torch.autograd.grad(value.sum(), leaf)[0]
+
+
+def slopes_by_output(
+    metric: Metric, data: Dataset, parts: Sequence[Int[Tensor, " _"]], outputs: Sequence[Callable[[], Tensor]]
+) -> Sequence[Tensor | None]:
+    """The same for every part of some sequences, where the metric must be given all of them at once; else None.
+
+    Args:
+        metric: of the output, or of the output and the batch.
+        data: the sequences.
+        parts: their numbers, in order.
+        outputs: what gives the subject's output of each part.
+    """
+    if takes_batch(metric) or len(parts) == 1:
+        return [None] * len(parts)
+    with torch.no_grad():
+        whole = torch.cat([output() for output in outputs])
+    return slope_by_output(metric, whole, batch_of(data, torch.cat(list(parts)))).split([len(part) for part in parts])
+
+
+class Leaves:
+    """Zeros that are added to what stands at a hook, so that their gradient is its: all steps of a recurrence too.
+
+    Args:
+        stopped: whether what stands there is held still, so that no earlier hook is reached through it.
+    """
+
+    def __init__(self, stopped: bool = False) -> None:
+        self.stopped = stopped
+        self.values: dict[str, dict[int, Tensor]] = {}
+        self.zeros: dict[str, dict[int, Tensor]] = {}
+        self.axes: dict[str, int] = {}
+
+    @property
+    def hook(self) -> HookFunction:
+        """To be attached wherever a gradient is wanted."""
+
+        def add(value: Tensor, hook: Any) -> Tensor:
+            name, first = str(hook.name), positions_seen(value, hook).start
+            self.axes[name] = pos_dim_of(hook)
+            self.values.setdefault(name, {})[first] = value
+            zeros = self.zeros.setdefault(name, {})[first] = torch.zeros_like(value, requires_grad=True)
+            return (value.detach() if self.stopped else value) + zeros
+
+        return add
+
+    def at(self, name: str, found: dict[str, dict[int, Tensor]]) -> Float[Tensor, "batch pos *rest"]:
+        """What was found at a hook, its steps side by side."""
+        steps = torch.cat([found[name][first] for first in sorted(found[name])], self.axes[name])
+        return steps.movedim(self.axes[name], 1)
+
+    def slopes(
+        self, output: Tensor, towards: Tensor | None, names: Sequence[str], keep_graph: bool = False
+    ) -> dict[str, Float[Tensor, "batch pos *rest"]]:
+        """The gradients at some hooks of an output, weighted by `towards`; zero where nothing leads there."""
+        leaves = [(name, first, zeros) for name in names for first, zeros in self.zeros[name].items()]
+        found = torch.autograd.grad(
+            output,
+            [zeros for *_, zeros in leaves],
+            towards,
+            retain_graph=keep_graph,
+            allow_unused=True,
+            materialize_grads=True,
+        )
+        by_name: dict[str, dict[int, Tensor]] = {}
+        for (name, first, _), slope in zip(leaves, found, strict=True):
+            by_name.setdefault(name, {})[first] = slope
+        return {name: self.at(name, by_name) for name in names}
 
 
 class Slopes(NamedTuple):
     """Of one run, each hook's as `[batch, pos, …]`.
 
     Attributes:
-        metric: of each sequence.
+        of_output: what was made of the output.
         values: what stood at the hooks.
-        slopes: the metric's gradient there, through all that follows; in a recurrence later steps too.
+        slopes: its gradient there, through all that follows; in a recurrence later steps too.
     """
 
-    metric: Float[Tensor, " batch"]
+    of_output: Float[Tensor, " batch"]
     values: dict[str, Tensor]
     slopes: dict[str, Tensor]
 
@@ -31,7 +115,7 @@ class Slopes(NamedTuple):
 def slopes_at(
     model: Any,
     batch: Batch,
-    metric: Metric,
+    of_output: Callable[[Tensor], Float[Tensor, " batch"]],
     hooks: Sequence[str],
     *,
     moved: Mapping[str, tuple[Tensor, Bool[Tensor, "..."]]] | None = None,
@@ -41,45 +125,34 @@ def slopes_at(
 
     Args:
         model: the subject.
-        batch: what it is run on, and the metric given.
-        metric: of each sequence's output alone.
+        batch: what it is run on.
+        of_output: a number for each sequence of an output.
         hooks: names.
         moved: for some hooks other values, `[batch, pos, …]`, and where they stand instead. Gradients go past them, so
             that of a recurrence's steps all of which are moved each still has its total derivative.
         backward: whether gradients are wanted.
 
     Raises:
-        ValueError: the metric does not give one finite number a sequence, or has no gradient, or nothing came through a
-            hook.
+        ValueError: what is made of the output has no gradient, or nothing came through a hook.
     """
-    seen: dict[str, list[tuple[int, Tensor, Tensor]]] = defaultdict(list)
+    leaves = Leaves()
 
-    def tap(value: Tensor, hook: Any) -> Tensor:
-        axis, where = pos_dim_of(hook), positions_seen(value, hook)
-        if moved is not None and hook.name in moved:
-            values, chosen = (x[:, where].movedim(1, axis) for x in moved[hook.name])
-            value = value + torch.where(chosen, values.to(value) - value.detach(), 0)
-        # What is added is zero, and its gradient that of the value, wherever in a loop this is.
-        nothing = torch.zeros_like(value, requires_grad=backward)
-        seen[hook.name].append((where.start, value.detach().movedim(axis, 1), nothing))
-        return value + nothing
+    def move(value: Tensor, hook: Any) -> Tensor:
+        assert moved is not None
+        seen = positions_seen(value, hook)
+        values, chosen = (x[:, seen].movedim(1, pos_dim_of(hook)) for x in moved[str(hook.name)])
+        return value + torch.where(chosen, values.to(value) - value.detach(), 0)
 
-    taps: list[tuple[str, HookFunction]] = [(name, tap) for name in hooks]
+    taps: list[tuple[str, HookFunction]] = [(name, move) for name in moved or ()]
+    taps += [(name, leaves.hook) for name in hooks]
     with torch.inference_mode(False), torch.set_grad_enabled(backward), model.hooks(fwd_hooks=taps):
         batch = {name: x.clone() for name, x in batch.items()}  # what was made in inference mode has no gradients
-        value = measured(metric, run(model, batch), batch)
+        value = of_output(run(model, batch))
         for name in hooks:
-            if name not in seen:
+            if name not in leaves.values:
                 raise ValueError(f"nothing came through {name} as the subject was run: it is not in use.")
         if backward and not value.requires_grad:
             raise ValueError("the metric has no gradient: it must be made of the output by differentiable steps.")
-        zeros = [nothing for name in hooks for _, _, nothing in seen[name]]
-        gradients = torch.autograd.grad(value.sum(), zeros, allow_unused=True) if backward else (None,) * len(zeros)
-    found = {id(z): torch.zeros_like(z) if g is None else g for z, g in zip(zeros, gradients, strict=True)}
-    values, slopes = {}, {}
-    for name in hooks:
-        axis, in_order = pos_dim_of(model.hook_dict[name]), sorted(seen[name], key=lambda step: step[0])
-        values[name] = torch.cat([kept for _, kept, _ in in_order], 1)
-        if backward:
-            slopes[name] = torch.cat([found[id(nothing)].movedim(axis, 1) for _, _, nothing in in_order], 1)
+        slopes = leaves.slopes(value.sum(), None, hooks) if backward else {}
+    values = {name: leaves.at(name, leaves.values).detach() for name in hooks}
     return Slopes(value.detach().double().cpu(), values, slopes)

@@ -26,6 +26,7 @@ def measure_jobs(
     n_jobs: int,
     hooks_of: HooksOf,
     *,
+    asked: Dataset | None = None,
     batch_size: int = 64,
     desc: str = "interventions",
 ) -> Float[Tensor, "job seq"]:
@@ -40,6 +41,7 @@ def measure_jobs(
         metric: what is measured.
         n_jobs: how many jobs there are.
         hooks_of: the forward hooks of a pass, `hooks_of(jobs, seq)`, for a batch `[job · seq, …]`.
+        asked: the sequences that the metric is given beside the output, which say what is asked: the same where None.
         batch_size: sequences a pass, whichever jobs they are under.
         desc: what the progress bar says.
 
@@ -50,6 +52,7 @@ def measure_jobs(
     chunks = list(torch.arange(len(data)).chunk(-(-len(data) // batch_size)))
     at_once = max(1, batch_size // len(chunks[0]))
     groups = [range(first, min(first + at_once, n_jobs)) for first in range(0, n_jobs, at_once)]
+    asked = data if asked is None else asked
     values = torch.empty(n_jobs, len(data), dtype=torch.float64)
     by_sequence = takes_batch(metric)
     # What a job puts in is made for some sequences; jobs follow one another on these, unless outputs must be joined.
@@ -57,15 +60,16 @@ def measure_jobs(
     outputs: list[Tensor] = []
     with as_evaluated(model), torch.inference_mode():
         for jobs, seq in progress(order, desc=desc, unit="pass"):
-            batch = batch_of(data, seq.repeat(len(jobs)))
+            rows = seq.repeat(len(jobs))
             with model.hooks(fwd_hooks=hooks_of(jobs, seq)):
-                output = run(model, batch)
+                output = run(model, batch_of(data, rows))
             if by_sequence:
-                values[jobs.start : jobs.stop, seq] = measured(metric, output, batch).view(len(jobs), -1).double().cpu()
+                of_rows = measured(metric, output, batch_of(asked, rows))
+                values[jobs.start : jobs.stop, seq] = of_rows.view(len(jobs), -1).double().cpu()
                 continue
             outputs.append(output.unflatten(0, (len(jobs), -1)))
             if seq[-1] == len(data) - 1:
-                whole = batch_of(data, torch.arange(len(data)))
+                whole = batch_of(asked, torch.arange(len(data)))
                 for job, of_job in zip(jobs, torch.cat(outputs, 1), strict=True):
                     values[job] = measured(metric, of_job, whole).double().cpu()
                 outputs.clear()

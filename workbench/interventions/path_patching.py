@@ -64,7 +64,8 @@ def path_patching(
     Args:
         model: a decoder-only `Transformer`.
         clean, corrupt: sequences, aligned position by position.
-        metric: `metric(output)` or `metric(output, batch)`, one number a sequence.
+        metric: `metric(output)` or `metric(output, batch)`, one number a sequence; the batch is always the clean one,
+            which says what is asked.
         senders: `hook_embed`, `hook_pos_embed`, heads `("blocks.0.attn.hook_result", 3)`, a layer's `hook_attn_out` or
             `hook_mlp_out`; as text, or as `models.compiled.Node`.
         receivers: a head's `("blocks.1.attn.hook_q_input", 0)`, `hook_k_input` or `hook_v_input`, a layer's
@@ -102,14 +103,17 @@ def path_patching(
     lines = [(sender, receiver, s) for sender in ends[0] for receiver in ends[1] for s in seeds]
     able = [i for i, (sender, receiver, _) in enumerate(lines) if _turn(sender) < _turn(receiver)]
     before = torch.cat(
-        [measure_jobs(model, data, metric, 1, lambda *_: [], batch_size=batch_size) for data in (clean, corrupt)]
+        [
+            measure_jobs(model, data, metric, 1, lambda *_: [], asked=clean, batch_size=batch_size)
+            for data in (clean, corrupt)
+        ]
     )
     restored(before[1], before[0], before[1])  # refuses where there is no gap
     values = before[1].repeat(len(lines), 1)
     if able:
         paths = _Paths(model, (clean, corrupt), where, norm, [lines[i] for i in able])
         values[able] = measure_jobs(
-            model, corrupt, metric, len(able), paths.hooks, batch_size=batch_size, desc="path patching"
+            model, corrupt, metric, len(able), paths.hooks, asked=clean, batch_size=batch_size, desc="path patching"
         )
     return _table(lines, values, before, norm, clean.docs.numpy(), seed)
 

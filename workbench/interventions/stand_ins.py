@@ -1,6 +1,6 @@
 """`StandIns`: what an ablation puts in the place of a subject's values."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -74,13 +74,22 @@ class StandIns:
             seed: of the draw of other sequences.
 
         Raises:
-            ValueError: there is no such ablation, or nothing to take a mean over or to draw from.
+            ValueError: there is no such ablation, or nothing to take a mean over or to draw from; a position is to be
+                ablated of which the reference has no mean.
         """
         refuse_unknown(ablation)
         given = data if reference is None else as_dataset(reference)
         means, donors = {}, {}
         if ablation in ("mean", "position mean"):
-            means = _means(model, given, hooks, ablation == "position mean", bos, batch_size)
+            means = mean_values(
+                model,
+                given,
+                hooks,
+                by_position=ablation == "position mean",
+                where=where,
+                bos=bos,
+                batch_size=batch_size,
+            )
         if ablation == "resample":
             itself = reference is None
             for axis in {axis_of(model, name) for name in hooks}:
@@ -114,28 +123,68 @@ class StandIns:
         return found
 
 
-def _means(
-    model: Any, data: Dataset, hooks: Sequence[str], by_position: bool, bos: bool, batch_size: int
-) -> dict[str, Tensor]:
+def mean_values(
+    model: Any,
+    data: Dataset,
+    hooks: Sequence[str],
+    *,
+    by_position: bool,
+    where: Mapping[str, Bool[Tensor, "seq hook_pos"]] | None = None,
+    bos: bool = False,
+    batch_size: int = 64,
+    of: Callable[[str, Tensor], Tensor] = lambda hook, value: value,
+) -> dict[str, Float[Tensor, "1 pos *rest"]]:
+    """Means of what stands at some hooks, over all positions that count or at each.
+
+    Args:
+        model: the subject.
+        data: the sequences.
+        hooks: names.
+        by_position: whether each position has its own; one that no sequence has is NaN.
+        where: the positions of each hook that are wanted; there are as many of each mean then.
+        bos: whether BOS counts.
+        batch_size: sequences a pass.
+        of: what is made of a hook's values `[batch, pos, …]` before they are averaged.
+
+    Raises:
+        ValueError: no position counts, or no sequence has one that is wanted.
+    """
     sums: dict[str, Tensor] = {}
-    counts: dict[str, Tensor] = {}
-    where = {}
+    counted = {}
     for name in hooks:
         seen = data.on_axis(axis_of(model, name))
-        where[name] = seen.mask if bos else seen.counted
-        if not where[name].any():
+        counted[name] = seen.mask if bos else seen.counted
+        if not counted[name].any():
             raise ValueError("the reference has no position that counts: there is nothing to take a mean over.")
+        if by_position and where is not None:
+            _refuse_unknown_position(name, where[name], counted[name])
     for seq in torch.arange(len(data)).split(batch_size):
         for name, value in values_at(model, batch_of(data, seq), hooks).items():
-            here = where[name][seq].to(value.device)
-            kept = torch.where(here.view(*here.shape, *[1] * (value.ndim - 2)), value.double(), 0)
+            value, here = of(name, value).double(), counted[name][seq].to(value.device)
+            kept = torch.where(here.view(*here.shape, *[1] * (value.ndim - 2)), value, 0)
             sums[name] = sums.get(name, 0) + kept.sum(0)
-            counts[name] = counts.get(name, 0) + here.sum(0)
     means = {}
-    for name in hooks:
-        total, n = sums[name], counts[name].view(-1, *[1] * (sums[name].ndim - 1))
-        means[name] = (total / n if by_position else total.sum(0, keepdim=True) / n.sum())[None]
+    for name, total in sums.items():
+        n = counted[name].sum(0).to(total.device).view(-1, *[1] * (total.ndim - 1))
+        if not by_position:
+            means[name] = (total.sum(0, keepdim=True) / n.sum())[None]
+            continue
+        length = total.shape[0] if where is None else where[name].shape[1]
+        mean = torch.nn.functional.pad((total / n).movedim(0, -1), (0, max(0, length - len(total))), value=torch.nan)
+        means[name] = mean.movedim(-1, 0)[None, :length]
     return means
+
+
+def _refuse_unknown_position(
+    hook: str, wanted: Bool[Tensor, "seq hook_pos"], known: Bool[Tensor, "reference known_pos"]
+) -> None:
+    wanted, known = wanted.any(0), known.any(0)
+    known = torch.nn.functional.pad(known, (0, max(0, len(wanted) - len(known))))[: len(wanted)]
+    if (wanted & ~known).any():
+        raise ValueError(
+            f"no sequence of the reference has position {int((wanted & ~known).nonzero()[0, 0])} of {hook}: there is "
+            "nothing to take its mean over. Give a longer reference."
+        )
 
 
 def _donors(wanted: Bool[Tensor, "seq pos"], reference: Dataset, itself: bool, seed: int) -> Int[Tensor, "seq pos"]:
