@@ -9,8 +9,11 @@ from models import Transformer, TransformerConfig
 from models.tasks.minimal_pairs import KINDS, MinimalPairs
 from workbench.figures.patching_map import patching_map
 from workbench.figures.patching_profile import patching_profile
+from workbench.patching.places import alike
+from workbench.patching.prompts import Prompts
+from workbench.patching.results import BEFORE, BETWEEN, DIFFER, LAST
 from workbench.reproductions import localisation
-from workbench.reproductions.localisation import BEFORE, BETWEEN, DIFFERS, LAST, alike, by_head, profile, stream
+from workbench.reproductions.localisation import answered, by_head, profile, stream
 
 VOCAB, TIME = 15, 7
 
@@ -50,11 +53,13 @@ def pairs():
 
 
 def test_pairs_are_grouped_by_where_they_differ_and_end_and_bos_is_no_place(pairs):
-    groups = {tuple(group.rows.tolist()): group.places for group in alike(pairs)}
+    groups = {tuple(group.rows.tolist()): group.places for group in alike(Prompts.of(pairs))}
     assert groups == {
-        (0, 2, 3): {BEFORE: [1], DIFFERS: [2], BETWEEN: [3, 4], LAST: [5]},
-        (1, 4): {DIFFERS: [1, 3], BETWEEN: [2, 4, 5], LAST: [6]},
+        (0, 2, 3): {BEFORE: [1], DIFFER: [2], BETWEEN: [3, 4], LAST: [5]},
+        (1, 4): {BEFORE: [], DIFFER: [1, 3], BETWEEN: [2, 4, 5], LAST: [6]},
+        (5,): {BEFORE: [1, 2, 3], DIFFER: [], BETWEEN: [], LAST: [4]},
     }
+    assert len(answered(pairs)) == 5, "a pair that differs in its last word is left out"
 
 
 def answer_over_wrong(logits, pairs):
@@ -91,14 +96,14 @@ def test_a_place_restores_what_patching_all_pairs_there_by_hand_restores(model, 
     last = torch.arange(TIME) == pairs.position[:, None]
     between = pairs.mask & ~last & ~pairs.differs & (pairs.differs.cumsum(1) > 0)
     for hook in stream(model):
-        for place, where in ((DIFFERS, pairs.differs), (LAST, last), (BETWEEN, between)):
+        for place, where in ((DIFFER, pairs.differs), (LAST, last), (BETWEEN, between)):
             line = patches.loc[(hook, place)]
             assert line["effect"] == pytest.approx(restored_by_hand(model, pairs, hook, where), abs=1e-4)
             assert line["sequences"] == 5
         assert patches.loc[(hook, BEFORE), "effect"] == pytest.approx(0, abs=1e-5)
-    assert patches.loc[(stream(model)[0], DIFFERS), "effect"] == pytest.approx(1, abs=1e-5)
+    assert patches.loc[(stream(model)[0], DIFFER), "effect"] == pytest.approx(1, abs=1e-5)
     assert patches.loc[(stream(model)[-1], LAST), "effect"] == pytest.approx(1, abs=1e-5)
-    for part in (DIFFERS, LAST):  # what is at a word stays there through an MLP
+    for part in (DIFFER, LAST):  # what is at a word stays there through an MLP
         for layer in (0, 1):
             mid, post = (patches.loc[(f"blocks.{layer}.hook_resid_{end}", part), "effect"] for end in ("mid", "post"))
             assert mid == pytest.approx(post, abs=1e-5)

@@ -4,22 +4,22 @@ Each pair of Python prompts differs in one place, and so in what comes next. The
 residual stream as the clean one has it, and the question is how much of the clean prompt's answer comes back.
 """
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Int
-from torch import Tensor
 
 from models.dataset import Dataset
 from models.tasks.minimal_pairs import KINDS, MinimalPairs, python_minimal_pairs
 from workbench.figures.patching_map import patching_map
-from workbench.figures.patching_profile import PLACES, patching_profile
+from workbench.figures.patching_profile import patching_profile
 from workbench.interventions.metrics import LogitDifference
 from workbench.interventions.pairs import batch_of, run
 from workbench.interventions.patching import DIRECTION, PATCH, activation_patching
+from workbench.patching.places import alike, by_place
+from workbench.patching.prompts import Prompts
+from workbench.patching.results import BEFORE, DIFFER, LAST, PLACES
 from workbench.reproductions.base import Bench, Row, spread
 from workbench.reproductions.python_source import python_source
 
@@ -30,24 +30,10 @@ PAPER = (
 )
 
 N_PAIRS, N_CONTROLS = 64, 3
-DIFFERS, BETWEEN, LAST = PLACES
-BEFORE = "before"
 # Set before anything was measured. A kind whose answers the subject does not know has nothing to localise: after some
 # minutes of training it knows brackets and quotes, and neither names nor keywords.
 KNOWN, N_KNOWN = 0.75, 3
 NOTHING, EVERYTHING, MOST_RANDOM, MOST_UNTRAINED = 0.001, 0.99, 0.25, 0.1
-
-
-class Alike(NamedTuple):
-    """Pairs that differ at the same positions and end at the same one.
-
-    Attributes:
-        rows: their numbers.
-        places: the positions of each place that there is; BOS is none.
-    """
-
-    rows: Int[Tensor, " pair"]
-    places: dict[str, list[int]]
 
 
 def reproduce(bench: Bench) -> list[Row]:
@@ -97,57 +83,35 @@ def told_apart(model: Any, pairs: MinimalPairs) -> dict[str, float]:
     return {"right": float(right), "gap": float((clean - corrupt).double().mean())}
 
 
-def alike(pairs: MinimalPairs) -> Iterator[Alike]:
-    """The pairs in groups whose positions mean the same; pairs that differ in their last word are left out."""
-    keys = [
-        (tuple(row.nonzero()[:, 0].tolist()), int(end)) for row, end in zip(pairs.differs, pairs.position, strict=True)
-    ]
-    for differs, end in sorted(set(keys)):
-        if end in differs:
-            continue
-        rows = torch.tensor([i for i, key in enumerate(keys) if key == (differs, end)])
-        between = [t for t in range(differs[0], end) if t not in differs]
-        places = {BEFORE: list(range(1, differs[0])), DIFFERS: list(differs), BETWEEN: between, LAST: [end]}
-        yield Alike(rows, {place: positions for place, positions in places.items() if positions})
+def answered(pairs: MinimalPairs) -> Prompts:
+    """The pairs to patch; those that differ in their last word are left out: it is both places at once."""
+    same = ~pairs.differs[torch.arange(len(pairs)), pairs.position]
+    return Prompts.of(pairs).some(same.nonzero()[:, 0])
 
 
 def profile(model: Any, pairs: MinimalPairs, seed: int) -> pd.DataFrame:
     """What patching all positions of a place restores, from the embedding to the last stream.
 
     Returns:
-        A line for each hook of the residual stream, place and variant: `stage`, `place`, `hook`, `layer`, `variant`,
-        `seed`, the metric's means `value`, `clean` and `corrupt` over `sequences` pairs, and `effect`, the share of the
-        gap between these that is restored.
+        A line for each hook of the residual stream, place and variant, as `by_place` gives it, with the hook's `stage`.
     """
-    hooks = stream(model)
-    tables = [
-        _patched(model, pairs, group.rows, hooks, by=(), positions=positions, n_controls=N_CONTROLS, seed=seed).assign(
-            place=place
-        )
-        for group in alike(pairs)
-        for place, positions in group.places.items()
-    ]
-    found = _pooled(pd.concat(tables, ignore_index=True), ["hook", "layer", "place", "variant", "seed"])
-    order = {hook: number for number, hook in enumerate(hooks)}
-    found = found.sort_values(["hook", "place"], key=lambda column: column.map(order).fillna(0), kind="stable")
-    return found.assign(stage=found["hook"].map(_short)).reset_index(drop=True)
+    places = (BEFORE, *PLACES)
+    found = by_place(model, answered(pairs), stream(model), places=places, n_controls=N_CONTROLS, seed=seed)
+    return found.assign(stage=found["hook"].map(_short))
 
 
 def by_head(model: Any, pairs: MinimalPairs, seed: int) -> pd.DataFrame:
     """What each head's output at the last position restores: `layer`, `head`, `variant`, `seed`, `effect`, …"""
     hooks = [f"blocks.{layer}.attn.hook_z" for layer in range(model.cfg.n_layers)]
-    tables = [
-        _patched(model, pairs, group.rows, hooks, by=("head",), positions=group.places[LAST], n_controls=1, seed=seed)
-        for group in alike(pairs)
-    ]
-    return _pooled(pd.concat(tables, ignore_index=True), ["hook", "layer", "head", "variant", "seed"])
+    return by_place(model, answered(pairs), hooks, places=(LAST,), by=("head",), seed=seed)
 
 
 def position_map(model: Any, pairs: MinimalPairs, tokenizer: Any) -> pd.DataFrame:
     """Position by position, of the largest group of pairs that are alike; `word` is the first pair's clean one."""
-    group = max(alike(pairs), key=lambda group: len(group.rows))
-    found = _patched(model, pairs, group.rows, stream(model), by=("position",), positions=None, n_controls=1, seed=0)
-    first = pairs.clean[group.rows[0]].tolist()
+    prompts = answered(pairs)
+    most = prompts.some(max((group.rows for group in alike(prompts)), key=len))
+    found = activation_patching(model, most.clean, most.corrupt, most.metric, stream(model))
+    first = most.clean.tokens[0].tolist()
     return found.assign(word=[tokenizer.decode([first[t]]) for t in found["position"]])
 
 
@@ -155,21 +119,6 @@ def stream(model: Any) -> list[str]:
     """The residual stream before the first block, and within and after each."""
     parts = [f"blocks.{layer}.hook_resid_{part}" for layer in range(model.cfg.n_layers) for part in ("mid", "post")]
     return ["blocks.0.hook_resid_pre", *parts]
-
-
-def _patched(model: Any, pairs: MinimalPairs, rows: Int[Tensor, " some"], hooks: list[str], **how: Any) -> pd.DataFrame:
-    clean, corrupt = (Dataset(tokens=tokens[rows], mask=pairs.mask[rows]) for tokens in (pairs.clean, pairs.corrupt))
-    metric = LogitDifference(pairs.answer[rows], pairs.wrong[rows], pairs.position[rows])
-    return activation_patching(model, clean, corrupt, metric, hooks, **how)
-
-
-def _pooled(tables: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """The means over all groups, each pair counting once, and the share restored of these."""
-    means = ["value", "clean", "corrupt"]
-    sums = tables.assign(**{name: tables[name] * tables["sequences"] for name in means})
-    found = sums.groupby(keys, dropna=False, sort=False)[[*means, "sequences"]].sum().reset_index()
-    found[means] = found[means].div(found["sequences"], axis=0)
-    return found.assign(effect=(found["value"] - found["corrupt"]) / (found["clean"] - found["corrupt"]))
 
 
 def _stages(run: Any) -> list[tuple[str, Any]]:
@@ -222,7 +171,7 @@ def _rows(answers: pd.DataFrame, table: pd.DataFrame, heads: pd.DataFrame, knows
             f"within ±{NOTHING}",
             bool(before and np.max(np.abs(before)) <= NOTHING),
         ),
-        whole(DIFFERS, first, "where the prompts differ, at the embedding"),
+        whole(DIFFER, first, "where the prompts differ, at the embedding"),
         whole(LAST, last, "at the last word, in the last stream"),
         *_crossings(judged, heads[heads["kind"].isin(knows)], knows),
         Row(
@@ -241,7 +190,7 @@ def _crossings(judged: pd.DataFrame, heads: pd.DataFrame, knows: list[str]) -> l
     patches = judged[judged["variant"] == PATCH]
     for kind in knows:
         of = patches[patches["kind"] == kind].groupby(["place", "stage"], sort=False)["effect"].mean()
-        path = ", ".join(f"{stage} {of[DIFFERS, stage]:.2f}/{of[LAST, stage]:.2f}" for stage in of[DIFFERS].index)
+        path = ", ".join(f"{stage} {of[DIFFER, stage]:.2f}/{of[LAST, stage]:.2f}" for stage in of[DIFFER].index)
         by = heads[heads["kind"] == kind].groupby(["variant", "layer", "head"])["effect"].mean()
         layer, head = by[PATCH].idxmax()
         rows.append(
