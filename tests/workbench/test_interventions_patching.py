@@ -5,6 +5,7 @@ import pytest
 import torch
 from hub_folders import save_hub_model
 from transformer_lens import patching
+from typechecker import unchecked
 
 from models import (
     MLP,
@@ -114,7 +115,8 @@ def by_hand(model, value, clean, corrupt, metric, line, where):
         mine[:] = torch.where(chosen, theirs, mine)
         return new
 
-    output = model.run_with_hooks(**called_with(corrupt), fwd_hooks=[(line.hook, put)])
+    with unchecked():
+        output = model.run_with_hooks(**called_with(corrupt), fwd_hooks=[(line.hook, put)])
     return metrics_of.measured(metric, output, clean.batch(slice(None)) | {"seq": torch.arange(len(clean))})
 
 
@@ -262,7 +264,7 @@ def test_sweeps_are_transformer_lenss(theirs, hook, by, metric):
         value = metrics_of.measured(metric, logits, {"input": CLEAN} | seq).mean()
         return (value - ends[1]) / (ends[0] - ends[1])
 
-    with torch.no_grad():
+    with torch.no_grad(), unchecked():
         expected = theirs(model, CORRUPT, model.run_with_cache(CLEAN)[1], normalised)
     hooks = [f"blocks.{layer}.{hook}" for layer in (0, 1)]
     table = activation_patching(model, CLEAN, CORRUPT, metric, hooks, by=by, n_controls=0, bos=True)
@@ -484,15 +486,15 @@ REFUSED = {
     "an unknown hook": ({"hooks": "blocks.0.hook_resid_pro"}, "did you mean blocks.0.hook_resid_pre"),
     "a predicate that matches none": ({"hooks": lambda name: False}, "matches none"),
     "no hooks": ({"hooks": []}, "matches none"),
-    "an unknown part": ({"by": ("layer",)}, "by names 'layer'"),
+    "an unknown part": ({"by": ("layer",)}, "by has 'layer'"),
     "heads of a hook without": ({"by": ("head",)}, "has no heads"),
     "some heads of a hook without": ({"heads": [0]}, "has no heads"),
     "a head that is not there": ({"hooks": Z, "heads": [2]}, "has no head 2: they are numbered 0 to 1"),
     "a unit that is not there": ({"units": [-1]}, "has no unit -1: they are numbered 0 to 7"),
     "no units": ({"units": []}, "was given no units"),
-    "a position that is not there": ({"positions": [T]}, "there is no position 8"),
+    "a position that is not there": ({"positions": [T]}, "has no position 8"),
     "BOS alone": ({"positions": [0]}, "nothing but BOS"),
-    "no positions": ({"positions": []}, "nothing to patch"),
+    "no positions": ({"positions": []}, "no position was chosen"),
     "directions of another width": ({"within": Subspace.along(torch.eye(3))}, "directions are of 3 numbers"),
     "units within": ({"within": Subspace.along(torch.eye(D)), "by": ("unit",)}, "within takes whole rows"),
     "no sequences a pass": ({"batch_size": 0}, "batch_size is 0"),

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from transformer_lens import patching
+from typechecker import unchecked
 
 from models import Recurrent, RecurrentConfig, Transformer, TransformerConfig
 from models.compiled import compiled_induction
@@ -41,15 +42,12 @@ def metric(output):
     return output[:, -1, 5] - output[:, -1, 7]
 
 
-def patched_by_hand(model, sender, receiver, frozen):
+def patched_by_hand(model, values, sender, receiver, frozen):
     """The metric with one path patched: every stream is written out, and nothing of ours is used."""
     node, head = (sender, None) if isinstance(sender, str) else sender
     reader, of = (receiver, None) if isinstance(receiver, str) else receiver
-    change = []
-    for tokens in (CLEAN, CORRUPT):
-        value = model.run_with_cache(tokens, names_filter=node)[1][node]
-        change.append(value if head is None else value[:, :, head])
-    change = change[0] - change[1]
+    change = values[0][node] - values[1][node]
+    change = change if head is None else change[:, :, head]
     change[:, 0] = 0
     norms = {"attn": "ln1", "hook_mlp_in": "ln2"}
     layer = reader.split(".")[1]
@@ -63,7 +61,7 @@ def patched_by_hand(model, sender, receiver, frozen):
             return value
 
         return metric(model.run_with_hooks(CORRUPT, fwd_hooks=[(reader, add)]))
-    scale = model.run_with_cache(CORRUPT, names_filter=f"{of_norm}.hook_scale")[1][f"{of_norm}.hook_scale"]
+    scale = values[1][f"{of_norm}.hook_scale"]
     centred = change - change.mean(-1, keepdim=True) if norm.centred else change
     if of is None:
         hook = (f"{of_norm}.hook_normalized", lambda value, hook: value + centred / scale)
@@ -90,11 +88,15 @@ def test_every_path_is_what_hooks_set_by_hand_give(kind, frozen):
     assert set(table["norm"]) == {norm}
     assert len(table) == len(SENDERS) * len(RECEIVERS)
     found = table.set_index(["sender", "receiver"])["value"]
+    ends = ("hook_embed", "hook_pos_embed", "hook_result", "hook_mlp_out", "hook_scale")
+    read = lambda name: name.endswith(ends)  # noqa: E731
+    values = [model.run_with_cache(tokens, names_filter=read)[1] for tokens in (CLEAN, CORRUPT)]
     before = metric(model(CORRUPT)).mean().item()
     changed = 0
     for sender in SENDERS:
         for receiver in filter(lambda node: comes_after(sender, node), RECEIVERS):
-            expected = patched_by_hand(model, sender, receiver, frozen).mean().item()
+            with unchecked():
+                expected = patched_by_hand(model, values, sender, receiver, frozen).mean().item()
             ours = found[
                 tuple(node if isinstance(node, str) else f"{node[0]}[{node[1]}]" for node in (sender, receiver))
             ]

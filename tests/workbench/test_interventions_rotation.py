@@ -76,6 +76,7 @@ def angle(found, planted):
     return np.degrees(subspace_angles(found.write.T.numpy(), planted.T.double().numpy()).max())
 
 
+@pytest.mark.usefixtures("as_in_a_script")
 @pytest.mark.parametrize(("subject", "hook", "n_steps", "at"), PLANTED)
 def test_the_planted_axis_is_found_and_swapping_along_it_is_the_counterfactual(subject, hook, n_steps, at):
     model = subject()
@@ -103,6 +104,7 @@ def both_signs(base):
     return (base[:, 0, :2].sign()[:, None] == SIGNS).all(-1).int().argmax(1)
 
 
+@pytest.mark.usefixtures("as_in_a_script")
 def test_a_planted_plane_is_found_and_not_the_plane_of_most_variance():
     model = planted_mlp()
     base, source, _ = pairs(1)
@@ -119,14 +121,14 @@ def test_a_planted_plane_is_found_and_not_the_plane_of_most_variance():
 
 def test_the_same_seed_finds_the_same_and_the_best_of_several_starts_is_taken():
     base, source, targets = pairs(1, 80)
-    how = {"n_steps": 20, "n_starts": 3, "n_controls": 1}
+    how = {"n_steps": 10, "n_starts": 3, "n_controls": 1}
     first, again, other = (
         fit_rotation(planted_mlp(), base, source, targets, POST, 1, **how, seed=seed) for seed in (1, 1, 2)
     )
     assert torch.equal(first.subspace.write, again.subspace.write)
     assert first.scores.equals(again.scores)
     assert not torch.equal(first.subspace.write, other.subspace.write)
-    assert first.losses.groupby("start").size().tolist() == [20, 20, 20]
+    assert first.losses.groupby("start").size().tolist() == [10, 10, 10]
     torch.testing.assert_close(first.subspace.write @ first.subspace.write.T, torch.eye(1).double())
 
 

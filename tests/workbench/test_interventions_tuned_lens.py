@@ -52,6 +52,7 @@ def test_it_is_nearer_to_the_final_logits_on_text_it_has_not_seen(model, lens):
     assert (lens.kl[-10:].mean(0) < lens.kl[:3].mean(0)).all()
 
 
+@pytest.mark.usefixtures("as_in_a_script")
 def test_one_of_shuffled_pairs_is_no_better_than_what_is_said_on_average(model, lens):
     held_out = tokens(40, seed=1)
     shuffled = TunedLens.fit(model, tokens(64, seed=0), n_steps=150, lr=2e-2, shuffled=True)
@@ -71,6 +72,7 @@ def affine():
     return model, Dataset(tokens=data, targets=(data + 1) % D_VOCAB)
 
 
+@pytest.mark.usefixtures("as_in_a_script")
 def test_what_is_affine_is_found(affine):
     model, data = affine
     attn = model.blocks[0].attn
