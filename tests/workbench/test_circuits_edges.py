@@ -1,11 +1,12 @@
 """A transformer's graph, its edges cut one by one and together, and what a circuit keeps."""
 
+import numpy as np
 import pytest
 import torch
 
 from models import Dataset, Recurrent, RecurrentConfig, Transformer, TransformerConfig
 from models.compiled import EMBED, Circuit, Edge, Node, compiled_induction, removing
-from workbench.circuits import EdgeAblation, Graph, every_subset, faithfulness, smallest
+from workbench.circuits import EdgeAblation, Graph, acdc, edge_attribution, every_subset, faithfulness, smallest
 from workbench.interventions.hook_parts import named
 
 V, N = 12, 16
@@ -130,6 +131,27 @@ def test_a_batch_of_any_size_and_a_metric_of_either_kind_give_the_same():
     assert expected.std(0).max() > 1e-3
     for metric, size in ((last_logits, 3), (rival, 3), (rival, 20)):
         assert torch.allclose(cuts.measured(metric, cut, batch_size=size), expected, atol=1e-5)
+
+
+def test_resampling_without_counterparts_is_drawn_by_the_seed_in_every_search():
+    model, data, metric = small_model(), tokens(6), last_logits
+    graph = Graph.of(model)
+    some = graph.edges[:2]
+    searches = {
+        "edge_attribution": lambda s: edge_attribution(model, data, None, metric, n_controls=0, seed=s)["score"],
+        "acdc": lambda s: acdc(model, data, None, "KL", 0.05, n_controls=0, seed=s)["rise"],
+        "faithfulness": lambda s: faithfulness(model, data, None, metric, {"two": some}, n_controls=0, seed=s)["value"],
+        "every_subset": lambda s: every_subset(model, data, None, some, seed=s)["distance"],
+    }
+    for name, search in searches.items():
+        first, second, again = (search(seed).to_numpy() for seed in (0, 1, 0))
+        assert np.array_equal(first, again), name
+        assert np.abs(first - second).max() > 1e-4, name
+    cuts = EdgeAblation.of(model, data, None, seed=1)
+    cut = graph.mask(some)[None]
+    none_kept = every_subset(model, data, None, some, metric, seed=1)["distance"].iloc[0]
+    by_hand = (cuts.measured(metric, cut) - cuts.measured(metric, torch.zeros_like(cut))).abs().mean()
+    assert float(none_kept) == pytest.approx(float(by_hand), rel=1e-5)
 
 
 def test_a_circuit_is_faithful_and_complete_and_random_ones_of_its_size_are_not(compiled):

@@ -225,6 +225,18 @@ def test_batches_of_any_size_and_metrics_of_either_kind_give_the_same():
         assert found == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_metric_that_counts_sequences_differently_is_given_all_of_them_in_order(steps):
+    def weighted(output):
+        return gap(output) * torch.arange(1.0, 1 + len(output))
+
+    model, data = small_model(), tokens()
+    whole, parts = (
+        by_unit(feature_circuit(model, data, None, weighted, saes(), steps=steps, batch_size=size)) for size in (5, 2)
+    )
+    assert parts == pytest.approx(whole, abs=1e-6)
+
+
 def test_bad_input_is_one_plain_sentence(as_in_a_script):
     model, data = small_model().train(), tokens()
     given = (model, data, None, gap)

@@ -74,7 +74,7 @@ def acdc(
         bos: whether edges are cut at BOS too; at padding they never are.
         n_controls: for each threshold, draws of as many edges at random.
         batch_size: runs of a sequence a pass, whichever set of cut edges they belong to.
-        seed: of the first draw.
+        seed: of the first draw, and of which other sequence stands in for each where `corrupt` is None.
 
     Returns:
         A line for each threshold, edge (`sender`, `receiver`) and variant (`acdc`, `random edges`): `order`, the how
@@ -88,7 +88,7 @@ def acdc(
     thresholds = [float(tau) for tau in np.atleast_1d(np.asarray(threshold, float))]
     if not thresholds or not all(0 < tau < np.inf for tau in thresholds):
         raise ValueError(f"threshold is {threshold}: it must be above 0, one number or several.")
-    cuts = EdgeAblation.of(model, clean, corrupt, ablation=ablation, bos=bos, batch_size=batch_size)
+    cuts = EdgeAblation.of(model, clean, corrupt, ablation=ablation, bos=bos, batch_size=batch_size, seed=seed)
     distance = distances(cuts, metric, batch_size=batch_size)
     at_once = max(1, batch_size // len(cuts.data))
     parts = []

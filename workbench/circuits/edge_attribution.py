@@ -43,9 +43,10 @@ def edge_attribution(
 
     That is the change of the metric, to first order, when the edge alone is cut. One step takes the slope where the
     subject is (edge attribution patching, Syed et al. 2023, arXiv 2310.10348): two forward passes, of clean and corrupt
-    sequences, and one backward. Several take its mean along the line from the ablated embeddings to the true ones, at
-    k/steps of the way, k = 1, …, steps (EAP-IG, Hanna et al. 2024, arXiv 2403.17806): a forward and a backward pass
-    each. Where attention is all or nothing its slope is zero, so that one step scores no edge into queries and keys.
+    sequences, and one backward. Several take its mean along the line from the ablated embeddings to the true ones, in
+    the middle of as many equal stretches (EAP-IG, Hanna et al. 2024, arXiv 2403.17806, who take their ends): a forward
+    and a backward pass more each. Where attention is all or nothing its slope is zero, so that one step scores no edge
+    into queries and keys.
 
     Args:
         model: a decoder-only transformer.
@@ -58,7 +59,8 @@ def edge_attribution(
         n_controls: draws of the control.
         batch_size: sequences a pass. A metric without a second parameter is given all sequences in order; where these
             are more than a batch, each step runs them once more for it.
-        seed: of the first draw, and of the intervals.
+        seed: of the first draw, of the intervals, and of which other sequence stands in for each where `corrupt` is
+            None.
 
     Returns:
         A line for each edge (`sender`, `receiver`) and variant (`attribution`, or, of several steps, `integrated
@@ -70,7 +72,7 @@ def edge_attribution(
     """
     for name, number, least in (("steps", steps, 1), ("n_controls", n_controls, 0), ("batch_size", batch_size, 1)):
         whole_number(number, name, least=least)
-    cuts = EdgeAblation.of(model, clean, corrupt, ablation=ablation, bos=bos, batch_size=batch_size)
+    cuts = EdgeAblation.of(model, clean, corrupt, ablation=ablation, bos=bos, batch_size=batch_size, seed=seed)
     scores = edge_scores(cuts, metric, steps=steps, batch_size=batch_size)
     mean, low, high = mean_over_documents(scores.numpy(), cuts.data.docs.numpy(), seed=seed)
     ours = ATTRIBUTION if steps == 1 else INTEGRATED
@@ -97,8 +99,10 @@ def edge_scores(
     scores = torch.zeros(len(cuts.graph.edges), len(cuts.data), dtype=torch.float64)
     with as_evaluated(cuts.model), torch.enable_grad():
         slopes = [_Slopes(cuts, seq) for seq in parts]
-        for step in range(steps, 0, -1):  # the whole way first, where the senders' own writes are found
-            share = step / steps
+        shares = [1.0] if steps == 1 else [(step + 0.5) / steps for step in range(steps)]
+        for part in slopes if steps > 1 else []:
+            part.find_changes()
+        for share in shares:
             outputs = [partial(part.outputs, share) for part in slopes]
             whole = slopes_by_output(metric, cuts.data, parts, outputs)
             for part, towards in zip(slopes, whole, strict=True):
@@ -147,6 +151,11 @@ class _Slopes:
         hooks += [(name, interpolate) for name in graph.sending_hooks if name in INPUTS]
         with self.cuts.model.hooks(fwd_hooks=hooks):
             return run(self.cuts.model, self.batch)
+
+    @torch.no_grad()
+    def find_changes(self) -> None:
+        """A run of the sequences as they are, where no slope is taken there."""
+        self.outputs(1, {})
 
     def add(self, metric: Metric, share: float, towards: Tensor | None) -> None:
         """Add the slopes at one place; `towards` is the metric's by the output, where that is known."""

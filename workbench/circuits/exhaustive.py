@@ -28,6 +28,7 @@ def every_subset(
     ablation: Ablation = "resample",
     bos: bool = False,
     batch_size: int = 256,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """How far the model is from the whole one with each of the 2ⁿ subsets of n edges.
 
@@ -41,6 +42,7 @@ def every_subset(
         ablation: what stands in for what a cut edge carried.
         bos: whether edges are cut at BOS too.
         batch_size: runs of a sequence a pass.
+        seed: of which other sequence stands in for each, under `resample` where `corrupt` is None.
 
     Returns:
         A line for each subset, the smallest first: `edges` (those kept, as `SENDER → RECEIVER`), `size`, `rest`,
@@ -54,7 +56,8 @@ def every_subset(
         raise ValueError(f"{len(chosen)} edges have 2^{len(chosen)} subsets: give 1 to {MOST_EDGES}.")
     if rest not in ("kept", "cut"):
         raise ValueError(f"rest is {rest!r}: further edges are 'kept' or 'cut'.")
-    cuts = EdgeAblation.of(model, clean, corrupt, ablation=ablation, bos=bos, batch_size=min(batch_size, 64))
+    taken: dict[str, Any] = {"ablation": ablation, "bos": bos, "batch_size": min(batch_size, 64), "seed": seed}
+    cuts = EdgeAblation.of(model, clean, corrupt, **taken)
     numbers = [int(cuts.graph.mask([edge]).nonzero()) for edge in chosen]
     subset = torch.arange(2 ** len(chosen))[:, None] >> torch.arange(len(chosen)) & 1 == 1
     cut = torch.full((len(subset), len(cuts.graph.edges)), rest == "cut")

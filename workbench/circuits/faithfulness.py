@@ -53,7 +53,8 @@ def faithfulness(
         bos: whether edges are cut at BOS too; at padding they never are.
         n_controls: for each circuit, draws of as many edges at random.
         batch_size: runs of a sequence a pass.
-        seed: of the first draw, and of the intervals.
+        seed: of the first draw, of the intervals, and of which other sequence stands in for each where `corrupt` is
+            None.
 
     Returns:
         For each circuit and variant of it (`circuit`, `random circuit`) two lines, by what is `left`: `its edges
@@ -68,7 +69,8 @@ def faithfulness(
     whole_number(n_controls, "n_controls")
     if not circuits:
         raise ValueError("no circuits were given: name at least one.")
-    cuts = EdgeAblation.of(model, clean, corrupt, ablation=ablation, bos=bos, batch_size=min(batch_size, 64))
+    taken: dict[str, Any] = {"ablation": ablation, "bos": bos, "batch_size": min(batch_size, 64), "seed": seed}
+    cuts = EdgeAblation.of(model, clean, corrupt, **taken)
     n = len(cuts.graph.edges)
     about: list[dict[str, Any]] = []
     cut: list[Bool[Tensor, " edge"]] = [torch.zeros(n, dtype=torch.bool), torch.ones(n, dtype=torch.bool)]

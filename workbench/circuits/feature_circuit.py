@@ -3,7 +3,7 @@
 Marks et al. 2024, "Sparse feature circuits", arXiv 2403.19647.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,9 +19,10 @@ from workbench.circuits.feature_nodes import Dictionary, FeatureNodes, Nodes
 from workbench.interventions.gradients import Leaves, slope_by_output, slopes_by_output
 from workbench.interventions.hook_parts import layer_of
 from workbench.interventions.intervals import mean_over_documents
-from workbench.interventions.metrics import Metric
+from workbench.interventions.metrics import Metric, takes_batch
 from workbench.interventions.pairs import Given, batch_of, run
-from workbench.interventions.positions import Place, Positions
+from workbench.interventions.passes import Hooks
+from workbench.interventions.positions import Positions
 from workbench.interventions.replacing import replacing
 from workbench.interventions.stand_ins import Ablation
 
@@ -33,6 +34,7 @@ COLUMNS = (
 )
 # Of each hook: what a node is estimated to do, by variant, position (or one for all), node and sequence.
 Effects = dict[str, Float[Tensor, "variant _ node seq"]]
+Held = tuple[str, Float[Tensor, "_ _ d"]]  # a hook, and what it holds instead: [batch, pos, d]
 
 
 def feature_circuit(
@@ -55,8 +57,8 @@ def feature_circuit(
 
     A hook's value is `decode(latents) + error`, which changes nothing; its slope along a latent is that along the
     latent's decoder row. One step takes the slope where the subject is, at all hooks at once, in one forward and
-    backward pass. Several take its mean along the line from all of the hook's nodes ablated to none, at k/steps of the
-    way: a pass a hook and step.
+    backward pass. Several take its mean along the line from all of the hook's nodes ablated to none, in the middle of
+    as many equal stretches: a pass a hook and step.
 
     Args:
         model: any subject.
@@ -71,7 +73,8 @@ def feature_circuit(
         at: positions to look at, as in `edit_at`; all real ones where None.
         bos: whether BOS may be among them.
         n_controls: draws of the control: the same nodes, written along random directions as long.
-        batch_size: sequences a pass. All latents of their positions are held at once.
+        batch_size: sequences a pass. All latents of their positions are held at once. A metric without a second
+            parameter is given all sequences in order; where these are more than a batch, each step runs them once more.
         seed: of the first draw, and of the intervals.
 
     Returns:
@@ -106,25 +109,37 @@ def feature_circuit(
 def node_effects(
     nodes: FeatureNodes, metric: Metric, *, steps: int, by_position: bool, seeds: range, batch_size: int
 ) -> Effects:
-    """Of every node and sequence; the last node of a hook is its error."""
+    """What `feature_circuit` puts into a table: what ablating each node would do to each sequence's metric.
+
+    Args:
+        nodes: the subject, its sequences and dictionaries.
+        metric: of the output, one number a sequence.
+        steps: how many places the slope is taken at.
+        by_position: whether positions are told apart, or summed over.
+        seeds: of the controls, which come after the nodes' own directions along the axis `variant`.
+        batch_size: sequences a pass.
+
+    Returns:
+        By hook `[variant, pos or 1, node, seq]`, in double precision on the CPU; the last node is the hook's error.
+
+    Raises:
+        ValueError: the metric does not give one finite number a sequence, or has no slope.
+    """
     parts = torch.arange(len(nodes.data)).split(batch_size)
+    groups = [[part] for part in parts] if takes_batch(metric) else [list(parts)]
     found: dict[str, list[Tensor]] = {name: [] for name in nodes.dictionaries}
     directions = {name: _directions(d.W_dec, seeds) for name, d in nodes.dictionaries.items()}
     with as_evaluated(nodes.model):
-        outputs = [partial(run, nodes.model, batch_of(nodes.data, seq)) for seq in parts]
-        whole = slopes_by_output(metric, nodes.data, parts, outputs)
-        for seq, towards in zip(parts, whole, strict=True):
-            there = {name: Nodes.of(nodes.dictionaries[name], x) for name, x in nodes.rows(seq).items()}
-            instead = nodes.stand_ins(seq)
-            slopes = slopes_there(nodes, metric, seq, towards)
-            if steps > 1:
-                slopes = _mean_slopes(nodes, metric, seq, steps, slopes, there, instead)
-            for name, slope in slopes.items():
-                at = nodes.where[name][seq].to(slope.device)[..., None]
-                change = Nodes(*(torch.where(at, b - a, 0) for a, b in zip(there[name], instead[name], strict=True)))
-                effect = torch.stack([_effect(change, slope, *along) for along in directions[name]])
-                effect = effect if by_position else effect.sum(2, keepdim=True)
-                found[name].append(effect.detach().double().cpu().permute(0, 2, 3, 1))
+        for group in groups:
+            for seq, slopes in zip(group, _mean_slopes(nodes, metric, group, steps), strict=True):
+                there, instead = nodes.there(seq), nodes.stand_ins(seq)
+                for name, slope in slopes.items():
+                    at = nodes.where[name][seq].to(slope.device)[..., None]
+                    pairs = zip(there[name], instead[name], strict=True)
+                    change = Nodes(*(torch.where(at, b - a, 0) for a, b in pairs))
+                    effect = torch.stack([_effect(change, slope, *along) for along in directions[name]])
+                    effect = effect if by_position else effect.sum(2, keepdim=True)
+                    found[name].append(effect.detach().double().cpu().permute(0, 2, 3, 1))
     return {name: torch.cat(effects, -1) for name, effects in found.items()}
 
 
@@ -132,43 +147,72 @@ def slopes_there(
     nodes: FeatureNodes,
     metric: Metric,
     seq: Int[Tensor, " batch"],
-    towards: Tensor | None = None,
-    at: tuple[str, Float[Tensor, "batch pos d"]] | None = None,
+    towards: Float[Tensor, "batch pos d_out"] | None = None,
+    at: Held | None = None,
 ) -> dict[str, Float[Tensor, "batch pos d"]]:
-    """The metric's slopes at every hook, or, where it holds other rows, at that hook."""
+    """The metric's slopes at every hook, or, where it holds other rows, at that hook.
+
+    Args:
+        nodes: the subject, its sequences and dictionaries.
+        metric: of the output, one number a sequence.
+        seq: the sequences of this pass.
+        towards: the metric's slope by the output, where it was taken of more sequences than these.
+        at: a hook and the rows `[batch, pos, d]` that it holds where nodes are looked at.
+
+    Raises:
+        ValueError: `towards` is not given, and the metric does not give one finite number a sequence or has no slope.
+    """
     leaves, batch = Leaves(), batch_of(nodes.data, seq)
-    hooks = [(name, leaves.hook) for name in nodes.where]
-    if at is not None:
-        name, rows = at
-
-        def put(_: Tensor, place: Place) -> Tensor:
-            return rows[place.seq, place.pos]
-
-        hooks = [(name, replacing(nodes.where[name][seq], put)), (name, leaves.hook)]
+    names = list(nodes.where) if at is None else [at[0]]
+    hooks = [*_holding(nodes, seq, at), *((name, leaves.hook) for name in names)]
     with torch.enable_grad(), nodes.model.hooks(fwd_hooks=hooks):
         output = run(nodes.model, batch)
         towards = slope_by_output(metric, output, batch) if towards is None else towards
-        slopes = leaves.slopes(output, towards, list(dict.fromkeys(name for name, _ in hooks)))
-        return {name: slope.flatten(2) for name, slope in slopes.items()}
+        return {name: slope.flatten(2) for name, slope in leaves.slopes(output, towards, names).items()}
 
 
 def _mean_slopes(
-    nodes: FeatureNodes,
-    metric: Metric,
-    seq: Int[Tensor, " batch"],
-    steps: int,
-    slopes: dict[str, Tensor],
-    there: dict[str, Nodes],
-    instead: dict[str, Nodes],
-) -> dict[str, Tensor]:
-    found = {}
-    for name, slope in slopes.items():
-        dictionary = nodes.dictionaries[name]
-        with torch.no_grad():
-            start, end = instead[name].row(dictionary), there[name].row(dictionary)
-            ways = [start + k / steps * (end - start) for k in range(1, steps)]
-        found[name] = (slope + sum(slopes_there(nodes, metric, seq, at=(name, way))[name] for way in ways)) / steps
+    nodes: FeatureNodes, metric: Metric, parts: Sequence[Int[Tensor, " _"]], steps: int
+) -> list[dict[str, Float[Tensor, "batch pos d"]]]:
+    """Of each part the slopes where the subject is, or their means on the way to it, hook by hook."""
+    if steps == 1:
+        return _slopes_of_parts(nodes, metric, parts, [None] * len(parts))
+    ends = [_ends(nodes, seq) for seq in parts]
+    found: list[dict[str, Tensor]] = [{} for _ in parts]
+    for name in nodes.where:
+        for step in range(steps):
+            share = (step + 0.5) / steps
+            ways = [(name, start + share * (end - start)) for start, end in (of_part[name] for of_part in ends)]
+            for sums, slopes in zip(found, _slopes_of_parts(nodes, metric, parts, ways), strict=True):
+                sums[name] = sums.get(name, 0) + slopes[name] / steps
     return found
+
+
+def _slopes_of_parts(
+    nodes: FeatureNodes, metric: Metric, parts: Sequence[Int[Tensor, " _"]], ways: Sequence[Held | None]
+) -> list[dict[str, Tensor]]:
+    outputs = [partial(_output, nodes, seq, way) for seq, way in zip(parts, ways, strict=True)]
+    whole = slopes_by_output(metric, nodes.data, parts, outputs)
+    return [slopes_there(nodes, metric, *of_part) for of_part in zip(parts, whole, ways, strict=True)]
+
+
+def _output(nodes: FeatureNodes, seq: Int[Tensor, " batch"], at: Held | None) -> Float[Tensor, "batch pos d_out"]:
+    with nodes.model.hooks(fwd_hooks=_holding(nodes, seq, at)):
+        return run(nodes.model, batch_of(nodes.data, seq))
+
+
+def _holding(nodes: FeatureNodes, seq: Int[Tensor, " batch"], at: Held | None) -> Hooks:
+    if at is None:
+        return []
+    name, rows = at
+    return [(name, replacing(nodes.where[name][seq], lambda _, place: rows[place.seq, place.pos]))]
+
+
+@torch.no_grad()
+def _ends(nodes: FeatureNodes, seq: Int[Tensor, " batch"]) -> dict[str, tuple[Tensor, Tensor]]:
+    """Of each hook the rows with all of its nodes ablated, and with none."""
+    there, instead = nodes.there(seq), nodes.stand_ins(seq)
+    return {name: (instead[name].row(d), there[name].row(d)) for name, d in nodes.dictionaries.items()}
 
 
 def _effect(

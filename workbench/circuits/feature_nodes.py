@@ -93,7 +93,25 @@ class FeatureNodes:
         batch_size: int = 16,
         seed: int = 0,
     ) -> "FeatureNodes":
-        """Ready to run; see `feature_circuit`."""
+        """Ready to run.
+
+        Args:
+            model: any subject.
+            clean: what it is run on.
+            corrupt: where what stands in comes from: for `resample` each sequence's own counterpart, for the means any
+                sequences. Where None, from the clean ones; `zero` needs none.
+            dictionaries: by hook.
+            ablation: what stands in for a node: nothing; the mean of its latent, or of the error, over all positions or
+                at each; what it is at the same position of another sequence.
+            at: positions to look at, as in `edit_at`; all real ones where None.
+            bos: whether BOS may be among them.
+            batch_size: sequences a pass, for what stands in.
+            seed: of the draw of other sequences.
+
+        Raises:
+            ValueError: there are no dictionaries, one is a transcoder or has rows of another width, a hook is unknown,
+                hooks have different axes, or the ablation is unknown or has nothing to take from.
+        """
         if not dictionaries:
             raise ValueError("no dictionaries were given: name a hook, with an SAE of what stands there.")
         hooks = [name for name in model.match_hooks(list(dictionaries)) if name in dictionaries]
@@ -119,8 +137,8 @@ class FeatureNodes:
             def parts(name: str, x: Tensor) -> Tensor:
                 return torch.cat(Nodes.of(ordered[name], x.flatten(2)), -1)
 
-            by = {"by_position": ablation == "position mean", "where": where, "bos": bos, "batch_size": batch_size}
-            for name, mean in mean_values(model, given.reference, hooks, of=parts, **by).items():
+            by: dict[str, Any] = {"by_position": ablation == "position mean", "bos": bos, "batch_size": batch_size}
+            for name, mean in mean_values(model, given.reference, hooks, where=where, of=parts, **by).items():
                 n_latents = len(ordered[name].W_dec)
                 means[name] = Nodes(*mean.float().split([n_latents, mean.shape[-1] - n_latents], -1))
         nodes = cls(model, data, ordered, where, given, means)
@@ -141,6 +159,10 @@ class FeatureNodes:
             if x.shape[2] != width:
                 raise ValueError(f"the dictionary of {name} has rows of {width} numbers, but {x.shape[2]} stand there.")
         return found
+
+    def there(self, seq: Int[Tensor, " batch"]) -> dict[str, Nodes]:
+        """What the nodes of each hook are in that run. Raises as `rows`."""
+        return {name: Nodes.of(self.dictionaries[name], x) for name, x in self.rows(seq).items()}
 
     def stand_ins(self, seq: Int[Tensor, " batch"]) -> dict[str, Nodes]:
         """What takes the place of nodes that are ablated: [batch or 1, pos or 1, …]."""
