@@ -116,6 +116,24 @@ def test_a_control_moves_every_row_as_far_and_elsewhere(model):
     assert cosine.abs().mean() < 0.7
 
 
+@pytest.mark.parametrize("name", ["hook_pattern", "hook_attn_scores"])
+def test_a_control_of_attention_lets_no_query_see_what_comes_later(model, name):
+    seen = []
+
+    def note(value, hook):
+        seen.append(value.clone())
+
+    with model.hooks(fwd_hooks=[("blocks.0.attn.hook_z", note)]):
+        ablate(model, TOKENS, spread, f"blocks.0.attn.{name}", ablation="zero", batch_size=5)
+        changed = torch.cat([TOKENS[:, :4], TOKENS[:, 4:].flip(0)], 1)
+        ablate(model, changed, spread, f"blocks.0.attn.{name}", ablation="zero", batch_size=5)
+    first, second = seen[: len(seen) // 2], seen[len(seen) // 2 :]
+    for i in (-1, -3):  # of each head the ablation comes first, and then its control
+        assert not torch.equal(first[i][:, 1:], first[-5][:, 1:])
+        assert first[i].isfinite().all()
+        torch.testing.assert_close(first[i][:, 1:4], second[i][:, 1:4])
+
+
 def test_positions_and_units_have_lines_of_the_sequences_that_have_them(model):
     table = ablate(model, PADDED, spread, MLP_OUT, by=("position",), n_controls=0)
     assert list(table["position"]) == [1, 2, 3, 4, 5, 6]

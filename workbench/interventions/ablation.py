@@ -94,7 +94,8 @@ def ablate(
 
     Returns:
         A line for each part and `variant`: `ablation`, or `random direction`, every row of a head (or hook) moved as
-        far as the ablation moves it, but turned by a rotation of the whole row, drawn by `seed`. `value` is the mean
+        far as the ablation moves it, but turned by a rotation of the whole row, drawn by `seed` (of patterns and
+            scores, of the keys that the query may see). `value` is the mean
         of the metric over the sequences that have the part's position, `unablated` theirs before, `effect` the
         difference, each with its interval (95%, over documents; NaN of one). Of a set, `hook` is its name.
 
@@ -226,15 +227,22 @@ class _Editing:
             edited = torch.where(mask, put.to(x), x)
             for j, job in enumerate(jobs):
                 if job.seed is not None and mask[j].any():
-                    edited[j] = self._turned(x[j], edited[j], job.seed)
+                    edited[j] = self._turned(x[j], edited[j], job.seed, by_query=axis == 2)
             return edited.flatten(0, 1).movedim(1, axis)
 
         return edit
 
-    def _turned(self, x: Float[Tensor, "*any d"], edited: Float[Tensor, "*any d"], seed: int) -> Tensor:
-        """As large a change of each row elsewhere."""
-        change = torch.where(edited == x, 0, edited - x)  # where both are −∞ nothing changes
-        return x + change @ self.rotation(x.shape[-1], seed).to(x)
+    def _turned(
+        self, x: Float[Tensor, "*any d"], edited: Float[Tensor, "*any d"], seed: int, by_query: bool
+    ) -> Float[Tensor, "*any d"]:
+        """As large a change of each row elsewhere, but not in what is masked: later keys stay unseen."""
+        free = x.isfinite() & edited.isfinite()
+        if by_query:
+            free = free & ((x != 0) | (edited != 0))
+        change = torch.where(free, edited - x, 0)
+        turned = torch.where(free, change @ self.rotation(x.shape[-1], seed).to(x), 0)
+        size, length = (part.norm(dim=-1, keepdim=True) for part in (change, turned))
+        return x + turned * (size / length.clamp_min(torch.finfo(length.dtype).tiny))
 
 
 def _mask(shape: HookShape, job: _Job, seq: Int[Tensor, " chosen"]) -> Bool[Tensor, "chosen pos *rest"]:

@@ -1,4 +1,10 @@
-"""What an edit is held against: one as large along random directions, and one that takes out a random subspace."""
+"""What an edit is held against: one as large along random directions, and one that takes out a random subspace.
+
+A change that differs from row to row is held against one of two kinds, which tables both call `random direction`:
+`activation_patching` moves each row as far in a direction of its own (`sites.draw_noise`), and nothing that the rows'
+changes have in common is left; `ablate`, `path_patching` and `attribution_patching` turn all changes by one rotation
+(`random_rotation`), so that rows that moved together still do.
+"""
 
 from dataclasses import replace
 

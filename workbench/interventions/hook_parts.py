@@ -152,7 +152,7 @@ def hook_shapes(
     """
     if not len(data):
         raise ValueError("there are no sequences: give at least one.")
-    where = {name: _touched(model, data, name, positions, bos) for name in hooks}
+    where = {name: touchable(model, data, name, positions, bos) for name in hooks}
     shapes = {}
     for name, value in values_at(model, batch_of(data, torch.tensor([0])), hooks).items():
         rest = tuple(value.shape[2:])
@@ -163,9 +163,14 @@ def hook_shapes(
     return shapes
 
 
-def _touched(
-    model: Any, data: Dataset, hook: str, positions: Sequence[int] | Positions | None, bos: bool
+def touchable(
+    model: Any, data: Dataset, hook: str, positions: Sequence[int] | Positions | None = None, bos: bool = False
 ) -> Bool[Tensor, "seq hook_pos"]:
+    """The positions of a hook that may be touched: those chosen, by number or as a mask, or all real ones where None.
+
+    Raises:
+        ValueError: a position is not there, none is chosen, or those that are hold nothing but BOS and padding.
+    """
     if isinstance(positions, Sequence):
         n_pos = data.on_axis(axis_of(model, hook)).mask.shape[1]
         refuse_outside(hook, "position", n_pos, positions)
@@ -176,25 +181,31 @@ def _touched(
     return where
 
 
+def checked_parts(by: Sequence[str]) -> set[str]:
+    """What is touched one at a time. `ValueError` for what nothing can be taken apart by."""
+    parts = {by} if isinstance(by, str) else set(by)
+    if unknown := sorted(parts - set(BY)):
+        raise ValueError(f"by has {unknown[0]!r}: it may have {', '.join(BY)}.")
+    return parts
+
+
 def parts_of(shapes: Mapping[str, HookShape], by: Sequence[str]) -> list[Part]:
     """Every part of some hooks that is touched one at a time; what is not in `by` is touched all at once.
 
     Raises:
         ValueError: a hook has no heads, or nothing is called that.
     """
-    for name in by:
-        if name not in BY:
-            raise ValueError(f"by has {name!r}: it may have {', '.join(BY)}.")
+    one_at_a_time = checked_parts(by)
     parts = []
     for hook, shape in shapes.items():
-        if "head" in by and shape.n_heads is None:
+        if "head" in one_at_a_time and shape.n_heads is None:
             raise ValueError(f"{hook} has no heads: leave 'head' out of by (by=() takes all of the hook at once).")
         of_row = shape.allowed if shape.n_heads is not None else shape.allowed[None]
         parts += [
             Part(hook, head, position, unit)
-            for head in _numbers(of_row.any(1), "head" in by)
-            for position in _numbers(shape.where.any(0), "position" in by)
-            for unit in _numbers(of_row.any(0), "unit" in by)
+            for head in _numbers(of_row.any(1), "head" in one_at_a_time)
+            for position in _numbers(shape.where.any(0), "position" in one_at_a_time)
+            for unit in _numbers(of_row.any(0), "unit" in one_at_a_time)
         ]
     return parts
 

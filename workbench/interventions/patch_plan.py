@@ -3,19 +3,15 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from models.dataset import Dataset
-from workbench.interventions.positions import editable
+from workbench.interventions.hook_parts import Part, checked_parts
 from workbench.interventions.rerunning import BothRuns
 from workbench.interventions.sites import Choice, Patch
-
-PARTS = ("position", "head", "unit")
 
 
 @dataclass(frozen=True)
@@ -50,38 +46,16 @@ class Plan:
             some_heads, some_units = _refuse_unfit(hook, shape[1:], parts, choice)
             some = able.any(0).nonzero()[:, 0].tolist() if "position" in parts else [None]
             seeds = [None, *range(choice.seed, choice.seed + choice.n_controls)]
-            patches += [Patch(site, *place) for place in product(some, some_heads, some_units, seeds)]
+            patches += [
+                Patch(site, Part(hook, head, position, unit), seed)
+                for position, head, unit, seed in product(some, some_heads, some_units, seeds)
+            ]
         return cls(hooks, where, patches, choice)
-
-
-def checked_parts(by: Sequence[str]) -> set[str]:
-    """What is patched one at a time. `ValueError` for what nothing can be taken apart by."""
-    parts = {by} if isinstance(by, str) else set(by)
-    if unknown := sorted(parts - set(PARTS)):
-        raise ValueError(f"by names {unknown[0]!r}: what can be patched one at a time are {', '.join(PARTS)}.")
-    return parts
 
 
 def numbers(some: Iterable[int] | None) -> tuple[int, ...] | None:
     """Some heads or units in order, or all where None."""
     return None if some is None else tuple(sorted({int(number) for number in some}))
-
-
-def patchable(
-    model: Any, data: Dataset, hook: str, positions: Sequence[int] | None, bos: bool
-) -> Bool[Tensor, "seq pos"]:
-    """The positions of a hook that are patched. `ValueError` where there are none, or one is not there."""
-    able = editable(model, data, hook, bos=bos)
-    if positions is not None:
-        chosen = torch.zeros_like(able)
-        for position in positions:
-            chosen |= editable(model, data, hook, int(position), bos=bos)
-        able = chosen
-    if not able.any():
-        raise ValueError(
-            f"there is nothing to patch at {hook}: no position of it was chosen that is not BOS or padding."
-        )
-    return able
 
 
 def _refuse_unfit(

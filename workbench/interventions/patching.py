@@ -17,10 +17,11 @@ from models.hooks import NamesFilter
 from models.progress import progress
 from models.step_hooks import pos_dim_of
 from workbench.interventions import pairs
-from workbench.interventions.hook_parts import layer_of
+from workbench.interventions.hook_parts import checked_parts, touchable
 from workbench.interventions.intervals import over_documents
 from workbench.interventions.metrics import Metric, restored, takes_batch
-from workbench.interventions.patch_plan import Plan, checked_parts, numbers, patchable
+from workbench.interventions.patch_plan import Plan, numbers
+from workbench.interventions.positions import Positions
 from workbench.interventions.rerunning import BothRuns, SomePairs, rerun
 from workbench.interventions.resuming import CorruptRun, can_resume, entry, kept_hooks, resumed
 from workbench.interventions.sites import Choice, Site, draw_noise
@@ -42,7 +43,7 @@ def activation_patching(
     hooks: NamesFilter,
     *,
     by: Sequence[str] = ("position",),
-    positions: Sequence[int] | None = None,
+    positions: Sequence[int] | Positions | None = None,
     heads: Sequence[int] | None = None,
     units: Sequence[int] | None = None,
     within: Subspace | None = None,
@@ -69,11 +70,13 @@ def activation_patching(
         hooks: a name, several, or a predicate on names.
         by: what is patched one at a time, of `position` (a time step; of patterns and scores the query's), `head` and
             `unit` (of patterns and scores the key). What is not named is patched all at once.
-        positions, heads, units: those that are patched; all where None. Padding never is.
+        positions, heads, units: those that are patched, by number, positions as a mask too; all where None. Padding
+            never is.
         within: only the coordinates in this subspace are patched, of a head's row where heads are patched one at a time
             and of all heads side by side otherwise.
-        n_controls: draws of the control: of each row that a patch moves, as large a move in a random direction (where
-            units are patched one at a time, of the row that the unit is of).
+        n_controls: draws of the control: of each row that a patch moves, as large a move in a random direction of its
+            own (where units are patched one at a time, of the row that the unit is of). Those of `ablate`, of paths and
+            of attributions turn all rows by one rotation instead, which leaves them as far from each other.
         batch_size: sequences a pass, each under one patch.
         seed: of the first draw, and of the intervals.
         bos: whether BOS is patched too.
@@ -95,7 +98,7 @@ def activation_patching(
     whole_number(batch_size, "batch_size", least=1)
     names = model.match_hooks(hooks)
     checked_parts(by)
-    where = [patchable(model, clean, name, positions, bos) for name in names]
+    where = [touchable(model, clean, name, positions, bos) for name in names]
     # A metric of the output alone may be of all sequences together.
     together = torch.arange(len(clean)).split(batch_size if takes_batch(metric) else len(clean))
     given = [SomePairs.of(clean, corrupt, seq, metric, batch_size) for seq in together]
@@ -167,7 +170,7 @@ def _passes(plan: Plan, resume: list[bool], n_patches: int) -> list[list[int]]:
 
     def turn(number: int) -> tuple[int, ...]:
         patch = plan.patches[number]
-        return (patch.position or 0, entry(plan.hooks[patch.site])) if resume[patch.site] else (number,)
+        return (patch.part.position or 0, entry(plan.hooks[patch.site])) if resume[patch.site] else (number,)
 
     passes = []
     # Where a norm is read by copies of the stream, nobody reads what is put in at the norm's own hooks.
@@ -182,21 +185,12 @@ def _passes(plan: Plan, resume: list[bool], n_patches: int) -> list[list[int]]:
 
 def _table(plan: Plan, found: _Found, docs: np.ndarray, seed: int) -> pd.DataFrame:
     """A line for each patch, in their order."""
-    lines = []
-    for patch in plan.patches:
-        hook = plan.hooks[patch.site]
-        variant = PATCH if patch.seed is None else DIRECTION
-        of_patch = (
-            layer_of(hook),
-            patch.head,
-            patch.position,
-            patch.unit,
-            variant,
-            patch.seed,
-        )
-        lines.append((hook, *of_patch))
-    table = pd.DataFrame(lines, columns=list(COLUMNS[:7])).reindex(columns=list(COLUMNS))
-    at = [plan.where[p.site].any(1) if p.position is None else plan.where[p.site][:, p.position] for p in plan.patches]
+    lines = [p.part.columns | {"variant": PATCH if p.seed is None else DIRECTION, "seed": p.seed} for p in plan.patches]
+    table = pd.DataFrame(lines, columns=list(COLUMNS))
+    at = [
+        plan.where[p.site].any(1) if p.part.position is None else plan.where[p.site][:, p.part.position]
+        for p in plan.patches
+    ]
     some = torch.stack(at).numpy()
     for of in np.unique(some, axis=0):  # lines of the same sequences
         rows = (some == of).all(1)

@@ -21,12 +21,12 @@ from models.normalization import LayerNorm
 from models.step_hooks import HookFunction
 from models.transformer import Transformer
 from workbench.interventions.controls import random_rotation
-from workbench.interventions.hook_parts import as_table, named, refuse_outside
+from workbench.interventions.hook_parts import as_table, named, refuse_outside, touchable
 from workbench.interventions.intervals import mean_over_documents
 from workbench.interventions.metrics import Metric, restored
 from workbench.interventions.pairs import Given, aligned, batch_of
 from workbench.interventions.passes import Hooks, measure_jobs
-from workbench.interventions.positions import Positions, editable
+from workbench.interventions.positions import Positions
 from workbench.interventions.values import values_at
 
 Norm = Literal["recomputed", "frozen"]
@@ -94,11 +94,7 @@ def path_patching(
     if norm not in get_args(Norm):
         raise ValueError(f"norm is {norm!r}: it must be 'recomputed' or 'frozen'.")
     ends = _nodes(model, senders, _WRITES, "sender"), _nodes(model, receivers, _READS, "receiver")
-    if isinstance(positions, Sequence):
-        n_pos = corrupt.mask.shape[1]
-        refuse_outside("a sequence", "position", n_pos, positions)
-        positions = torch.isin(torch.arange(n_pos), torch.tensor(list(positions)))
-    where = editable(model, corrupt, "hook_embed", positions, bos=bos)
+    where = touchable(model, corrupt, "hook_embed", positions, bos)
     seeds: list[int | None] = [None, *range(seed, seed + whole_number(n_controls, "n_controls"))]
     lines = [(sender, receiver, s) for sender in ends[0] for receiver in ends[1] for s in seeds]
     able = [i for i, (sender, receiver, _) in enumerate(lines) if _turn(sender) < _turn(receiver)]

@@ -32,9 +32,9 @@ def replacing(
         if len(value) != len(where):
             raise ValueError(f"the edit was made for {len(where)} sequences, but the model is run on {len(value)}.")
         beyond = max(0, seen.stop - where.shape[1])
-        goes_on = new is not None and "offset" in hook.ctx
-        chosen = where | new if goes_on else where
-        here = torch.nn.functional.pad(chosen, (0, beyond), value=goes_on)[:, seen]
+        said = new if "offset" in hook.ctx else None
+        chosen = where if said is None else where | said
+        here = torch.nn.functional.pad(chosen, (0, beyond), value=said is not None)[:, seen]
         seq, pos = here.to(value.device).nonzero(as_tuple=True)
         if not len(seq):
             return None

@@ -122,7 +122,7 @@ class _Pass:
         self.sites = [site.of(part) for site in sites]
         self.seq = given.seq[part]
         first = [int(s.where.any(0).nonzero()[0, 0]) if s.where.any() else s.where.shape[1] - 1 for s in self.sites]
-        self.start = min(first[p.site] if p.position is None else p.position for p in patches)
+        self.start = min(first[p.site] if p.part.position is None else p.part.position for p in patches)
 
     def logits(self) -> Float[Tensor, "row pos d_vocab"]:
         """Of all positions; of those before the first patch, the corrupt run's."""
@@ -183,15 +183,15 @@ class _Pass:
         stream = stream.clone()  # of one patch it may be the corrupt run's own
         entered = stream.unflatten(0, (len(entering), -1))[: len(read)]  # a view; those that read come after
         before, z = (x[depth - 1][self.part] for x in (self.corrupt.stream, self.corrupt.z))
-        if read[0].position is None:
+        if read[0].part.position is None:
             before, z = (_for_each(x[:, self.start :], len(read)) for x in (before, z))
         else:
-            at = torch.tensor([p.position for p in read], device=before.device)
+            at = torch.tensor([p.part.position for p in read], device=before.device)
             before, z = (x[:, at].transpose(0, 1).flatten(0, 1)[:, None] for x in (before, z))
-        how: dict[str, Any] = {"start": self.start} if read[0].position is None else {"each_its_own": True}
+        how: dict[str, Any] = {"start": self.start} if read[0].part.position is None else {"each_its_own": True}
         with patched(self.model, self.sites, read, **how):
             made = self.model.blocks[depth - 1].after_reading(before, z).unflatten(0, (len(read), -1))
-        if read[0].position is None:
+        if read[0].part.position is None:
             entered[:] = made
         else:
             entered[torch.arange(len(read)), :, at - self.start] = made[:, :, 0]

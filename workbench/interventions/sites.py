@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from models.step_hooks import HookFunction, pos_dim_of, positions_seen
+from workbench.interventions.hook_parts import Part
 from workbench.interventions.subspace import Subspace
 
 
@@ -18,14 +19,12 @@ class Patch(NamedTuple):
 
     Attributes:
         site: the number of the hook.
-        position, head, unit: what of it is patched; None where all of these are that may be.
+        part: what of it is patched; where it says all, all that may be.
         seed: of a control's random directions; None where the clean run's values are put there.
     """
 
     site: int
-    position: int | None
-    head: int | None
-    unit: int | None
+    part: Part
     seed: int | None
 
 
@@ -100,7 +99,7 @@ class Site:
         number = torch.tensor([0 if len(x) == 1 else self._control_of(patch) for patch in patches], device=x.device)
         if pos is not None:
             return x[:, :, pos] if len(x) == 1 else x[number][:, :, pos]
-        at = torch.tensor([patch.position for patch in patches], device=x.device)
+        at = torch.tensor([patch.part.position for patch in patches], device=x.device)
         return x[number, :, at][:, :, None]
 
     def _control_of(self, patch: Patch) -> int:
@@ -108,17 +107,17 @@ class Site:
 
     def _part(self, patches: Sequence[Patch], whole_rows: bool = False) -> Bool[Tensor, "patch 1 1 *row"]:
         """Which numbers of a row are patched; of `whole_rows`, those that may be where units are not one at a time."""
-        units = _chosen([None if whole_rows else patch.unit for patch in patches], self.choice.units, self.row[-1])
+        units = _chosen([None if whole_rows else patch.part.unit for patch in patches], self.choice.units, self.row[-1])
         if len(self.row) == 1:
             return units[:, None, None].to(self.clean.device)
-        heads = _chosen([patch.head for patch in patches], self.choice.heads, self.row[0])
+        heads = _chosen([patch.part.head for patch in patches], self.choice.heads, self.row[0])
         return (heads[:, :, None] & units[:, None, :])[:, None, None].to(self.clean.device)
 
     def _within(self, patches: Sequence[Patch], clean: Tensor, current: Tensor) -> Tensor:
         """What moves rows to where the clean run's are in the subspace; heads side by side unless they are apart."""
         within = self.choice.within
         assert within is not None
-        together = len(self.row) == 2 and patches[0].head is None
+        together = len(self.row) == 2 and patches[0].part.head is None
         to, start = ((x.flatten(-2) if together else x).float() for x in (clean, current))
         change = (within.coordinates(to) - within.coordinates(start)) @ within.write.to(start)
         return (change.unflatten(-1, self.row) if together else change).to(current.dtype)
@@ -178,7 +177,9 @@ def putting(
     def edit(value: Tensor, hook: Any) -> Tensor | None:
         seen = positions_seen(value, hook)
         seen = slice(seen.start + start, seen.stop + start)
-        chosen = [i for i, p in enumerate(patches) if p.position is None or seen.start <= p.position < seen.stop]
+        chosen = [
+            i for i, p in enumerate(patches) if p.part.position is None or seen.start <= p.part.position < seen.stop
+        ]
         if not chosen and not each_its_own:
             return None
         edited = value.clone()
@@ -186,11 +187,11 @@ def putting(
         mine = edited.unflatten(0, (-1, n_seq)).movedim(pos_dim_of(hook) + 1, 2)[rows]
         if each_its_own:
             mine[:] = site.put(mine, patches, None)
-        elif patches[0].position is None:
+        elif patches[0].part.position is None:
             mine[:] = site.put(mine, patches, seen)
         else:
             of_these = [patches[i] for i in chosen]
-            at = torch.tensor([patch.position - seen.start for patch in of_these])
+            at = torch.tensor([patch.part.position - seen.start for patch in of_these])
             index = torch.tensor(chosen)
             mine[index, :, at] = site.put(mine[index, :, at][:, :, None], of_these, None)[:, :, 0]
         return edited
