@@ -11,7 +11,7 @@ from workbench.cli.main import main
 from workbench.runs import Run
 
 VERBS = ["demo", "train", "harvest", "sae", "index", "explore", "reproduce", "ls"]
-SMALL = {"N_ROWS": 6000, "N_TRAIN_ROWS": 20_000, "D_SAE": 128, "K": 4, "N_PROBE_ROWS": 2_000}
+SMALL = {"N_ROWS": 6000, "N_TRAIN_ROWS": 20_000, "D_SAE": 128, "K": 4, "N_PROBE_ROWS": 2_000, "N_HEAD_TOKENS": 400}
 
 
 @pytest.fixture

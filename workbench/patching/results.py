@@ -57,13 +57,16 @@ class Patching:
 
     @property
     def crossing(self) -> str | None:
-        """The first hook at which the last token restores more than where the prompts differ; None if none does."""
+        """The first hook at which the last token restores more than where the prompts differ; None if none does.
+
+        More by a hundredth of the effect at least: of a single recurrence every place restores all.
+        """
         if self.profile is None:
             return None
         own = self.profile[self.profile["variant"] == "patch"].pivot_table("effect", "hook", "place", sort=False)
         if DIFFER not in own or LAST not in own:
             return None
-        past = own[own[LAST] > own[DIFFER]]
+        past = own[own[LAST] > own[DIFFER] + 0.01]
         return str(past.index[0]) if len(past) else None
 
     @property
