@@ -111,8 +111,8 @@ def _about_heads(made: Artifact) -> str:
             continue
         best = by_head.iloc[0]
         lines.append(
-            f"head {best['layer']}.{best['head']} looks most at {told}: {best['value']:.2f} of its attention, untrained "
-            f"heads {best['control']:.2f}; without it the loss rises by {best['cost']:.3f}, "
+            f"head {best['layer']}.{best['head']} looks most at {told}: {best['value']:.2f} of its attention, "
+            f"untrained heads {best['control']:.2f}; without it the loss rises by {best['cost']:.3f}, "
             f"under as large a change elsewhere by {best['random_cost']:.3f}"
         )
     return "\n".join(lines)
