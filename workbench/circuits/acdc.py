@@ -31,8 +31,8 @@ class Search:
     """What one search found.
 
     Attributes:
-        order: the edges' numbers as they were tried.
-        rise: of each edge of the graph, by how much the distance rose when it was cut.
+        order: the numbers of the edges that were tried, as they were.
+        rise: of each edge of the graph, by how much the distance rose when it was cut; NaN of one never tried.
         kept: the edges that were not cut.
         runs: how many sets of cut edges were run.
     """
@@ -78,7 +78,8 @@ def acdc(
 
     Returns:
         A line for each threshold, edge (`sender`, `receiver`) and variant (`acdc`, `random edges`): `order`, the how
-        manieth it was tried, and `rise`, of the distance when it was cut (NA and NaN of the control), and `kept`.
+        manieth it was tried, and `rise`, of the distance when it was cut (NA and NaN of the control, and of an edge
+        that was cut untried), and `kept`.
 
     Raises:
         ValueError: a threshold is not positive; or as `EdgeAblation.of` does, or the metric.
@@ -102,17 +103,17 @@ def acdc(
 def search(graph: Graph, distance: Distances, threshold: float, *, at_once: int = 1) -> Search:
     """One search, `at_once` edges tried in a pass."""
     cut = torch.zeros(len(graph.edges), dtype=torch.bool)
-    rise = [0.0] * len(cut)
+    rise = [float("nan")] * len(cut)
     now = float(distance(cut[None]).mean())
     runs = 1
     order: list[int] = []
     for receiver in reversed(graph.receivers):
         left = graph.before(receiver)[::-1]
-        order += left
         heard = graph.after(receiver)
         if heard and cut[heard].all():
             cut[left] = True
             continue
+        order += left
         while left:
             # Each on the guess that those before it fall.
             tried = torch.stack(list(_one_more_each(cut, left[:at_once])))
@@ -152,7 +153,7 @@ def _one_more_each(cut: Bool[Tensor, " edge"], edges: list[int]) -> Iterator[Boo
 
 def _lines(graph: Graph, found: Search, n_controls: int, seed: int) -> list[pd.DataFrame]:
     edges = {"sender": [named(e.sender) for e in graph.edges], "receiver": [named(e.receiver) for e in graph.edges]}
-    turn = np.argsort(found.order)
+    turn = pd.Series(np.arange(len(found.order)), index=found.order, dtype="Int64").reindex(range(len(graph.edges)))
     kept = found.kept.numpy()
     ours = pd.DataFrame(edges | {"variant": ACDC, "seed": pd.NA, "order": turn, "rise": found.rise, "kept": kept})
     unasked = {"variant": RANDOM_EDGES, "order": pd.NA, "rise": np.nan}
