@@ -8,7 +8,7 @@ gradients: Sundararajan, Taly and Yan 2017, arXiv 1703.01365, equation 1; for ci
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import pandas as pd
@@ -113,6 +113,11 @@ def attribution_patching(
     seeds: list[int | None] = [None, *range(seed, seed + whole_number(n_controls, "n_controls"))]
     effects = torch.empty(len(parts), len(seeds), len(clean), dtype=torch.float64)
     before = torch.empty(2, len(clean), dtype=torch.float64)
+
+    @cache
+    def turn(s: int | None, d: int) -> Tensor | None:
+        return None if s is None else random_rotation(d, s)
+
     with as_evaluated(model):
         numbers = torch.arange(len(clean)).split(batch_size)
         measures = _of_all(model, (clean, corrupt), metric, numbers) if together else [None] * len(numbers)
@@ -122,7 +127,9 @@ def attribution_patching(
             of_output = measure or (partial(measured, metric, batch=asked),) * 2
             before[:, seq], found = _slopes(model, pair, of_output, shapes, seq, steps)
             for i, s in enumerate(seeds):
-                of_hooks = [_by_part(shape, found[name], parts, seq, s) for name, shape in shapes.items()]
+                of_hooks = [
+                    _by_part(shape, found[name], parts, seq, turn(s, shape.rest[-1])) for name, shape in shapes.items()
+                ]
                 effects[:, i, seq] = torch.cat(of_hooks)
     restored(before[1], before[0], before[1])  # refuses where there is no gap
     variant = ATTRIBUTION if steps == 1 else INTEGRATED
@@ -199,13 +206,13 @@ def _along(
 
 
 def _by_part(
-    shape: HookShape, found: Changes, parts: Sequence[Part], seq: Int[Tensor, " batch"], seed: int | None
+    shape: HookShape, found: Changes, parts: Sequence[Part], seq: Int[Tensor, " batch"], rotation: Tensor | None
 ) -> Float[Tensor, "part batch"]:
-    """What the change of each part of a hook comes to; under a seed, of that change turned."""
+    """What the change of each part of a hook comes to; with a rotation, of that change turned."""
     change, slope = (x.double().cpu() for x in found)
-    if seed is not None:
+    if rotation is not None:
         # (change @ rotation) · slope, for all parts of the change at once.
-        slope = slope @ random_rotation(slope.shape[-1], seed).T
+        slope = slope @ rotation.T
     product = torch.where(shape.mask(Part(shape.hook), seq), change * slope, 0)
     product = product if shape.n_heads is not None else product.unsqueeze(2)
     mine = [part for part in parts if part.hook == shape.hook]
