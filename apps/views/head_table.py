@@ -66,14 +66,14 @@ def _chosen() -> str | None:
 
 def _importance(survey: HeadSurvey) -> None:
     effects = survey.costs()
-    if effects is None or survey.importance is None:
+    if effects is None:
         st.caption("No head was ablated: the loss is not of tokens, or heads have no output of their own.")
         return
-    kind = survey.importance["ablation"].iloc[0]
+    kind = effects["ablation"].iloc[0]
     chart = head_grid(
         effects,
-        value="ablation",
-        control="random direction",
+        value="cost",
+        control="random_cost",
         title=f"rise of the loss, nats ({kind} ablation)",
         names=("ablated", "random direction"),
         signed=True,

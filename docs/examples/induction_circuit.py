@@ -65,7 +65,9 @@ held_out = Dataset(tokens=data.split("test").tokens[:256])
 # the subject before its training: what such an architecture gives by itself.
 
 # %%
-scores = head_scores(model, held_out, control=untrained, patterns=["previous_token", "induction"], random_repeats=False)
+scores = head_scores(
+    model, held_out, untrained=untrained, patterns=["previous_token", "induction"], random_repeats=False
+)
 for line in scores.itertuples():
     print(f"{line.score:15s} head {line.layer}.{line.head}   {line.value:.3f}   untrained {line.control_high:.3f}")
 

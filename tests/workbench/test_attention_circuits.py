@@ -9,8 +9,8 @@ from models import Recurrent, RecurrentConfig, Transformer, TransformerConfig
 from models.compiled import compiled_induction
 from models.hub import HubModel, HubModelConfig
 from tests.hub_folders import save_hub_model
-from workbench.attention.circuits import ov_circuit, qk_circuit
 from workbench.attention.copying import copied_share, copying_scores, eigenvalue_score
+from workbench.attention.head_circuits import ov_circuit, qk_circuit
 from workbench.attention.head_svd import head_svd, singular_values
 from workbench.attention.token_pairs import token_pairs, top_pairs
 from workbench.attention.weights import weights_of

@@ -156,7 +156,7 @@ def test_random_repeats_are_of_the_vocabulary_and_twice_the_same():
 
 def test_the_control_is_each_layers_random_heads():
     model, tokens, other = small(), random_tokens(), small(seed=7)
-    found = head_scores(model, tokens, control=other, random_repeats=False)
+    found = head_scores(model, tokens, untrained=other, random_repeats=False)
     theirs = head_scores(other, tokens, random_repeats=False, n_controls=0)
     for line in found.itertuples():
         heads = theirs[(theirs["layer"] == line.layer) & (theirs["score"] == line.score)]["value"]

@@ -51,7 +51,7 @@ def test_a_survey_is_what_the_functions_give(brackets, capsys):
     run = Run.open(brackets)
     model, untrained = run.model(), run.model(step=0)
     data = run.dataset().sample(200, test_share=1.0, seed=0).split("test")
-    wanted = head_scores(model, data, control=untrained)
+    wanted = head_scores(model, data, untrained=untrained)
     same = ["hook", "head", "text", "score"]
     both = found.scores.merge(wanted, on=same, suffixes=("", "_wanted"))
     assert len(both) == len(wanted) == len(found.scores) > 0

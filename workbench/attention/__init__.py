@@ -1,9 +1,9 @@
 """What attention heads look at, what their weights compute, and which of them matter."""
 
 from workbench.attention.alignments import alignment_accuracy, alignments
-from workbench.attention.circuits import ov_circuit, qk_circuit
 from workbench.attention.composition import composition_scores
 from workbench.attention.copying import copying_scores
+from workbench.attention.head_circuits import ov_circuit, qk_circuit
 from workbench.attention.head_scores import head_scores
 from workbench.attention.head_svd import head_svd, singular_values
 from workbench.attention.importance import head_importance, weighted_scores

@@ -107,7 +107,7 @@ def alignment_accuracy(
             for head, of_head in enumerate(pattern.unbind(1)):
                 scores = alignment_scores(of_head.numpy(), asked[rows.start : rows.stop])
                 key = (hook.name, hook.layer, head, variant)
-                tables.setdefault(key, []).append(scores.assign(example=scores["example"] + rows.start))
+                tables.setdefault(key, []).append(scores.assign(sequence=scores["sequence"] + rows.start))
     source = data.of_source().mask.numpy()[:, None]
     even = alignment_scores(np.broadcast_to(source / source.sum(-1, keepdims=True), asked.shape), asked)
     for hook in _cross(model):
@@ -122,20 +122,20 @@ def alignment_accuracy(
 def alignment_scores(
     pattern: Float[np.ndarray, "seq target source"], right: Bool[np.ndarray, "seq target source"]
 ) -> pd.DataFrame:
-    """How much of the attention is where it should be, for each example and target position that has such a place.
+    """How much of the attention is where it should be, for each sequence and target position that has such a place.
 
     Returns:
-        Columns `example`, `position`, `mass`, the attention on the right places, and `argmax`, whether the most
+        Columns `sequence`, `position`, `mass`, the attention on the right places, and `argmax`, whether the most
         attended place is one of them.
     """
-    example, position = np.nonzero(right.any(-1))
+    sequence, position = np.nonzero(right.any(-1))
     top = np.take_along_axis(right, pattern.argmax(-1)[..., None], -1)[..., 0]
     return pd.DataFrame(
         {
-            "example": example,
+            "sequence": sequence,
             "position": position,
-            "mass": (pattern * right).sum(-1)[example, position],
-            "argmax": top[example, position],
+            "mass": (pattern * right).sum(-1)[sequence, position],
+            "argmax": top[sequence, position],
         }
     )
 
@@ -169,10 +169,10 @@ def _check_places(data: Dataset, right: Places | None) -> None:
 
 
 def _summary(scores: pd.DataFrame, data: Dataset, seed: int) -> dict[str, Any]:
-    _, doc = np.unique(data.docs.numpy()[scores["example"]], return_inverse=True)
+    _, doc = np.unique(data.docs.numpy()[scores["sequence"]], return_inverse=True)
     counts = np.bincount(doc)
     found: dict[str, Any] = {}
     for name in ("mass", "argmax"):
         mean = over_documents(np.bincount(doc, scores[name].astype(float))[None], counts, seed)
         found |= {name: mean.value[0], f"{name}_low": mean.low[0], f"{name}_high": mean.high[0]}
-    return found | {"positions": len(scores), "sequences": scores["example"].nunique()}
+    return found | {"positions": len(scores), "sequences": scores["sequence"].nunique()}

@@ -86,8 +86,15 @@ def random_composition(
     """`composition` of pairs of random matrices of a head's shape and rank: products of Gaussian factors.
 
     Args:
+        d_model, d_head: the matrices are `[d_model, d_model]`, of rank `d_head`.
+        n: how many pairs.
+        seed: of their draw.
         centred: the matrices have no mean over `d_model`, as LayerNorm makes it of heads.
+
+    Raises:
+        ValueError: n is not at least 1.
     """
+    whole_number(n, "n", least=1)
     generator = torch.Generator().manual_seed(seed)
     found = []
     for start in range(0, n, 100):

@@ -7,7 +7,7 @@ from torch import Tensor
 from transformer_lens import FactoredMatrix
 
 from models.checked_input import whole_number
-from workbench.attention.circuits import ov_circuit
+from workbench.attention.head_circuits import ov_circuit
 from workbench.attention.weights import Heads, HeadWeights, random_weights, weights_of, with_percentiles
 
 

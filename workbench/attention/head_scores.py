@@ -45,7 +45,7 @@ def head_scores(
     *,
     patterns: Wanted | None = None,
     random_repeats: bool = True,
-    control: Any = None,
+    untrained: Any = None,
     n_controls: int = 1,
     measure: str = "attention",
     window: int = 8,
@@ -66,9 +66,9 @@ def head_scores(
             all of `SCORES` are given; those of labels where the sequences have them. Of attention to a source only
             matrices and `entropy` are.
         random_repeats: score random tokens repeated once, of the subject's own vocabulary, as well.
-        control: a subject of the same shape whose heads know nothing, as `run.model(step=0)`. None: this one with
-            weights drawn anew (those of a hub model have their entries shuffled).
-        n_controls: how many of these are drawn; none where it is 0 (and `control` None).
+        untrained: the same subject before training, `run.model(step=0)`, the control. None: this one with weights
+            drawn anew (those of a hub model have their entries shuffled).
+        n_controls: how many of these are drawn; none where it is 0 (and `untrained` None).
         measure: of detections, `attention`: the share on the marked keys, Σ(A∘D)/ΣA; or `agreement`: 1 − Σ|A − D|/n.
             Both are over the n queries that have a key.
         window: how far back is `local`, in positions.
@@ -108,8 +108,8 @@ def head_scores(
     table = scored(model)
     if table.empty:
         raise ValueError("nothing was scored: no query of these sequences has a key that it should look at.")
-    if control is not None:
-        random = [scored(control)]
+    if untrained is not None:
+        random = [scored(untrained)]
     else:
         random = [scored(with_random_weights(model, s)) for s in range(seed, seed + n_controls)]
     return _beside(table, random)

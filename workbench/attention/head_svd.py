@@ -7,8 +7,8 @@ from torch import Tensor
 from transformer_lens import FactoredMatrix
 
 from models.checked_input import whole_number
-from workbench.attention.circuits import ov_circuit, qk_circuit
-from workbench.attention.token_pairs import Circuit
+from workbench.attention.head_circuits import ov_circuit, qk_circuit
+from workbench.attention.token_pairs import QKOrOV
 from workbench.attention.weights import Heads, HeadWeights, random_weights, weights_of
 from workbench.features.vocabulary import token_strings
 
@@ -17,7 +17,7 @@ N_DIRECTIONS = 200  # random ones
 
 @torch.no_grad()
 def singular_values(
-    model: Heads, layer: int, head: int, circuit: Circuit = "OV", *, n_random: int = 50, seed: int = 0
+    model: Heads, layer: int, head: int, circuit: QKOrOV = "OV", *, n_random: int = 50, seed: int = 0
 ) -> pd.DataFrame:
     """The singular values of a head's W_V W_O or W_Q W_Kᵀ, beside those of random matrices of the same rank and norm.
 
@@ -61,7 +61,7 @@ def head_svd(
     model: Heads,
     layer: int,
     head: int,
-    circuit: Circuit = "OV",
+    circuit: QKOrOV = "OV",
     *,
     n_directions: int = 3,
     k: int = 8,
@@ -121,7 +121,7 @@ def head_svd(
     return pd.concat(parts, ignore_index=True)[columns]
 
 
-def _circuit(weights: HeadWeights, layer: int, head: int, circuit: Circuit) -> FactoredMatrix:
+def _circuit(weights: HeadWeights, layer: int, head: int, circuit: QKOrOV) -> FactoredMatrix:
     if circuit not in ("QK", "OV"):
         raise ValueError(f"circuit is {circuit!r}: it must be 'QK' or 'OV'.")
     return (qk_circuit if circuit == "QK" else ov_circuit)(weights, layer, head)

@@ -72,6 +72,10 @@ def position_profiles(
 ) -> pd.DataFrame:
     """How much of each head's `position_pattern` goes to each of the last positions, and to the first.
 
+    These are the means of its diagonals and of its first column. The one before the main diagonal is what Olsson et al.
+    2022 (arXiv 2209.11895) score previous-token heads by, here of positions alone; the column is what Xiao et al. 2023
+    (arXiv 2309.17453) call an attention sink.
+
     Args:
         model, length: as in `position_pattern`.
         distances: 0, the query itself, up to so many positions back, less one.

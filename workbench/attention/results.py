@@ -13,6 +13,7 @@ from torch import Tensor
 from models.artifacts import ArtifactError, Manifest
 from models.table_files import read_table
 from models.tensor_files import save_tensors
+from workbench.interventions.ablation import ABLATED, DIRECTION
 
 VERB = "heads"
 SCORES, COPYING, COMPOSITION = "result.parquet", "copying.parquet", "composition.parquet"
@@ -64,13 +65,15 @@ class HeadSurvey:
         return self.patterns[hook, sequence].float() / 255
 
     def costs(self) -> pd.DataFrame | None:
-        """A line a head: `hook, layer, head`, the rise of the loss by `ablation` and by the mean `random direction`."""
+        """A line a head: `hook, layer, head, ablation`, and by how much the loss rises, `cost` and `random_cost`.
+
+        That is by its ablation, and by as large a change along random directions, the mean over their draws.
+        """
         if self.importance is None:
             return None
-        places = ["hook", "layer", "head"]
-        return (
-            self.importance.pivot_table("effect", places, "variant", sort=False).rename_axis(columns=None).reset_index()
-        )
+        places = ["hook", "layer", "head", "ablation"]
+        by_variant = self.importance.pivot_table("effect", places, "variant", sort=False).rename_axis(columns=None)
+        return by_variant.rename(columns={ABLATED: "cost", DIRECTION: "random_cost"}).reset_index()
 
     def by_head(self, score: str, text: str) -> pd.DataFrame:
         """A line a head, best first: its score of a text beside its control's, and what else is known of it.
@@ -85,7 +88,6 @@ class HeadSurvey:
             columns = ["layer", "head", "copying", "copying_percentile"]
             lines = lines.merge(named[columns], on=["layer", "head"], how="left")
         if (costs := self.costs()) is not None:
-            costs = costs.rename(columns={"ablation": "cost", "random direction": "random_cost"})
             costs = costs.assign(at=_stem(costs))[["at", "head", "cost", "random_cost"]]
             lines = lines.merge(costs, on=["at", "head"], how="left")
         return lines.drop(columns="at")

@@ -29,8 +29,9 @@ def rollout(
     """How much of each position at the last layer comes from each at the first, if attention were all there is.
 
     Abnar & Zuidema 2020 (arXiv 2005.00928): the product over layers, the last on the left, of (1 − r) A + r I, A one
-    matrix made of a layer's heads and r the residual stream's share. It knows nothing of values, MLPs and signs: hold
-    it against an untrained subject's.
+    matrix made of a layer's heads and r the residual stream's share. It knows nothing of values, MLPs and signs. An
+    array, no table, and without its control: hold it against the same of the untrained subject, `run.model(step=0)`, or
+    of `random_heads.with_random_weights(model, seed)`.
 
     Args:
         model: a subject with self-attention.
@@ -77,7 +78,8 @@ def rollout(
 def value_weighted(model: Any, data: Given, hook: str, *, batch_size: int = 16) -> Float[Tensor, "seq head query key"]:
     """‖A_ij v_j W_O‖: how long a vector each head moves from each key to each query (Kobayashi et al. 2020).
 
-    A large weight on a short vector moves nothing (arXiv 2004.10102). b_V is part of v, b_O of none.
+    A large weight on a short vector moves nothing (arXiv 2004.10102). b_V is part of v, b_O of none. An array, no
+    table, and without its control, as `rollout`.
 
     Args:
         model: a `Transformer`, `HubModel` or `EncoderDecoderTransformer`.
@@ -104,7 +106,18 @@ def stream_value_weighted(
     *,
     batch_size: int = 16,
 ) -> None:
-    """`stream_patterns`, each pattern weighted by the length of what is moved, [batch, head, query, key]."""
+    """`stream_patterns`, each pattern weighted by the length of what is moved.
+
+    Args:
+        model: a `Transformer`, `HubModel` or `EncoderDecoderTransformer`.
+        data: the sequences.
+        hooks: whose attention.
+        read: is shown each weighted pattern [batch, head, query, key] with the numbers of its sequences.
+        batch_size: sequences a pass.
+
+    Raises:
+        ValueError: an attention has no W_O, there are no sequences, or batch_size is not at least 1.
+    """
     gram = {hook.name: _gram(model, hook) for hook in hooks}
     lengths: dict[str, Tensor] = {}
 

@@ -92,6 +92,9 @@ def stream_patterns(
         also: further hooks `(name, fn)` of the same passes.
         batch_size: sequences a pass, which bounds the memory.
         desc: what the progress bar says.
+
+    Raises:
+        ValueError: there are no sequences, or batch_size is not at least 1.
     """
     whole_number(batch_size, "batch_size", least=1)
     if not len(data):

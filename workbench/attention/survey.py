@@ -19,6 +19,7 @@ from workbench.attention.composition import composition_scores
 from workbench.attention.copying import copying_scores
 from workbench.attention.head_scores import head_scores
 from workbench.attention.importance import head_importance
+from workbench.attention.random_heads import with_random_weights
 from workbench.attention.results import (
     ALIGNED,
     ALIGNMENTS,
@@ -56,8 +57,8 @@ def survey_heads(model: Any, untrained: Any, data: Dataset, folder: Path, settin
 
     Args:
         model: the subject.
-        untrained: the same before training; None where that was not kept: random weights then stand in where scores
-            want a control.
+        untrained: the same before training; None where that was not kept: random weights then stand in as the control
+            of scores and alignments.
         data: sequences that it was not trained on.
         folder: where; parts that lie there are not made again.
         settings: how.
@@ -69,10 +70,11 @@ def survey_heads(model: Any, untrained: Any, data: Dataset, folder: Path, settin
         ValueError: the subject has no attention.
     """
     hooks = pattern_hooks(model)
+    control = with_random_weights(model, settings.seed) if untrained is None else untrained
     repeats = not data.tokens.is_floating_point() and data.tokens.shape[1] > 4
     kept_table(
         folder / SCORES,
-        lambda: head_scores(model, data, control=untrained, random_repeats=repeats, seed=settings.seed),
+        lambda: head_scores(model, data, untrained=control, random_repeats=repeats, seed=settings.seed),
     )
     if _says_tokens(model, data):
         # Of a handful of tokens five would be all of them.
@@ -95,11 +97,9 @@ def survey_heads(model: Any, untrained: Any, data: Dataset, folder: Path, settin
         some = data.select(torch.arange(len(kept)))
         known = _has_places(data)
         right = right_places(some) if known else None
-        kept_table(folder / ALIGNMENTS, lambda: alignments(model, some, untrained=untrained, right=right))
+        kept_table(folder / ALIGNMENTS, lambda: alignments(model, some, untrained=control, right=right))
         if known:
-            kept_table(
-                folder / ALIGNED, lambda: alignment_accuracy(model, data, untrained=untrained, seed=settings.seed)
-            )
+            kept_table(folder / ALIGNED, lambda: alignment_accuracy(model, data, untrained=control, seed=settings.seed))
     return {"axes": {hook.name: [hook.queries, hook.keys] for hook in hooks}}
 
 

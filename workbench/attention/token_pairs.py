@@ -9,11 +9,11 @@ from torch import Tensor
 from transformer_lens import FactoredMatrix
 
 from models.checked_input import whole_number
-from workbench.attention.circuits import ov_circuit, qk_circuit
+from workbench.attention.head_circuits import ov_circuit, qk_circuit
 from workbench.attention.weights import Heads, HeadWeights, random_weights, weights_of
 from workbench.features.vocabulary import token_strings
 
-Circuit = Literal["QK", "OV"]
+QKOrOV = Literal["QK", "OV"]
 BLOCK = 1 << 24  # entries of the matrix that are there at a time
 
 
@@ -71,7 +71,7 @@ def token_pairs(
     model: Heads,
     layer: int,
     head: int,
-    circuit: Circuit = "QK",
+    circuit: QKOrOV = "QK",
     *,
     k: int = 10,
     tokens: Int[Tensor, " token"] | None = None,
@@ -126,7 +126,7 @@ def token_pairs(
     return pd.concat(parts, ignore_index=True).astype({"seed": "Int64"})
 
 
-def _random_circuit(weights: HeadWeights, circuit: Circuit, ids: Int[Tensor, " token"], seed: int) -> FactoredMatrix:
+def _random_circuit(weights: HeadWeights, circuit: QKOrOV, ids: Int[Tensor, " token"], seed: int) -> FactoredMatrix:
     generator = torch.Generator().manual_seed(seed)
     a, b = random_weights(weights.d_model, weights.d_head, 2, generator).float()
     ends = weights.W_E[ids] if circuit == "QK" else weights.W_U[:, ids].mT

@@ -5,9 +5,9 @@ import torch
 from transformer_lens import FactoredMatrix
 
 from models.checked_input import whole_number
-from workbench.attention.circuits import ov_circuit
 from workbench.attention.composition import composition
 from workbench.attention.copying import eigenvalue_score
+from workbench.attention.head_circuits import ov_circuit
 from workbench.attention.weights import Heads, HeadWeights, random_weights, weights_of
 
 

@@ -32,7 +32,6 @@ class HeadWeights:
         W_pos: `[n_ctx, d_model]`; None where positions are not added to the embedding.
         rotary: what turns queries and keys; None where nothing does, or where it is not known.
         norm: `LN`, `RMS` or None.
-        centred: whether means over `d_model` are taken out.
         eps: added to the mean square under the norm's root.
         tokenizer: the subject's.
     """
@@ -53,22 +52,27 @@ class HeadWeights:
 
     @property
     def n_layers(self) -> int:
+        """How many layers have heads."""
         return self.W_Q.shape[0]
 
     @property
     def n_heads(self) -> int:
+        """How many heads a layer has."""
         return self.W_Q.shape[1]
 
     @property
     def d_model(self) -> int:
+        """How wide the stream is that heads read and write."""
         return self.W_Q.shape[2]
 
     @property
     def d_head(self) -> int:
+        """How wide a head's queries, keys and values are."""
         return self.W_Q.shape[3]
 
     @property
     def centred(self) -> bool:
+        """Whether means over `d_model` are taken out of what is read and written: the norm is a LayerNorm."""
         return self.norm == "LN"
 
     def checked(self, layer: int, head: int) -> tuple[int, int]:

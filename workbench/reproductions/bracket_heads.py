@@ -45,7 +45,7 @@ def reproduce(bench: Bench) -> list[Row]:
     bench.tell(f"heads on {len(measured_in)} held-out sequences")
     detections = {name: looking_for(name) for name in (OPENER, NESTED, CLOSED, DISTANCE)}
     scored = {
-        split: head_scores(model, data, patterns=detections, random_repeats=False, control=untrained)
+        split: head_scores(model, data, patterns=detections, random_repeats=False, untrained=untrained)
         for split, data in (("train", chosen_in), ("test", measured_in))
     }
     in_training = scored["train"][scored["train"]["score"] == OPENER]

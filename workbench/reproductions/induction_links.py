@@ -11,7 +11,7 @@ from models.dataset import Dataset
 from models.tasks.repeated_pairs import InductionPairs
 from models.tasks.repeated_sequences import RepeatedSequences
 from models.transformer import Transformer
-from workbench.attention.circuits import qk_circuit
+from workbench.attention.head_circuits import qk_circuit
 from workbench.attention.composition import composition_scores
 from workbench.attention.copying import eigenvalue_score
 from workbench.attention.weights import weights_of
