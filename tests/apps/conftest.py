@@ -16,6 +16,7 @@ from tiny_run import (
     make_run,
     make_task_run,
 )
+from typechecker import unchecked
 
 
 @pytest.fixture(scope="session")
@@ -31,18 +32,19 @@ def runs_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("runs")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # so small a subject only waits for a second thread
-    make_run(root / "tiny")
-    make_recurrent_run(root / "gru")
-    make_recurrent_run(root / "both-ways", bidirectional=True)
-    make_task_run(root / "flip-flop", vectors=True)
-    make_task_run(root / "sums", vectors=False)
-    make_result_run(root / "result")
-    make_probed_run(root / "probed", root / "tiny")
-    shutil.rmtree(root / "untrained-rows")
-    make_dynamics_run(root / "dynamics", root / "flip-flop")
-    make_population_run(root / "population", root / "flip-flop")
-    make_circuits_run(root / "circuits", root / "tiny")
-    make_aligned_run(root / "aligned")
+    with unchecked():
+        make_run(root / "tiny")
+        make_recurrent_run(root / "gru")
+        make_recurrent_run(root / "both-ways", bidirectional=True)
+        make_task_run(root / "flip-flop", vectors=True)
+        make_task_run(root / "sums", vectors=False)
+        make_result_run(root / "result")
+        make_probed_run(root / "probed", root / "tiny")
+        shutil.rmtree(root / "untrained-rows")
+        make_dynamics_run(root / "dynamics", root / "flip-flop")
+        make_population_run(root / "population", root / "flip-flop")
+        make_circuits_run(root / "circuits", root / "tiny")
+        make_aligned_run(root / "aligned")
     torch.set_num_threads(threads)
     for part in ("data", "model"):
         shutil.copytree(root / "tiny" / part, root / "unindexed" / part)

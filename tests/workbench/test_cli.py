@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+from typechecker import unchecked
 
 from models.artifacts import Manifest, publishing
 from workbench.cli import main as cli
@@ -44,10 +45,11 @@ def run(text, tmp_path_factory):
     """A run made by the verbs alone."""
     path = tmp_path_factory.mktemp("runs") / "small"
     where = ["--run", str(path)]
-    assert cli.main(["train", *where, "--corpus", str(text), "--steps", "12"]) == 0
-    assert cli.main(["harvest", *where, "--tokens", "6000", "--name", "mlp"]) == 0
-    assert cli.main(["sae", *where, "--width", "64", "--k", "4", "--tokens", "16384", "--name", "small"]) == 0
-    assert cli.main(["index", *where]) == 0
+    with unchecked():
+        assert cli.main(["train", *where, "--corpus", str(text), "--steps", "12"]) == 0
+        assert cli.main(["harvest", *where, "--tokens", "6000", "--name", "mlp"]) == 0
+        assert cli.main(["sae", *where, "--width", "64", "--k", "4", "--tokens", "16384", "--name", "small"]) == 0
+        assert cli.main(["index", *where]) == 0
     return path
 
 
@@ -413,6 +415,7 @@ def test_a_librarys_error_keeps_its_trace(monkeypatch):
         cli.main(["ls"])
 
 
+@pytest.mark.usefixtures("as_in_a_script")
 def test_a_task_is_trained_recorded_and_indexed_by_the_same_verbs(tmp_path, capsys):
     where = ["--run", str(tmp_path / "memory")]
     code, out, _ = type_in("train", *where, "--recipe", "flip-flop-gru", "--steps", "3", "--json", capsys=capsys)
@@ -451,6 +454,7 @@ def test_a_reproduction_is_asked_for_by_name(words, sentence, tmp_path, capsys):
     assert not (tmp_path / "r").exists()
 
 
+@pytest.mark.usefixtures("as_in_a_script")
 @pytest.mark.parametrize("recipe", ["modular-addition-mlp", "copy-bahdanau", "reverse-transformer", "superposition"])
 def test_every_kind_of_subject_goes_all_the_way_by_the_same_verbs(recipe, tmp_path, capsys):
     run = str(tmp_path / "run")
