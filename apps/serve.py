@@ -5,7 +5,7 @@ Caches are keyed by the artifact's id, so a replaced artifact is opened anew and
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from workbench.features.prompt import PromptReading, read_prompt
 from workbench.features.text_reading import predicts_next_token
 from workbench.interventions import Edit
 from workbench.interventions.steering import steer
+from workbench.interventions.steering import steerable as steerable_hooks
 from workbench.patching import Patching, read_patching
 from workbench.probing import read_results
 from workbench.runs import Artifact, Run, list_runs
@@ -141,12 +142,17 @@ def patching(artifact: Artifact) -> Patching:
     return _patching(artifact.id, artifact.path)
 
 
-def steered(subject: Any, text: str, edit: Edit, hook: str, max_new: int, key: str) -> pd.DataFrame:
-    """What a subject says under an edit, beside unsteered text and random directions.
+def steerable(run: Run) -> dict[str, int]:
+    """The hooks at which the run's subject can be steered, and how wide they are."""
+    return _steerable(run.find("model").id, model(run))
 
-    `key` names the subject and the edit. `ValueError` if it cannot be steered so.
+
+def steered(subject: Any, text: str, edits: Mapping[str, Edit], hook: str, max_new: int, key: str) -> pd.DataFrame:
+    """What a subject says under some edits, beside unsteered text and random directions.
+
+    `key` names the subject and the edits. `ValueError` if it cannot be steered so.
     """
-    return _steered(key, text, hook, max_new, subject, edit)
+    return _steered(key, text, hook, max_new, subject, edits)
 
 
 def losses(artifact_id: str, path: Path) -> pd.DataFrame | None:
@@ -257,10 +263,16 @@ def _states(key: str, text: str, _subject: Any) -> StatesReading:
         return read_states(_subject, text)
 
 
-@st.cache_data(max_entries=64, show_spinner="Writing …")
-def _steered(key: str, text: str, hook: str, max_new: int, _subject: Any, _edit: Edit) -> pd.DataFrame:
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _steerable(model_id: str, _subject: Any) -> dict[str, int]:
     with _ONE_READER:
-        return steer(_subject, [text], _edit, hook, max_new=max_new, n_controls=STEERING_CONTROLS)
+        return steerable_hooks(_subject)
+
+
+@st.cache_data(max_entries=64, show_spinner="Writing …")
+def _steered(key: str, text: str, hook: str, max_new: int, _subject: Any, _edits: Mapping[str, Edit]) -> pd.DataFrame:
+    with _ONE_READER:
+        return steer(_subject, [text], _edits, hook, max_new=max_new, n_controls=STEERING_CONTROLS)
 
 
 @contextmanager

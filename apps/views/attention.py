@@ -16,11 +16,10 @@ from apps.components.pattern_grid import pattern_grid
 from apps.layout import download, halves
 from apps.messages import no_heads, no_subject, plain
 from apps.place import Place
-from apps.prompt_box import BOS_WORD, prompt_box, words_of
+from apps.prompt_box import prompt_box, reads_text, with_start, words_of
 from apps.text import escape_markdown, number
 from apps.views import head_table
 from workbench.attention.results import HeadSurvey
-from workbench.features.text_reading import check_reads_text
 from workbench.figures.hook_names import short_hooks
 from workbench.runs import Artifact
 
@@ -85,7 +84,7 @@ def _choose_text(here: Place, survey: HeadSurvey | None) -> str | None:
     """What is read: a text that is typed, or one of the sequences that the survey kept; None where there is neither."""
     subject = serve.model(here.run)
     kept = [] if survey is None else [f"{_HELD_OUT} {i + 1}" for i in sorted({i for _, i in survey.patterns})]
-    options = ([_TYPED] if _reads(subject) else []) + kept
+    options = ([_TYPED] if reads_text(subject, say=False) else []) + kept
     if not options:
         return None
     return segments("Sequence", options, "sequence") if len(options) > 1 else options[0]
@@ -103,14 +102,6 @@ def _typed(here: Place) -> _Shown | None:
     return _Shown(names, reading.patterns, words_of(reading), None, causal=True)
 
 
-def _reads(subject: object) -> bool:
-    try:
-        check_reads_text(subject)
-    except ValueError:
-        return False
-    return True
-
-
 def _kept(here: Place, survey: HeadSurvey, chosen: str) -> _Shown:
     """One of the survey's sequences; where hooks look from and at different texts, those of one kind."""
     sequence = int(chosen.removeprefix(_HELD_OUT)) - 1
@@ -125,16 +116,9 @@ def _kept(here: Place, survey: HeadSurvey, chosen: str) -> _Shown:
     plain_names = {i: f"layer {hook.split('.')[1]}" for i, hook in enumerate(hooks) if hook.startswith("blocks.")}
     names = plain_names if len(plain_names) == len(hooks) else dict(enumerate(short.values()))
     patterns = {i: survey.pattern(hook, sequence) for i, hook in enumerate(hooks)}
-    has_bos = serve.dataset(here.run).bos is not None
-    ours, theirs = (
-        _with_start(survey.words_of(sequence, axis), axis == "target" and has_bos) for axis in (queries, keys)
-    )
+    ours, theirs = (with_start(here.run, survey.words_of(sequence, axis), axis) for axis in (queries, keys))
     other = None if queries == keys else theirs
     return _Shown(names, patterns, ours, other, causal=queries == keys == "target")
-
-
-def _with_start(words: list[str], has_bos: bool) -> list[str]:
-    return [BOS_WORD, *words[1:]] if has_bos and words else words
 
 
 def _head_in_url(shown: _Shown) -> tuple[int, int]:

@@ -47,6 +47,7 @@ def show(here: Place, survey: HeadSurvey, artifact: Artifact) -> None:
         text = segments("Text", of_score["text"].unique().tolist(), "text")
     title = _TITLES.get(score, score.replace("_", " "))
     st.caption(f"Means over held-out sequences; grey, and on the right of the map: the same of {control}.")
+    _weighted(survey, score, text)
     left, right = halves(380)
     with left:
         st.altair_chart(head_scores(scores, score, _chosen()), width="stretch")
@@ -57,6 +58,19 @@ def show(here: Place, survey: HeadSurvey, artifact: Artifact) -> None:
     _table(here, survey, score, text)
     _composition(survey)
     _alignments(survey)
+
+
+def _weighted(survey: HeadSurvey, score: str, text: str) -> None:
+    """The score as it counts for the loss."""
+    if survey.weighted is None:
+        return
+    table = survey.weighted
+    for line in table[(table["score"] == score) & (table["text"] == text)].to_dict("records"):
+        st.caption(
+            f"Heads weighed by what the loss rises by without them ({line['ablation']} ablation): "
+            f"{number(line['value'], 3)}; all alike {number(line['unweighted'], 3)}; "
+            f"control {number(line['control'], 3)}."
+        )
 
 
 def _chosen() -> str | None:

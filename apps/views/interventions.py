@@ -10,15 +10,14 @@ from apps.components.link_table import Cell, Column, link_table
 from apps.layout import download, halves
 from apps.messages import no_patching, no_subject
 from apps.place import Place
-from apps.prompt_box import BOS_WORD
+from apps.prompt_box import reads_text, with_start
 from apps.text import escape_markdown, signed, visible
 from apps.views import steering
-from workbench.features.text_reading import check_reads_text
 from workbench.figures import component_bars, lens_by_layer, lens_map, patching_map, patching_profile
 from workbench.figures.hook_names import short_hooks
 from workbench.patching import Patching
 from workbench.patching.results import RANDOM_ANSWERS
-from workbench.runs import Artifact
+from workbench.runs import Artifact, Run
 
 _LISTED, _HEIGHT = 100, 320  # pairs in the table
 _MEASURES = {
@@ -39,37 +38,29 @@ def show() -> None:
     if no_subject(here.run):
         return
     subject = serve.model(here.run)
-    reads = _reads_text(subject)
+    reads = reads_text(subject, say=False)
     found = analyses(here.run, "patch")
     if found:
         artifact = choose_analysis(found, "patch")
-        _experiment(serve.patching(artifact), artifact)
+        _experiment(here.run, serve.patching(artifact), artifact)
     else:
         no_patching(here.run, reads_text=reads)
     if reads:
         steering.show(here, subject)
 
 
-def _reads_text(subject: object) -> bool:
-    try:
-        check_reads_text(subject)
-    except ValueError:
-        return False
-    return True
-
-
-def _experiment(patching: Patching, artifact: Artifact) -> None:
+def _experiment(run: Run, patching: Patching, artifact: Artifact) -> None:
     _about(patching, artifact)
     _pairs(patching)
     st.subheader(_titled(patching, artifact), anchor=False)
-    _map(patching)
+    _map(run, patching)
     left, right = halves()
     with left:
         _profile(patching)
         _logit_attribution(patching)
     with right:
         _lens(patching)
-    _words(patching)
+    _words(run, patching)
     download(patching.table, "Effects as CSV", artifact.name)
 
 
@@ -130,17 +121,17 @@ def _pairs(patching: Patching) -> None:
         link_table(columns, rows, key="pairs", height=_HEIGHT)
 
 
-def _map(patching: Patching) -> None:
+def _map(run: Run, patching: Patching) -> None:
     table = patching.table
     along = [part for part in _PARTS if table[part].notna().any()]
     title = _EFFECTS.get(patching.method, _RESTORED)
     if not along:
-        st.dataframe(table[["hook", "variant", "seed", "effect"]], hide_index=True)
+        _whole_hooks(patching, title)
         return
     chosen = segments("To the right", along, "along") if len(along) > 1 else along[0]
     for axis in dict.fromkeys(patching.axes.values()):
         own = table[table["hook"].map(patching.axes) == axis]
-        words = _with_start(patching.words(axis)) if chosen == "position" else None
+        words = with_start(run, patching.words(axis), axis) if chosen == "position" else None
         changed = {at: visible(word) for at, word in patching.changed(axis).items()}
         st.altair_chart(patching_map(own, words, along=chosen, changed=changed, title=title), width="stretch")
         if axis == "source":
@@ -148,8 +139,13 @@ def _map(patching: Patching) -> None:
     st.caption("Below or beside it: moves as large in random directions. In brackets the corrupt prompt's word.")
 
 
-def _with_start(words: list[str]) -> list[str]:
-    return [BOS_WORD, *words[1:]] if words and words[0].startswith("<|") else words
+def _whole_hooks(patching: Patching, title: str) -> None:
+    """A line a hook, where each was taken as a whole; its controls' mean beside it."""
+    means = patching.table.pivot_table("effect", "hook", "variant", sort=False)
+    columns = [Column("hook", "word"), *(Column(variant) for variant in means.columns)]
+    rows = [[Cell(hook), *(Cell(signed(value, 3)) for value in means.loc[hook])] for hook in means.index]
+    link_table(columns, rows, key="whole_hooks")
+    st.caption(f"{title[0].upper() + title[1:]}; random directions beside it.")
 
 
 def _profile(patching: Patching) -> None:
@@ -184,12 +180,12 @@ def _lens(patching: Patching) -> None:
     st.caption("The logit lens after the clean prompts; its controls are rotated streams, and the untrained subject.")
 
 
-def _words(patching: Patching) -> None:
+def _words(run: Run, patching: Patching) -> None:
     lens = patching.lens_tokens
     if lens is None:
         return
     st.subheader("The likeliest next token, layer by layer", anchor=False)
-    st.altair_chart(lens_map(readings_of(lens), _with_start(patching.words())), width="stretch")
+    st.altair_chart(lens_map(readings_of(lens), with_start(run, patching.words())), width="stretch")
 
 
 def readings_of(lens: pd.DataFrame) -> pd.DataFrame:

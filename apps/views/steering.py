@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
 import streamlit as st
 import torch
 
@@ -13,11 +14,14 @@ from apps.messages import plain
 from apps.place import Place
 from apps.prompt_box import prompt_box
 from apps.text import number, visible
+from workbench.figures import steering_effect
 from workbench.interventions import Subspace, add
+from workbench.interventions.steering import RANDOM, UNSTEERED
 
 _UNIT, _FEATURE = "unit", "feature"
 _MAX_NEW = 24
 _DEFAULT = 4.0
+_SHARES = (0.25, 0.5, 1.0, 2.0)  # of the strength that is asked for
 
 
 @dataclass(frozen=True)
@@ -61,21 +65,40 @@ def show(here: Place, subject: Any) -> None:
             st.session_state["_steered"] = (key, text)
         if st.session_state.get("_steered") != (key, text):
             return
-        edit = add(direction.subspace, strength)
-        found = serve.steered(subject, text, edit, direction.hook, _MAX_NEW, key)
+        edits = {f"{share * strength:+g}": add(direction.subspace, share * strength) for share in _SHARES}
+        found = serve.steered(subject, text, edits, direction.hook, _MAX_NEW, key)
     except ValueError as error:
         plain(error)
         return
+    _texts(found, strength)
+    st.subheader("How fluent the text stays", anchor=False)
+    st.altair_chart(
+        steering_effect(found, "loss", "loss of the text, nats a token", strength=f"strength, {direction.unit}"),
+        width="stretch",
+    )
+    st.caption(
+        "To the subject unsteered, of the text at the strength above and at a quarter, half and twice of it; grey: "
+        "pushes as large along random directions; dashed: unsteered."
+    )
+
+
+def _texts(found: pd.DataFrame, strength: float) -> None:
+    """The texts at one strength."""
+    shown = found[(found["strength"] == strength) | (found["variant"] == UNSTEERED)]
     columns = [
         Column("", "word"),
         Column("text", "prose"),
         Column("perplexity", help="Of these tokens, to the subject unsteered: how fluent the text still is."),
     ]
     rows = [
-        [Cell(line["variant"]), Cell(visible(line["text"])), Cell(number(line["perplexity"], 1))]
-        for line in found.to_dict("records")
+        [Cell(_named(line)), Cell(visible(line["text"])), Cell(number(line["perplexity"], 1))]
+        for line in shown.to_dict("records")
     ]
     link_table(columns, rows, key="steered")
+
+
+def _named(line: dict[Any, Any]) -> str:
+    return f"{line['variant']} {line['seed'] + 1}" if line["variant"] == RANDOM else str(line["variant"])
 
 
 def _choose(here: Place, subject: Any) -> _Direction | None:
@@ -83,7 +106,7 @@ def _choose(here: Place, subject: Any) -> _Direction | None:
     kind = segments("Direction", kinds, "direction") if len(kinds) > 1 else kinds[0]
     if kind == _FEATURE and here.index:
         return _feature(here, subject)
-    return _unit(subject)
+    return _unit(here)
 
 
 def _feature(here: Place, subject: Any) -> _Direction | None:
@@ -103,22 +126,11 @@ def _feature(here: Place, subject: Any) -> _Direction | None:
     return _Direction(sae.cfg.hook_name, Subspace.along(vector), f"{index.id} {feature}", "of its activation", start)
 
 
-def _unit(subject: Any) -> _Direction:
+def _unit(here: Place) -> _Direction:
     """One unit of a hook, in its own units."""
-    hooks = {name: width for name, width in _widths(subject).items() if width}
+    hooks = serve.steerable(here.run)
     hook = select("Hook", list(hooks), next(iter(hooks)), "steered_hook")
     unit = int(st.number_input("Unit", 0, hooks[hook] - 1, 0, key=f"steered_unit {hook}"))
     vector = torch.zeros(hooks[hook])
     vector[unit] = 1.0
     return _Direction(hook, Subspace.along(vector), f"{hook} {unit}", "of its value", _DEFAULT)
-
-
-def _widths(subject: Any) -> dict[str, int]:
-    """How wide a position is at the hooks that can be pushed: the stream and MLPs, or a recurrence's state."""
-    cfg, widths = subject.cfg, {}
-    for name in subject.hook_dict:
-        if name.endswith(("hook_resid_post", "hook_resid_pre", "rnn.hook_h", "hook_out")):
-            widths[name] = int(cfg.d_model)
-        elif name.endswith("mlp.hook_post"):
-            widths[name] = int(cfg.d_mlp)
-    return widths

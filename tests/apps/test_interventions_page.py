@@ -56,6 +56,13 @@ class TestExperiment:
         assert "Mean ablation by head" in words(app)
         assert "effect on the metric" in str(charts(app)[0])
 
+    def test_whole_hooks_are_a_table_with_their_control(self) -> None:
+        app = opened("interventions", run="circuits", patch="whole")
+        table = component(app, "link_table", "random direction")
+        assert [column["label"] for column in table["columns"]] == ["hook", "patch", "random direction"]
+        assert table["rows"][-1][1]["text"] == "+1.000", "the last stream is all that is read"
+        assert "Patching by hook" in words(app)
+
     def test_target_and_source_have_maps_of_their_own(self) -> None:
         app = opened("interventions", run="aligned")
         assert not app.error
@@ -70,8 +77,11 @@ class TestSteering:
         next(button for button in app.button if button.label == "Write").click().run()
         assert not app.exception
         rows = component(app, "link_table", "perplexity")["rows"]
-        assert [row[0]["text"] for row in rows] == ["unsteered", "steered", "random direction", "random direction"]
+        assert [row[0]["text"] for row in rows] == ["unsteered", "steered", "random direction 1", "random direction 2"]
         assert all(row[1]["text"] for row in rows)
+        effect = str(charts(app)[-1])
+        assert "loss of the text, nats a token" in effect
+        assert "random direction" in effect
         assert all(float(row[2]["text"].replace(",", "")) >= 1 for row in rows)
 
     def test_a_feature_of_the_dictionary_is_a_direction(self) -> None:

@@ -170,7 +170,8 @@ def make_circuits_run(path: Path, tiny: Path) -> None:
     make_heads(Run.open(path), n_tokens=600)
     pair = [f"# {WICKED}\ndef make_{i}(self" for i in (1, 2)]
     make_patching(Run.open(path), clean=pair[0], corrupt=pair[1], answer=",", wrong=")")
-    make_patching(Run.open(path), "by-head", examples=6, by=["head"], method="ablation")
+    make_patching(Run.open(path), "by-head", examples=True, n=6, by=["head"], method="ablation")
+    make_patching(Run.open(path), "whole", examples=True, n=6, by=[])
 
 
 def make_aligned_run(path: Path) -> None:
@@ -181,7 +182,7 @@ def make_aligned_run(path: Path) -> None:
     dataset.save(Run.create(path).path, config={"task": task.to_dict()})
     train(Seq2Seq(cfg), dataset, TrainConfig(n_steps=4, batch_size=16, warmup_steps=1, eval_every=2), path, task=task)
     make_heads(Run.open(path), n_tokens=60)
-    make_patching(Run.open(path), examples=4)
+    make_patching(Run.open(path), examples=True, n=4)
 
 
 def population(sets: list, hooks: tuple[str, ...], n_units: int = 14, n_bins: int = 320) -> Decoding:

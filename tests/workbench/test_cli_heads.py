@@ -62,6 +62,12 @@ def test_a_survey_is_what_the_functions_give(brackets, capsys):
     assert "untrained" in found.composition
     assert set(found.importance["variant"]) == {"ablation", "random direction"}
     assert set(found.importance["ablation"]) == {"mean"}
+    share = found.importance[found.importance["variant"] == "ablation"].set_index(["layer", "head"])["share"]
+    previous = wanted[(wanted["text"] == "real") & (wanted["score"] == "previous_token")]
+    by_hand = sum(line.value * share[line.layer, line.head] for line in previous.itertuples())
+    weighted = found.weighted.set_index(["text", "score"]).loc[("real", "previous_token")]
+    assert weighted["value"] == pytest.approx(by_hand)
+    assert weighted["ablation"] == "mean"
     assert told["heads"] == 4
     best = wanted[(wanted["text"] == "real") & (wanted["score"] == "previous_token")].nlargest(1, "value").iloc[0]
     assert told["best"]["real: previous_token"] == f"{best['layer']}.{best['head']}"

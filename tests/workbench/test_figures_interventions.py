@@ -259,16 +259,33 @@ class TestCircuitGraph:
             circuit_graph(self.edges().replace("0.1", "9.9"), self.STAGES)
 
 
+def steered_texts(directions: tuple[str, ...] = ("up",)) -> pd.DataFrame:
+    rows = [{"edit": "", "direction": "", "strength": 0.0, "variant": "unsteered", "seed": pd.NA, "loss": 3.0}]
+    for i, name in enumerate(directions):
+        for s in (1.0, 2.0):
+            about = {"edit": f"{name} {s}", "direction": name, "strength": s}
+            rows.append(about | {"variant": "steered", "seed": pd.NA, "loss": 3 + s + 10 * i})
+            rows += [about | {"variant": "random direction", "seed": k, "loss": 4.0 + k} for k in (0, 1)]
+    return pd.DataFrame(rows)
+
+
+def test_several_directions_have_a_line_each_and_are_never_pooled() -> None:
+    table = steered_texts(("up", "down"))
+    with pytest.raises(ValueError, match="2 edits have the strength 1: name by"):
+        steering_effect(table, "loss")
+    _, _, lines, _ = layers(steering_effect(table, "loss", by="direction"))
+    means = lines[1].set_index(["series", "strength"])["value"]
+    assert means["up", 1.0] == 4.0
+    assert means["down", 1.0] == 14.0
+    colours = lines[0]["encoding"]["color"]["scale"]
+    assert len(set(colours["range"])) == len(colours["domain"]) == 3
+
+
 def test_steering_stands_beside_random_directions_and_unsteered_text() -> None:
-    rows = [{"strength": 0.0, "variant": "unsteered", "seed": pd.NA, "loss": 3.0}]
-    rows += [{"strength": s, "variant": "steered", "seed": pd.NA, "loss": 3 + s} for s in (1.0, 2.0)]
-    rows += [
-        {"strength": s, "variant": "random direction", "seed": k, "loss": 4.0 + k} for s in (1.0, 2.0) for k in (0, 1)
-    ]
-    still, each, lines, _ = layers(steering_effect(pd.DataFrame(rows), "loss"))
+    still, each, lines, _ = layers(steering_effect(steered_texts(), "loss"))
     assert still[1]["value"].tolist() == [3.0]
     assert len(each[1]) == 4
-    means = lines[1].set_index(["variant", "strength"])["value"]
+    means = lines[1].set_index(["series", "strength"])["value"]
     assert means["random direction", 1.0] == 4.5
     assert means["steered", 2.0] == 5.0
 

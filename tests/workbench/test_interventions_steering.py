@@ -9,7 +9,7 @@ import torch
 
 from models import MLP, Dataset, MLPConfig, Recurrent, RecurrentConfig, Transformer, TransformerConfig
 from workbench.interventions import Edit, Subspace, add, set_to
-from workbench.interventions.steering import COLUMNS, steer, steering_direction, steering_effects
+from workbench.interventions.steering import COLUMNS, steer, steerable, steering_direction, steering_effects
 
 D, VOCAB, NEW = 12, 20, 5
 RESID, STATE = "blocks.0.hook_resid_post", "blocks.0.rnn.hook_h"
@@ -193,3 +193,19 @@ def test_what_cannot_be_steered_is_said_in_a_sentence_and_the_subject_is_left_as
         steer(MLP(MLPConfig(d_mlp=D, d_in=3, d_out=2)), torch.zeros(2, 4, 3), add(line, 1.0), "blocks.0.mlp.hook_post")
     with pytest.raises(ValueError, match="no positions but BOS"):
         steering_direction(model, prompts, torch.zeros(2, 1).long(), hook)
+
+
+def test_hooks_that_can_be_steered_are_told_with_their_widths_and_the_subject_is_left_as_it_was():
+    cfg = TransformerConfig(n_layers=1, d_model=8, n_heads=2, d_mlp=12, n_ctx=8, d_vocab=11)
+    model = Transformer(cfg).train()
+    found = steerable(model)
+    assert found["blocks.0.hook_resid_post"] == 8
+    assert found["blocks.0.mlp.hook_post"] == 12
+    assert not [name for name in found if name.endswith(("hook_z", "hook_pattern", "hook_scale"))]
+    assert model.training
+    assert not any(point.fwd_hooks for point in model.hook_dict.values())
+    for name, width in found.items():
+        texts = steer(
+            model, torch.zeros(1, 3, dtype=torch.long), add(Subspace.along(torch.ones(width)), 1.0), name, max_new=2
+        )
+        assert set(texts["variant"]) == {"unsteered", "steered", "random direction"}

@@ -18,7 +18,7 @@ from workbench.interventions.ablation import ABLATED, DIRECTION
 VERB = "heads"
 SCORES, COPYING, COMPOSITION = "result.parquet", "copying.parquet", "composition.parquet"
 IMPORTANCE, ALIGNMENTS, ALIGNED = "importance.parquet", "alignments.parquet", "alignment.parquet"
-WORDS, PATTERNS = "words.parquet", "patterns.safetensors"
+WEIGHTED, WORDS, PATTERNS = "weighted.parquet", "words.parquet", "patterns.safetensors"
 _NEEDED = {
     SCORES: ("hook", "layer", "head", "text", "score", "value", "control", "control_low", "control_high"),
     COPYING: ("layer", "head", "value", "random_mean", "random_high", "percentile"),
@@ -27,6 +27,7 @@ _NEEDED = {
         *("value", "random_mean", "random_high", "percentile"),
     ),
     IMPORTANCE: ("hook", "layer", "head", "ablation", "variant", "effect", "effect_low", "effect_high"),
+    WEIGHTED: ("text", "score", "ablation", "value", "unweighted", "control"),
     ALIGNMENTS: ("sequence", "hook", "head", "target", "source", "weight", "variant"),
     ALIGNED: ("hook", "head", "variant", "mass", "argmax", "argmax_low", "argmax_high"),
     WORDS: ("sequence", "axis", "position", "word"),
@@ -42,6 +43,7 @@ class HeadSurvey:
         copying: `copying_scores`; None where tokens are not what the subject says, or weights are not known.
         composition: `composition_scores`; None as for copying, and where there is one layer.
         importance: the rise of the loss as each head is ablated (`ablate`); None where there are no heads' outputs.
+        weighted: `weighted_scores`; None as for importance, and where no ablation changed anything.
         alignments: of the sequences that are kept, what a decoder looks at in the source (`alignments`), the untrained
             subject's beside it; None where it looks at none.
         aligned: how often that is right (`alignment_accuracy`); None where the truth is not known.
@@ -54,6 +56,7 @@ class HeadSurvey:
     copying: pd.DataFrame | None
     composition: pd.DataFrame | None
     importance: pd.DataFrame | None
+    weighted: pd.DataFrame | None
     alignments: pd.DataFrame | None
     aligned: pd.DataFrame | None
     words: pd.DataFrame
@@ -121,8 +124,8 @@ def read_heads(path: str | Path) -> HeadSurvey:
         raise ArtifactError(f"{folder} is damaged: it lacks {SCORES if scores is None else WORDS}.")
     axes = {hook: (of[0], of[1]) for hook, of in manifest.config["results"]["axes"].items()}
     return HeadSurvey(
-        scores, tables[COPYING], tables[COMPOSITION], tables[IMPORTANCE], tables[ALIGNMENTS], tables[ALIGNED], words,
-        _read_patterns(folder / PATTERNS), axes,
+        scores, tables[COPYING], tables[COMPOSITION], tables[IMPORTANCE], tables[WEIGHTED],
+        tables[ALIGNMENTS], tables[ALIGNED], words, _read_patterns(folder / PATTERNS), axes,
     )  # fmt: skip
 
 

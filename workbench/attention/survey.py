@@ -18,7 +18,7 @@ from workbench.attention.alignments import alignment_accuracy, alignments, right
 from workbench.attention.composition import composition_scores
 from workbench.attention.copying import copying_scores
 from workbench.attention.head_scores import head_scores
-from workbench.attention.importance import head_importance
+from workbench.attention.importance import head_importance, weighted_scores
 from workbench.attention.random_heads import with_random_weights
 from workbench.attention.results import (
     ALIGNED,
@@ -28,6 +28,7 @@ from workbench.attention.results import (
     IMPORTANCE,
     PATTERNS,
     SCORES,
+    WEIGHTED,
     WORDS,
     write_patterns,
 )
@@ -88,6 +89,9 @@ def survey_heads(model: Any, untrained: Any, data: Dataset, folder: Path, settin
             folder / IMPORTANCE,
             lambda: head_importance(model, data, ablation=settings.ablation, seed=settings.seed),
         )
+        scores, importance = (pd.read_parquet(folder / name) for name in (SCORES, IMPORTANCE))
+        if importance["share"].notna().all():
+            kept_table(folder / WEIGHTED, lambda: weighted_scores(scores, importance))
     kept = kept_sequences(data, hooks)
     if not (folder / PATTERNS).exists():
         patterns = patterns_of(model, kept, hooks)

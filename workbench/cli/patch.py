@@ -36,10 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--by",
-        nargs="+",
+        nargs="*",
         choices=PARTS,
         default=["position"],
-        help="what is taken one at a time; all at once what is not named (default: position)",
+        help="what is taken one at a time, what is not named all at once; nothing: whole hooks (default: position)",
     )
     parser.add_argument(
         "--method",

@@ -14,6 +14,7 @@ from workbench.figures.density import density_histogram
 from workbench.figures.dictionary_comparison import dictionary_comparison
 from workbench.figures.edge_recovery import edge_recovery
 from workbench.figures.error_against_bound import error_against_bound
+from workbench.figures.frequency_ablation import frequency_ablation
 from workbench.figures.gate_saturation import gate_saturation
 from workbench.figures.head_grid import head_grid
 from workbench.figures.head_scores import head_scores
@@ -51,6 +52,7 @@ __all__ = [
     "edge_recovery",
     "eigenvalue_table",
     "error_against_bound",
+    "frequency_ablation",
     "gate_saturation",
     "head_grid",
     "head_scores",

@@ -12,7 +12,7 @@ from workbench.figures.palette import NEURONS, RULE, SEQUENTIAL, TRAINED, UNKNOW
 Stack = Literal["beside", "below"]
 _LABEL_LIMIT = 150
 _DARK, _LIGHT = "#101418", "#f4f6f8"
-# Of the colour scale: from here on a number is dark on a sequential one, light on a signed one.
+# Of a sequential colour scale: from here on a number is dark. On a signed one it always is.
 _TURNS = 0.55
 _MOST_NAMED = 80  # rows
 _MOST_WITH_NUMBERS = 18  # columns; with more a number would not fit into its cell
@@ -165,17 +165,24 @@ def _inside(
     full: pd.DataFrame, x: alt.X, y: alt.Y, told: list[alt.Tooltip], top: float, signed: bool, words: bool
 ) -> alt.Chart:
     """Each cell's number, or its word, in an ink that stands out from its colour."""
-    share = (full["value"].abs() / top).clip(upper=1)
-    shown = full.assign(_dark=(share < _TURNS) if signed else (share > _TURNS))
-    text = alt.Text("word:N") if words else alt.Text("value:Q", format="+.2f" if signed else ".2f")
+    shown = full.assign(_dark=signed | (full["value"] / top > _TURNS))
+    if not words:
+        shown["word"] = [_number(value, signed) for value in full["value"]]
     return (
         alt.Chart(shown)
         .mark_text(fontSize=9, limit=64)
         .encode(
             x=x,
             y=y,
-            text=text,
+            text="word:N",
             color=alt.condition(alt.datum._dark, alt.value(_DARK), alt.value(_LIGHT)),
             tooltip=told,
         )
     )
+
+
+def _number(value: float, signed: bool) -> str:
+    """With two decimals; a plain 0 where these would be zeros, whose sign says nothing."""
+    if abs(value) < 0.005:
+        return "0"
+    return f"{value:{'+' if signed else ''}.2f}".replace("-", "−")

@@ -194,6 +194,20 @@ def steering_direction(
     return Subspace.between(*means)
 
 
+def steerable(model: Any) -> dict[str, int]:
+    """The hooks of a subject of tokens that have one row a token, and how wide it is, as a run on two tokens shows."""
+    found: dict[str, int] = {}
+
+    def see(value: Any, hook: Any) -> None:
+        if isinstance(value, Tensor) and value.ndim == 3 and value.shape[-1] > 1 and value.is_floating_point():
+            found[str(hook.name)] = int(value.shape[-1])
+
+    names = [name for name in model.hook_dict if axis_of(model, name) == "target"]
+    with as_evaluated(model), torch.inference_mode(), model.hooks(fwd_hooks=[(name, see) for name in names]):
+        model(torch.full((1, 2), model.bos))
+    return {name: found[name] for name in model.hook_dict if name in found}
+
+
 def _read(model: Any, prompts: Prompts) -> Dataset:
     if isinstance(prompts, Dataset | Tensor):
         return as_dataset(prompts)
