@@ -88,9 +88,11 @@ looks_back, repeats = best("previous_token", 0), best("induction", 1)
 
 # %%
 copying = copying_scores(model, untrained=untrained)
+print("copying")
 print(copying[["layer", "head", "value", "random_high", "untrained"]].round(3).to_string(index=False))
 composition = composition_scores(model, untrained=untrained)
 to = composition[(composition["to_layer"] == 1) & (composition["to_head"] == repeats)]
+print(f"what head 1.{repeats} reads of the first layer: composition beside random matrices")
 print(to[["kind", "from_head", "value", "random_high", "percentile"]].round(3).to_string(index=False))
 
 # %% [markdown]
@@ -120,9 +122,13 @@ heads = activation_patching(model, pairs.clean, pairs.corrupt, asked, outputs, b
 for line in heads.itertuples():
     print(f"{line.variant:16s} head {line.layer}.{line.head}   restores {line.effect:.3f}")
 
-# Every patch at once, estimated from two runs and one pass back, and how well the estimate agrees.
-estimated = attribution_patching(model, pairs.clean, pairs.corrupt, asked, outputs, by=("head",))
-print(agreement(estimated, heads).round(3).to_string(index=False))
+# Every place at once, estimated from two runs and one pass back, and how well the estimate agrees with patches.
+estimated, patched = (
+    patch(model, pairs.clean, pairs.corrupt, asked, outputs, by=("position", "head"))
+    for patch in (attribution_patching, activation_patching)
+)
+print("attribution patching against patching, by position and head")
+print(agreement(estimated, patched).query("variant == 'attribution'").round(3).to_string(index=False))
 
 # %% [markdown]
 # ## Each link by itself
@@ -151,6 +157,7 @@ for line in links.itertuples():
 # %%
 parts = direct_logit_attribution(model, pairs.clean, pairs.answer, pairs.wrong, positions=pairs.position, by="head")
 table = beside_random(parts)
+print("added to the logit difference, and to random ones")
 print(table[["part", "value", "control_low", "control_high"]].round(2).to_string(index=False))
 print(f"together {table['value'].sum():.4f}, the logit difference {table['logit'].iloc[0]:.4f}")
 
