@@ -104,6 +104,7 @@ def test_every_ablation_is_there_at_each_site_with_as_many_directions_as_its_con
             ALL_BUT_RANDOM: [width - 2],
             WHOLE: [width],
         }
+        assert set(of["ablation"]) == {"mean"}
         assert of[of["ablated"] == RANDOM]["seed"].tolist() == list(range(modular_circuit.N_DRAWS))
 
 

@@ -20,6 +20,7 @@ from models.hooks import HookedModel
 from models.tasks.modular_addition import ModularAddition
 from workbench.figures.frequency_ablation import frequency_ablation
 from workbench.interventions import Edit, Subspace, edit_at, project_out, random_subspace
+from workbench.interventions.stand_ins import Ablation
 from workbench.reproductions import grokking_measures as measures
 from workbench.reproductions.base import Bench, Row, spread
 from workbench.reproductions.grokking import subjects_of, train_pairs
@@ -38,6 +39,7 @@ SITES = {
 INTACT, KEYS, ALL_ELSE, WHOLE = "nothing", "key frequencies", "all but key frequencies", "everything"
 OTHERS, RANDOM, ALL_BUT_RANDOM = "other frequencies", "random directions", "all but random directions"
 N_DRAWS = 5
+ABLATION: Ablation = "mean"  # over all pairs, of the positions that are edited
 # Set before anything was measured. Destroyed: no better than saying every number alike. Left whole: hardly changed.
 # At the neurons the first is missed: what passes them by, from attention straight to the logits, knows some answers.
 MOST_RIGHT, LEAST_RIGHT, MOST_LOSS = 0.10, 0.99, 0.1
@@ -57,7 +59,7 @@ def reproduce(bench: Bench) -> list[Row]:
             about = {"subject": name, "p": task.p, "stage": stage, "frequencies": ", ".join(map(str, sorted(keys)))}
             tables.append(found.assign(**about))
     table = pd.concat(tables, ignore_index=True)
-    bench.table("ablations", table, frequency_ablation(table), ablation="mean over all pairs", controls=N_DRAWS)
+    bench.table("ablations", table, frequency_ablation(table), ablation=ABLATION, controls=N_DRAWS)
     return _rows(table)
 
 
@@ -80,8 +82,8 @@ def ablated(model: HookedModel, task: ModularAddition, keys: list[int], among: B
         among: the pairs that it was trained on.
 
     Returns:
-        A line for each site, what is ablated there and draw (`seed`): `site`, `hook`, `ablated`, `seed`, `directions`,
-        how many are held; `train_loss`, `test_loss`, in nats; `train_accuracy`, `test_accuracy`.
+        A line for each site, what is ablated there and draw (`seed`): `site`, `hook`, `ablated`, `ablation`, `seed`,
+        `directions`, how many are held; `train_loss`, `test_loss`, in nats; `train_accuracy`, `test_accuracy`.
     """
     tokens, rows = task.all_pairs(), []
     for site, (hook, at) in SITES.items():
@@ -93,7 +95,7 @@ def ablated(model: HookedModel, task: ModularAddition, keys: list[int], among: B
             hooks = [] if edit is None else edit_at(model, tokens, hook, edit, where)
             with torch.no_grad(), model.hooks(fwd_hooks=hooks):
                 logits, _ = measures.all_pairs(model, task)
-            about: dict[str, Any] = {"site": site, "hook": hook, "ablated": what, "seed": seed}
+            about: dict[str, Any] = {"site": site, "hook": hook, "ablated": what, "ablation": ABLATION, "seed": seed}
             about |= {"directions": 0 if edit is None else edit.subspace.k}
             for part, pairs in (("train", among), ("test", ~among)):
                 about |= {f"{part}_loss": measures.pair_loss(logits, pairs)}
