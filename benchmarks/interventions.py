@@ -5,22 +5,25 @@
 Of a pair of sequences every layer × position (× head) of the corrupt run is patched from the clean one: the residual
 stream, what attention and the MLP write, each head at a position and at all of them. TransformerLens's
 `patching.get_act_patch_*` are given our model; both normalise the same logit difference, in turn, and must agree. A
-metric that may be of the whole output, which is then made whole, has rows of its own, and so has memory, by
-`batch_size`.
+metric that may be of the whole output, which is then made whole, has rows of its own. Memory grows with `batch_size`,
+and not with the number of patches. Attribution patching is counted in passes, and `head_scores` stands beside a
+forward pass.
 """
 
 import argparse
-import resource
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import torch
 from transformer_lens import patching
 
 from benchmarks.bars import row, show
+from benchmarks.interventions_heads import head_scores_bar
 from benchmarks.turns import take_turns
 from models.transformer import Transformer, TransformerConfig
+from workbench.interventions.attribution import attribution_patching
 from workbench.interventions.metrics import LogitDifference
 from workbench.interventions.patching import activation_patching
 
@@ -33,18 +36,17 @@ SWEEPS = {
     "heads, all positions": ("attn.hook_z", ("head",), patching.get_act_patch_attn_head_out_all_pos),
 }
 ANSWER, WRONG = 5, 9
-MEMORY_SIZES = (8, 64)
 PAIRS = 64
+SIZES, FEW, MANY = (8, 64), 2, 32  # sequences a pass, and positions that are patched, the first and the last the same
+BAR_MANY, BAR_PASSES = 1.5, 3
+EVERYTHING = ("hook_resid_pre", "attn.hook_q", "attn.hook_k", "attn.hook_v", "attn.hook_z", "hook_attn_out")
+EVERYTHING += ("hook_resid_mid", "mlp.hook_pre", "mlp.hook_post", "hook_mlp_out", "hook_resid_post")
 
 
 def main(quick: bool = False) -> list[dict[str, Any]]:
     """Measure, print the table and return its rows: name, value, unit, ratio, bar, passed."""
     rows = [entry for name in SWEEPS for entry in _sweep(name, 1 if quick else 3)]
-    small, large = (_peak_mb(size) for size in MEMORY_SIZES)
-    what = f"patching: {PAIRS} pairs, memory beyond the start"
-    rows += [
-        row(f"{what}, {size} sequences a pass", mb, "MB") for size, mb in zip(MEMORY_SIZES, (small, large), strict=True)
-    ]
+    rows += [*_memory_rows(), *_attribution_rows(), *head_scores_bar(quick)]
     show(rows)
     return rows
 
@@ -91,29 +93,71 @@ def _sweep(name: str, rounds: int) -> list[dict[str, Any]]:
     ]
 
 
-def _peak_mb(batch_size: int) -> float:
+def _attribution_rows() -> list[dict[str, Any]]:
+    """Every position of every hook that is worth a patch, at once: how many runs, and passes back, that takes.
+
+    The bar is one of forward–backward passes, and so of the more numerous. One run is of a single sequence, for shapes.
+    """
+    model, clean, corrupt, metric = _subject(1)
+    hooks = [f"blocks.{layer}.{hook}" for layer in range(LAYERS) for hook in EVERYTHING]
+    passes: list[str] = []
+    model.hook_dict["hook_embed"].add_hook(lambda value, hook: passes.append("forward"), is_permanent=True)
+    last = model.hook_dict[f"blocks.{LAYERS - 1}.hook_resid_post"]
+    last.add_hook(lambda value, hook: passes.append("backward"), dir="bwd", is_permanent=True)
+    ((seconds, found),) = take_turns(
+        1, lambda: attribution_patching(model, clean, corrupt, metric, hooks, n_controls=0, bos=True)
+    )
+    if len(found) != len(hooks) * POSITIONS or set(passes) != {"forward", "backward"}:
+        raise RuntimeError(f"{len(found)} estimates of {len(hooks)} hooks came of the passes {passes}.")
+    forward, backward = (passes.count(way) for way in ("forward", "backward"))
+    return [
+        row("attribution patching of everything: passes", max(forward, backward), "", bar=BAR_PASSES, at_most=True),
+        row("attribution patching of everything: passes back", backward, ""),
+        row(f"attribution patching of everything: {len(found):,} estimates", seconds, "s"),
+    ]
+
+
+def _memory_rows() -> list[dict[str, Any]]:
+    small, large = SIZES
+    what = f"patching: {PAIRS} pairs, memory beyond the start, {LAYERS} layers"
+    little, much, many = (_peak_mb(*of) for of in ((small, FEW), (large, FEW), (small, MANY)))
+    return [
+        row(f"{what} × {FEW} positions, {small} a pass", little, "MB"),
+        row(f"{what} × {FEW} positions, {large} a pass", much, "MB", much / little, large / small, at_most=True),
+        row(f"{what} × {MANY} positions, {small} a pass", many, "MB", many / little, BAR_MANY, at_most=True),
+    ]
+
+
+def _peak_mb(batch_size: int, n_positions: int) -> float:
     """How much a sweep over many pairs takes, in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.interventions", "--memory", str(batch_size)]
+    command = [sys.executable, "-m", "benchmarks.interventions", "--memory", str(batch_size), str(n_positions)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
-def _memory(batch_size: int) -> None:
+def _memory(batch_size: int, n_positions: int) -> None:
     torch.set_num_threads(1)
     model, clean, corrupt, metric = _subject(PAIRS)
     hooks = [f"blocks.{layer}.hook_resid_pre" for layer in range(LAYERS)]
-    places = {"positions": [POSITIONS // 2, POSITIONS - 2], "n_controls": 0}
+    positions = torch.linspace(POSITIONS // 2 - 1, POSITIONS - 2, n_positions).round().int().tolist()
+    places = {"positions": positions, "n_controls": 0}
     activation_patching(model, clean[:1], corrupt[:1], metric, hooks, batch_size=1, **places)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = _highest_kb()
     activation_patching(model, clean, corrupt, metric, hooks, batch_size=batch_size, **places)
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+    print((_highest_kb() - before) / 1024)
+
+
+def _highest_kb() -> int:
+    # Not `ru_maxrss`, in which a new process starts at what the one that started it has.
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("VmHWM")))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--memory", type=int)
+    parser.add_argument("--memory", type=int, nargs=2)
     args = parser.parse_args()
     if args.memory is None:
         main(args.quick)
     else:
-        _memory(args.memory)
+        _memory(*args.memory)
