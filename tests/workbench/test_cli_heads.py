@@ -2,6 +2,8 @@
 
 import json
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -113,6 +115,28 @@ def test_a_killed_survey_goes_on_from_the_next_part(brackets, capsys, monkeypatc
         patched.setattr(survey, "head_scores", None)  # it is there already
         told = run_verb(brackets, "--name", "killed", capsys=capsys)
     assert read_heads(told["path"]).composition is not None
+
+
+def test_what_heads_cost_stands_in_a_line_each_with_the_ablation_s_name(brackets, capsys):
+    found = read_heads(run_verb(brackets, capsys=capsys)["path"])
+    costs = found.costs()
+    assert costs.columns.tolist() == ["hook", "layer", "head", "ablation", "cost", "random_cost"]
+    assert set(costs["ablation"]) == {"mean"}
+    for line in costs.itertuples():
+        of = found.importance[(found.importance["hook"] == line.hook) & (found.importance["head"] == line.head)]
+        by_variant = of.groupby("variant")["effect"].mean()
+        assert (line.cost, line.random_cost) == pytest.approx((by_variant["ablation"], by_variant["random direction"]))
+
+
+def test_without_the_subject_before_training_alignments_are_held_against_random_weights(tmp_path):
+    task = Copy(n_symbols=6, min_length=3, max_length=5)
+    model = Seq2Seq(Seq2SeqConfig(cell="gru", d_model=8, attention="bahdanau", **task.shape))
+    survey.survey_heads(model, None, task.dataset(4), tmp_path, survey.Settings("mean", 1))
+    for name in ("alignments.parquet", "alignment.parquet"):
+        table = pd.read_parquet(tmp_path / name)
+        assert {"trained", "untrained"} <= set(table["variant"])
+    weights = [of["weight"].to_numpy() for _, of in pd.read_parquet(tmp_path / "alignments.parquet").groupby("variant")]
+    assert not np.allclose(*weights, atol=1e-3)
 
 
 def test_a_decoder_s_alignments_are_held_against_the_truth(tmp_path, capsys):
