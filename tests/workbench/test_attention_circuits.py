@@ -13,7 +13,7 @@ from workbench.attention.copying import copied_share, copying_scores, eigenvalue
 from workbench.attention.head_circuits import ov_circuit, qk_circuit
 from workbench.attention.head_svd import head_svd, singular_values
 from workbench.attention.token_pairs import token_pairs, top_pairs
-from workbench.attention.weights import weights_of
+from workbench.attention.weights import percentile_of, weights_of
 
 SHAPE = {"n_layers": 2, "d_model": 24, "n_heads": 3, "d_head": 8, "n_ctx": 12, "d_vocab": 17}
 
@@ -170,6 +170,34 @@ def test_copied_share_counts_rows_by_brute_force():
     ranks = (A @ B).argsort(1, descending=True)
     want = np.mean([i in ranks[i, :5] for i in range(23)])
     assert copied_share(FactoredMatrix(A, B), 5) == copied_share(FactoredMatrix(A, B), 5, block=1) == want
+
+
+def test_equal_entries_are_copied_as_often_as_in_a_random_order():
+    rng = np.random.default_rng(0)
+    whole = rng.integers(0, 4, (9, 9)).astype(float)
+    orders = [(whole + 0.5 * rng.random(whole.shape)).argsort(1)[:, ::-1][:, :2] for _ in range(4000)]
+    want = np.mean([[i in best[i] for i in range(9)] for best in orders])
+    assert 0.02 < want < 0.98
+    found = copied_share(FactoredMatrix(torch.from_numpy(whole), torch.eye(9).double()), 2)
+    assert found == pytest.approx(want, abs=0.01)
+
+
+def test_a_head_that_writes_nothing_copies_by_chance_and_has_no_percentile():
+    model = subject(normalization_type="LN")
+    with torch.no_grad():
+        model.blocks[0].attn.W_O[1] = 0
+    line = copying_scores(model, top=3, n_random=20).set_index(["layer", "head"]).loc[(0, 1)]
+    assert line["copied"] == pytest.approx(line["chance"])
+    assert np.isnan(line["value"])
+    assert np.isnan(line["percentile"])
+    assert np.isfinite(line["random_high"])
+
+
+def test_the_percentile_of_what_is_no_number_is_none():
+    draws = torch.tensor([0.0, 1.0, 2.0, 3.0])
+    assert percentile_of(1.0, draws) == 37.5
+    assert np.isnan(percentile_of(float("nan"), draws))
+    assert np.isnan(percentile_of(1.0, torch.tensor([0.0, float("nan")])))
 
 
 def test_singular_values_are_the_matrixs_and_those_of_random_ones_have_its_norm():

@@ -131,6 +131,25 @@ def test_transformer_lens_finds_the_same_heads(name):
         assert line.value == pytest.approx(1 - (1 - with_bos) * 12 / 11, abs=1e-3)
 
 
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
+def test_in_half_precision_scores_are_those_of_the_same_pattern_in_double(precision):
+    model = small(n_ctx=400, n_layers=1, attn_only=True).to(precision)
+    tokens = random_tokens(3, 400)
+    found = head_scores(model, tokens, random_repeats=False, n_controls=0)
+    (pattern,) = (value.double() for value in patterns_of(model, tokens).values())
+    assert next(iter(patterns_of(model, tokens).values())).dtype == precision
+    query, key = torch.arange(400)[:, None], torch.arange(400)
+    asked = pattern[:, :, 1:]
+    expected = {
+        "distance": (asked * (query - key)[1:].clamp(min=0)).sum(-1).mean((0, 2)),
+        "first_token": asked[..., 0].mean((0, 2)),
+        "local": (asked * ((query - key >= 0) & (query - key <= 8))[1:]).sum(-1).mean((0, 2)),
+        "entropy": -torch.special.xlogy(asked, asked).sum(-1).mean((0, 2)) / np.log(2),
+    }
+    for name, value in expected.items():
+        assert values(found, name) == pytest.approx(value.numpy(), rel=1e-4), name
+
+
 def test_a_circuit_set_by_hand_has_the_heads_it_was_given():
     model, _ = compiled_induction(d_vocab=20, n_ctx=13)
     half = 1 + torch.rand(8, 19, generator=torch.Generator().manual_seed(0)).argsort(1)[:, :6]

@@ -82,14 +82,18 @@ def _scores(weights: HeadWeights, top: int) -> pd.DataFrame:
 
 
 def copied_share(circuit: FactoredMatrix, top: int = 1, block: int = 1 << 22) -> float:
-    """The share of rows of a square matrix whose own column is among its `top` largest entries, some rows at a time."""
+    """The share of rows of a square matrix whose own column is among its `top` largest entries, some rows at a time.
+
+    Among entries that are equal it is there as often as in a random order of them: a matrix of zeros has `top` / n.
+    """
     A, B = circuit.A, circuit.B
-    n, hits = A.shape[0], 0
+    n, hits = A.shape[0], 0.0
     step = max(1, block // B.shape[1])
     for start in range(0, n, step):
         entries = A[start : start + step] @ B
-        own = entries.diagonal(start)
-        hits += int(((entries > own[:, None]).sum(1) < top).sum())
+        own = entries.diagonal(start)[:, None]
+        above, equal = (entries > own).sum(1), (entries == own).sum(1)
+        hits += float(((top - above) / equal).clamp(0, 1).double().sum())
     return hits / n
 
 

@@ -228,6 +228,7 @@ class _Weights:
 
     def of(self, pattern: Tensor, causal: bool) -> Iterable[tuple[str, Float[Tensor, " head"], int]]:
         """Each score's sum over queries, and how many there are."""
+        pattern = detect.in_single(pattern)
         if self.stacked is not None:
             self.stacked = self.stacked.to(pattern)
             flat = einops.rearrange(pattern, "batch head query key -> batch head (query key)")

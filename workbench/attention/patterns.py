@@ -67,6 +67,11 @@ def local(window: int) -> Detection:
     return near
 
 
+def in_single(pattern: Pattern) -> Pattern:
+    """What is in half precision in single: sums of it have too few digits, and half ones have no distance above 256."""
+    return pattern.to(torch.promote_types(pattern.dtype, torch.float32))
+
+
 def attention_to(pattern: Pattern, keys: Keys) -> Float[Tensor, " head"]:
     """The mean attention to the marked keys together, over the queries that have any: Σ(A∘D) / ΣA.
 
@@ -74,6 +79,7 @@ def attention_to(pattern: Pattern, keys: Keys) -> Float[Tensor, " head"]:
         ValueError: no query has one.
     """
     has = _queries_of(keys)
+    pattern = in_single(pattern)
     given = einops.einsum(pattern, keys.to(pattern.dtype), "batch head query key, batch query key -> batch query head")
     return given[has].mean(0)
 
@@ -87,6 +93,7 @@ def agreement(pattern: Pattern, keys: Keys) -> Float[Tensor, " head"]:
         ValueError: no query has a key.
     """
     has = _queries_of(keys)
+    pattern = in_single(pattern)
     apart = (pattern - keys[:, None].to(pattern.dtype)).abs().sum(-1)
     return 1 - einops.rearrange(apart, "batch head query -> batch query head")[has].mean(0)
 
@@ -98,6 +105,7 @@ def entropy(pattern: Pattern, causal: bool = False) -> Float[Tensor, "batch head
         pattern: the attention.
         causal: whether no query looks at a later key, so that these need not be read.
     """
+    pattern = in_single(pattern)
     batch, head, length, n_keys = pattern.shape
     found = pattern.new_empty(batch, head, length)
     for seq in range(batch):  # what is worked on at once stays in the processor's cache
@@ -110,6 +118,7 @@ def entropy(pattern: Pattern, causal: bool = False) -> Float[Tensor, "batch head
 
 def distance(pattern: Pattern) -> Float[Tensor, "batch head query"]:
     """How far back a query looks in the mean, in positions: Σ A |query − key|."""
+    pattern = in_single(pattern)
     return einops.einsum(pattern, distances(pattern), "batch head query key, query key -> batch head query")
 
 

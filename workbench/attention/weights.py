@@ -1,5 +1,6 @@
 """A subject's attention heads as weights, its norms folded in, and random heads to hold them against."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,7 +130,9 @@ def random_weights(
 
 
 def percentile_of(value: float, draws: Float[Tensor, " n"]) -> float:
-    """How many of a hundred draws lie below a value; those that equal it count half."""
+    """How many of a hundred draws lie below a value; those that equal it count half. NaN if any of these is."""
+    if math.isnan(value) or draws.isnan().any():
+        return math.nan
     return 100 * float((draws < value).double().mean() + (draws == value).double().mean() / 2)
 
 
