@@ -41,6 +41,7 @@ function draw(root, data) {
   const boxes = one ? [line("", data.queries, state.queries, true)]
     : [line("looks from", data.queries, state.queries, true), line("at", data.keys, state.keys, false)]
   if (one) state.keys = state.queries
+  root.classList.toggle("apart", data.apart)
   root.replaceChildren(toggle(state), ...boxes, note)
   if (state.queries.length) state.queries[0].tabIndex = 0
   return state
@@ -53,8 +54,9 @@ function toggle(state) {
   button.onclick = () => { state.turned = !state.turned; say(); shade(state, state.locked) }
   say()
   const box = el("div", "bar")
-  box.append(el("span", "hint", state.data.label + " · a hovered token shows "), button)
-  if (state.data.keys !== null) button.hidden = true
+  const crosses = state.data.keys !== null
+  box.append(el("span", "hint", state.data.label + " · a hovered token shows " + (crosses ? "where it looks" : "")), button)
+  button.hidden = crosses
   return box
 }
 

@@ -43,6 +43,8 @@ def attention_text(
             "keys": None if keys is None else [visible(token) for token in keys],
             "pattern": pack(pattern),
             "label": label,
+            # Numbers of tokens that have no words would run into one another.
+            "apart": all(token.isdecimal() for token in (keys or queries)[1:]),
             "query": query,
         },
         on_query_change=on_query,

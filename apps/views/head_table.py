@@ -18,6 +18,7 @@ from workbench.runs import Artifact
 
 _TABLE = "all_heads"
 _LISTED, _HEIGHT = 144, 420
+_OF = {"untrained": "before training", "random weights": "with random weights"}
 _WIDEST = 40  # heads of each layer whose composition is drawn
 _HEADS = 1000  # more than any layer has
 _TITLES = {"entropy": "entropy, bits", "distance": "mean distance, tokens"}
@@ -46,7 +47,7 @@ def show(here: Place, survey: HeadSurvey, artifact: Artifact) -> None:
         of_score = scores[scores["score"] == score]
         text = segments("Text", of_score["text"].unique().tolist(), "text")
     title = _TITLES.get(score, score.replace("_", " "))
-    st.caption(f"Means over held-out sequences; grey, and on the right of the map: the same of {control}.")
+    st.caption(f"Means over held-out sequences; grey, and on the right of the map: the same of heads {_OF[control]}.")
     _weighted(survey, score, text)
     left, right = halves(380)
     with left:

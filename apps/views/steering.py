@@ -129,7 +129,8 @@ def _feature(here: Place, subject: Any) -> _Direction | None:
 def _unit(here: Place) -> _Direction:
     """One unit of a hook, in its own units."""
     hooks = serve.steerable(here.run)
-    hook = select("Hook", list(hooks), next(iter(hooks)), "steered_hook")
+    usual = next((name for name in hooks if name.endswith(("hook_resid_post", "hook_h"))), next(iter(hooks)))
+    hook = select("Hook", list(hooks), usual, "steered_hook")
     unit = int(st.number_input("Unit", 0, hooks[hook] - 1, 0, key=f"steered_unit {hook}"))
     vector = torch.zeros(hooks[hook])
     vector[unit] = 1.0

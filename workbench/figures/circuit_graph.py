@@ -94,17 +94,20 @@ def circuit_graph(
     )
     dots = alt.Chart(nodes).mark_point(filled=True, size=70, color=RULE, opacity=1).encode(x=x, y=y, tooltip="node:N")
     crowded = max(map(len, stages)) * len(variants) > _MOST_NAMED
-    names = (
-        alt.Chart(nodes)
-        .mark_text(fontSize=10, dy=13, color=RULE, angle=20 if crowded else 0, tooltip=None)
+    # Edges come from below: what only receives them has its name above.
+    ends_here = ~nodes["node"].isin(set(edges["sender"]))
+    names = [
+        alt.Chart(nodes[of])
+        .mark_text(fontSize=10, dy=dy, color=RULE, angle=angle if crowded else 0, tooltip=None)
         .encode(x=x, y=y, text="node:N")
-    )
+        for of, dy, angle in ((ends_here, -11, 340), (~ends_here, 13, 20))
+    ]
     titles = (
         alt.Chart(pd.DataFrame({"variant": variants, "x": [shift[v] for v in variants], "y": len(stages) - 0.4}))
         .mark_text(align="left", fontWeight="bold", color=RULE, tooltip=None)
         .encode(x=x, y=y, text="variant:N")
     )
-    return alt.layer(halo, drawn, dots, names, titles).properties(height=int(np.clip(_STAGE * len(stages), 180, 720)))
+    return alt.layer(halo, drawn, dots, *names, titles).properties(height=int(np.clip(_STAGE * len(stages), 180, 720)))
 
 
 _MOST_NAMED = 12  # nodes side by side whose names lie flat
