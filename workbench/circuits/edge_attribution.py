@@ -13,7 +13,7 @@ from torch import Tensor
 from models.checked_input import whole_number
 from models.evaluation import as_evaluated
 from workbench.circuits.edge_ablation import EdgeAblation, by_sender
-from workbench.interventions.gradients import slope_by_output, slopes_by_output
+from workbench.interventions.gradients import gradients_made, slope_by_output, slopes_by_output
 from workbench.interventions.hook_parts import named
 from workbench.interventions.intervals import mean_over_documents
 from workbench.interventions.metrics import Metric
@@ -26,6 +26,7 @@ INPUTS = ("hook_embed", "hook_pos_embed")
 COLUMNS = ("sender", "receiver", "ablation", "steps", "variant", "seed", "score", "low", "high", "sequences")
 
 
+@gradients_made()
 def edge_attribution(
     model: Any,
     clean: Given,
@@ -91,13 +92,14 @@ def edge_attribution(
     return table[list(COLUMNS)].astype({"seed": "Int64"})
 
 
+@gradients_made()
 def edge_scores(
     cuts: EdgeAblation, metric: Metric, *, steps: int = 1, batch_size: int = 64
 ) -> Float[Tensor, "edge seq"]:
     """The scores of each sequence, in double precision."""
     parts = torch.arange(len(cuts.data)).split(batch_size)
     scores = torch.zeros(len(cuts.graph.edges), len(cuts.data), dtype=torch.float64)
-    with as_evaluated(cuts.model), torch.enable_grad():
+    with as_evaluated(cuts.model):
         slopes = [_Slopes(cuts, seq) for seq in parts]
         shares = [1.0] if steps == 1 else [(step + 0.5) / steps for step in range(steps)]
         for part in slopes if steps > 1 else []:

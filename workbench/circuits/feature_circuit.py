@@ -16,7 +16,7 @@ from torch import Tensor
 from models.checked_input import whole_number
 from models.evaluation import as_evaluated
 from workbench.circuits.feature_nodes import Dictionary, FeatureNodes, Nodes
-from workbench.interventions.gradients import Leaves, slope_by_output, slopes_by_output
+from workbench.interventions.gradients import Leaves, gradients_made, slope_by_output, slopes_by_output
 from workbench.interventions.hook_parts import layer_of
 from workbench.interventions.intervals import mean_over_documents
 from workbench.interventions.metrics import Metric, takes_batch
@@ -37,6 +37,7 @@ Effects = dict[str, Float[Tensor, "variant _ node seq"]]
 Held = tuple[str, Float[Tensor, "_ _ d"]]  # a hook, and what it holds instead: [batch, pos, d]
 
 
+@gradients_made()
 def feature_circuit(
     model: Any,
     clean: Given,
@@ -165,7 +166,7 @@ def slopes_there(
     leaves, batch = Leaves(), batch_of(nodes.data, seq)
     names = list(nodes.where) if at is None else [at[0]]
     hooks = [*_holding(nodes, seq, at), *((name, leaves.hook) for name in names)]
-    with torch.enable_grad(), nodes.model.hooks(fwd_hooks=hooks):
+    with gradients_made(), nodes.model.hooks(fwd_hooks=hooks):
         output = run(nodes.model, batch)
         towards = slope_by_output(metric, output, batch) if towards is None else towards
         return {name: slope.flatten(2) for name, slope in leaves.slopes(output, towards, names).items()}

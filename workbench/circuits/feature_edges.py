@@ -14,7 +14,7 @@ from models.checked_input import whole_number
 from models.evaluation import as_evaluated
 from workbench.circuits.feature_circuit import slopes_there
 from workbench.circuits.feature_nodes import Dictionary, FeatureNodes, Nodes
-from workbench.interventions.gradients import Leaves, slopes_by_output
+from workbench.interventions.gradients import Leaves, gradients_made, slopes_by_output
 from workbench.interventions.intervals import mean_over_documents
 from workbench.interventions.metrics import Metric
 from workbench.interventions.pairs import Given, batch_of, run
@@ -28,6 +28,7 @@ COLUMNS = (
 )
 
 
+@gradients_made()
 def feature_edges(
     model: Any,
     clean: Given,
@@ -129,7 +130,7 @@ def _passed_on(
     leaves = Leaves(stopped=True)
     found = {}
     hooks = list(runs.where)
-    with torch.enable_grad(), runs.model.hooks(fwd_hooks=[(name, leaves.hook) for name in hooks]):
+    with gradients_made(), runs.model.hooks(fwd_hooks=[(name, leaves.hook) for name in hooks]):
         run(runs.model, batch_of(runs.data, seq))
         for i, receiver in enumerate(hooks[1:], start=1):
             dictionary, slope = runs.dictionaries[receiver], slopes[receiver]

@@ -1,6 +1,7 @@
 """A metric's gradient in a subject's output, and in what stands at its hooks, with all parameters left alone."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -14,6 +15,13 @@ from workbench.interventions.metrics import Metric, measured, takes_batch
 from workbench.interventions.pairs import batch_of, run
 
 
+@contextmanager
+def gradients_made(wanted: bool = True) -> Iterator[None]:
+    """Gradients are made in here, though the caller may have said `no_grad` or `inference_mode`."""
+    with torch.inference_mode(False), torch.set_grad_enabled(wanted):
+        yield
+
+
 def slope_by_output(
     metric: Metric, output: Float[Tensor, "batch pos d_out"], batch: dict[str, Tensor]
 ) -> Float[Tensor, "batch pos d_out"]:
@@ -22,9 +30,10 @@ def slope_by_output(
     Raises:
         ValueError: it does not give one finite number a sequence, or does not depend on the output.
     """
-    with torch.enable_grad():
-        leaf = output.detach().requires_grad_()
-        value = measured(metric, leaf, batch)
+    with gradients_made():
+        # What was made in inference mode has no gradients, but its copy has.
+        leaf = output.detach().clone().requires_grad_()
+        value = measured(metric, leaf, {name: x.clone() for name, x in batch.items()})
         if not value.requires_grad:
             raise ValueError("the metric has no slope: compute it from the output by differentiable operations.")
         return torch.autograd.grad(value.sum(), leaf)[0]
@@ -145,12 +154,18 @@ def slopes_at(
 
     taps: list[tuple[str, HookFunction]] = [(name, move) for name in moved or ()]
     taps += [(name, leaves.hook) for name in hooks]
-    with torch.inference_mode(False), torch.set_grad_enabled(backward), model.hooks(fwd_hooks=taps):
+    with gradients_made(backward), model.hooks(fwd_hooks=taps):
         batch = {name: x.clone() for name, x in batch.items()}  # what was made in inference mode has no gradients
-        value = of_output(run(model, batch))
+        output = run(model, batch)
         for name in hooks:
             if name not in leaves.values:
                 raise ValueError(f"nothing came through {name} as the subject was run: it is not in use.")
+        if backward and not output.requires_grad:
+            raise ValueError(
+                f"no gradient leads from {', '.join(hooks)} to the output of this {type(model).__name__}: it is not "
+                "made of what stands there by differentiable steps."
+            )
+        value = of_output(output)
         if backward and not value.requires_grad:
             raise ValueError("the metric has no gradient: it must be made of the output by differentiable steps.")
         slopes = leaves.slopes(value.sum(), None, hooks) if backward else {}

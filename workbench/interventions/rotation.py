@@ -21,6 +21,7 @@ from models.checked_input import whole_number
 from models.evaluation import as_evaluated
 from models.progress import progress
 from workbench.interventions.controls import random_frame
+from workbench.interventions.gradients import gradients_made
 from workbench.interventions.interchange import Interchange, Swap, checked_metric, scored
 from workbench.interventions.metrics import Metric
 from workbench.interventions.pairs import Given
@@ -60,6 +61,7 @@ class _Search:
     seed: int
 
 
+@gradients_made()
 def fit_rotation(
     model: Any,
     base: Given,

@@ -22,6 +22,7 @@ from models.dataset import Dataset
 from models.evaluation import as_evaluated
 from models.progress import progress
 from models.tensor_files import save_tensors
+from workbench.interventions.gradients import gradients_made
 from workbench.interventions.pairs import Given, as_dataset, batch_of
 from workbench.interventions.reading_out import ReadOutOf, read_out_of, readable
 from workbench.interventions.values import values_at
@@ -50,6 +51,7 @@ class TunedLens:
     subject: str | None = None
 
     @classmethod
+    @gradients_made()
     def fit(
         cls,
         model: Any,
