@@ -235,7 +235,7 @@ def test_what_cannot_be_done_is_one_sentence_and_the_subject_is_left_as_it_was(m
         "has no heads": {"hooks": MLP_OUT},
         "has no head 2": {"heads": [2]},
         "has no unit 8": {"units": [8]},
-        "has no position 7": {"positions": [7]},
+        "no position 7": {"positions": [7]},
         "no position was chosen": {"positions": []},
         "nothing but BOS": {"positions": [0]},
         "by has 'neuron'": {"by": ("neuron",)},

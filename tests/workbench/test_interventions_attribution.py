@@ -254,7 +254,7 @@ def test_what_cannot_be_done_is_one_sentence():
         attribution_patching(*args, "blocks.0.attn.hook_zz")
     with pytest.raises(ValueError, match="has no heads"):
         attribution_patching(*args, RESID, by=("head",))
-    with pytest.raises(ValueError, match="has no position 9"):
+    with pytest.raises(ValueError, match="no position 9"):
         attribution_patching(*args, RESID, positions=[9])
     with pytest.raises(ValueError, match="no gap"):
         attribution_patching(model, CLEAN, CLEAN, metric, RESID)

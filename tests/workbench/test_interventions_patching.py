@@ -492,7 +492,7 @@ REFUSED = {
     "a head that is not there": ({"hooks": Z, "heads": [2]}, "has no head 2: they are numbered 0 to 1"),
     "a unit that is not there": ({"units": [-1]}, "has no unit -1: they are numbered 0 to 7"),
     "no units": ({"units": []}, "was given no units"),
-    "a position that is not there": ({"positions": [T]}, "has no position 8"),
+    "a position that is not there": ({"positions": [T]}, "no position 8"),
     "BOS alone": ({"positions": [0]}, "nothing but BOS"),
     "no positions": ({"positions": []}, "no position was chosen"),
     "directions of another width": ({"within": Subspace.along(torch.eye(3))}, "directions are of 3 numbers"),

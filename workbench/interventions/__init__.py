@@ -2,10 +2,10 @@
 
 In the order in which they import each other:
 
-- edits: `subspace`, `edits`, `controls`; `positions`, `replacing`, `hooks` (`edit_at`).
-- runs: `values` (what stands at hooks), `many` (edits in shared passes), `metrics`, `pairs`, `passes` (any hooks in
+- edits: `subspace`, `edits`, `controls`; `positions`, `pairs`, `replacing`, `hooks` (`edit_at`).
+- runs: `values` (what stands at hooks), `many` (edits in shared passes), `metrics`, `passes` (any hooks in
   shared passes), `intervals`, `hook_parts` (heads, positions and units of a hook), `gradients`.
-- ablation: `stand_ins`, `ablation`.
+- ablation: `masked_keys`, `stand_ins`, `ablation`.
 - patching: `sites`, `rerunning`, `resuming`, `patch_plan`, `patching`; `attribution`; `path_patching`.
 - reading out: `reading_out`, `tuned_lens`, `lens_rows`, `logit_lens`, `lens_tokens`; `components`,
   `direct_logit_attribution`.

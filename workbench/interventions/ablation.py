@@ -7,6 +7,7 @@ every result names its ablation.
 ablate(model, data, TargetLoss(), ["blocks.0.attn.hook_z", "blocks.1.attn.hook_z"])
 """
 
+import operator
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
@@ -30,9 +31,10 @@ from workbench.interventions.hook_parts import (
     parts_of,
 )
 from workbench.interventions.intervals import mean_over_documents
+from workbench.interventions.masked_keys import noting_keys, turned
 from workbench.interventions.metrics import Metric
 from workbench.interventions.pairs import Given, as_dataset
-from workbench.interventions.passes import Hooks, measure_jobs
+from workbench.interventions.passes import Hooks, measure_jobs, refuse_unusable
 from workbench.interventions.positions import Positions
 from workbench.interventions.stand_ins import Ablation, StandIns, refuse_unknown
 
@@ -60,7 +62,7 @@ def ablate(
     *,
     ablation: Ablation = "mean",
     by: Sequence[str] = ("head",),
-    positions: Sequence[int] | Positions | None = None,
+    positions: Positions | None = None,
     heads: Sequence[int] | None = None,
     units: Sequence[int] | None = None,
     reference: Given | None = None,
@@ -71,7 +73,8 @@ def ablate(
 ) -> pd.DataFrame:
     """Take parts of a subject out, one at a time, and measure what it does then.
 
-    In a recurrence what stands in for a step's value is what later steps go on from. Padding is never ablated.
+    In a recurrence what stands in for a step's value is what later steps go on from. Padding is never ablated, and of
+    patterns and scores nothing is but what the query may see: a later key stays unseen.
 
     Args:
         model: the subject.
@@ -88,16 +91,16 @@ def ablate(
         units: of the last axis, those that are ablated.
         reference: the sequences that means are over and others drawn from; `data` itself where None.
         bos: whether BOS is ablated, and counts in means, too.
-        n_controls: random directions for each line.
+        n_controls: random directions for each line; none where a row is one number, which has no other direction.
         batch_size: sequences a pass, whichever parts they are without.
         seed: of the first control, of what is resampled, and of the intervals.
 
     Returns:
         A line for each part and `variant`: `ablation`, or `random direction`, every row of a head (or hook) moved as
         far as the ablation moves it, but turned by a rotation of the whole row, drawn by `seed` (of patterns and
-            scores, of the keys that the query may see). `value` is the mean
-        of the metric over the sequences that have the part's position, `unablated` theirs before, `effect` the
-        difference, each with its interval (95%, over documents; NaN of one). Of a set, `hook` is its name.
+        scores, of the keys that the query may see). `value` is the mean of the metric over the sequences that have the
+        part's position, `unablated` theirs before, `effect` the difference, each with its interval (95%, over
+        documents; NaN of one). Of a set, `hook` is its name.
 
     Raises:
         ValueError: there is no such hook, head, position, unit or ablation, nothing is chosen, there is nothing to take
@@ -105,7 +108,7 @@ def ablate(
     """
     data = as_dataset(data)
     refuse_unknown(ablation)
-    whole_number(n_controls, "n_controls")
+    refuse_unusable(metric, n_controls=n_controls, batch_size=batch_size, seed=seed)
     named = _sets(hooks) if isinstance(hooks, Mapping) else []
     names = hook_names(model, hooks if not isinstance(hooks, Mapping) else [p.hook for job in named for p in job.parts])
     shapes = hook_shapes(model, data, names, positions=positions, heads=heads, units=units, bos=bos)
@@ -116,7 +119,10 @@ def ablate(
         model, data, names, ablation, where=where, reference=reference, bos=bos, batch_size=batch_size, seed=seed
     )
     seeds = range(seed, seed + n_controls)
-    jobs = [_Job("", ())] + [job._replace(seed=s) for job in chosen for s in (None, *seeds)]
+    jobs = [_Job("", ())]
+    for job in chosen:  # there is no other direction on a line
+        turns = all(shapes[part.hook].rest[-1] > 1 for part in job.parts)
+        jobs += [job._replace(seed=s) for s in (None, *(seeds if turns else ()))]
     editing = _Editing(jobs, shapes, stand_ins)
     values = measure_jobs(model, data, metric, len(jobs), editing.hooks, batch_size=batch_size, desc="ablations")
     return _table(jobs, shapes, values, ablation, data.docs.numpy(), seed)
@@ -128,7 +134,7 @@ def ablating(
     places: str | Places,
     *,
     ablation: Ablation = "mean",
-    positions: Sequence[int] | Positions | None = None,
+    positions: Positions | None = None,
     reference: Given | None = None,
     seq: Int[Tensor, " chosen"] | None = None,
     bos: bool = False,
@@ -156,6 +162,8 @@ def ablating(
     """
     data = as_dataset(data)
     refuse_unknown(ablation)
+    whole_number(batch_size, "batch_size", least=1)
+    whole_number(seed, "seed")
     jobs = [_Job("", _parts([places] if isinstance(places, str) else places))]
     names = hook_names(model, [part.hook for part in jobs[0].parts])
     shapes = hook_shapes(model, data, names, positions=positions, bos=bos)
@@ -175,12 +183,19 @@ def _sets(hooks: Mapping[str, Places]) -> list[_Job]:
 
 
 def _parts(places: Places) -> tuple[Part, ...]:
-    split = [(place,) if isinstance(place, str) else place for place in places]
-    # A head may come from a table, whose numbers are not Python's own.
-    found = tuple(Part(hook, *(None if number is None else int(number) for number in of)) for hook, *of in split)
+    found = tuple(Part(place) if isinstance(place, str) else _part(place) for place in places)
     if not found:
         raise ValueError("there is nothing to ablate: name at least one hook, or (hook, head).")
     return found
+
+
+def _part(place: tuple) -> Part:
+    hook, *of = place
+    try:
+        # A head may come from a table, whose numbers are not Python's own.
+        return Part(hook, *(None if number is None else operator.index(number) for number in of))
+    except TypeError:
+        raise ValueError(f"{place!r} is no place: name a hook, (hook, head), or a Part, by whole numbers.") from None
 
 
 def _refuse_absent(shapes: Mapping[str, HookShape], jobs: Sequence[_Job]) -> None:
@@ -202,12 +217,20 @@ class _Editing:
         touched = {part.hook for job in jobs for part in job.parts}
         # All hooks of the analysis, so that what was read of other sequences serves the next pass on these as well.
         values = self.stand_ins.at(tuple(self.shapes), seq) if touched else {}
-        return [
-            (name, self._edit(self.shapes[name], jobs, values[name], seq)) for name in self.shapes if name in touched
-        ]
+        hooks: Hooks = []
+        for name in (name for name in self.shapes if name in touched):
+            visible: dict[str, Tensor] = {}
+            hooks += noting_keys(self.stand_ins.model, name, visible)
+            hooks.append((name, self._edit(self.shapes[name], jobs, values[name], seq, visible)))
+        return hooks
 
     def _edit(
-        self, shape: HookShape, jobs: Sequence[_Job], stand_in: Tensor, seq: Int[Tensor, " chosen"]
+        self,
+        shape: HookShape,
+        jobs: Sequence[_Job],
+        stand_in: Tensor,
+        seq: Int[Tensor, " chosen"],
+        visible: Mapping[str, Tensor],
     ) -> HookFunction:
         masks = torch.stack([_mask(shape, job, seq) for job in jobs])
         if stand_in.ndim < masks.ndim - 1:  # zero, whatever the shape
@@ -224,25 +247,15 @@ class _Editing:
                 return None
             x = value.movedim(axis, 1).unflatten(0, (len(jobs), len(seq)))
             put = stand_in if stand_in.shape[1] == 1 else stand_in[:, seen]
+            if visible:
+                mask = mask & visible["keys"].movedim(axis, 1).unflatten(0, (len(jobs), len(seq)))
             edited = torch.where(mask, put.to(x), x)
             for j, job in enumerate(jobs):
                 if job.seed is not None and mask[j].any():
-                    edited[j] = self._turned(x[j], edited[j], job.seed, by_query=axis == 2)
+                    edited[j] = turned(x[j], edited[j], self.rotation(x.shape[-1], job.seed), by_query=axis == 2)
             return edited.flatten(0, 1).movedim(1, axis)
 
         return edit
-
-    def _turned(
-        self, x: Float[Tensor, "*any d"], edited: Float[Tensor, "*any d"], seed: int, by_query: bool
-    ) -> Float[Tensor, "*any d"]:
-        """As large a change of each row elsewhere, but not in what is masked: later keys stay unseen."""
-        free = x.isfinite() & edited.isfinite()
-        if by_query:
-            free = free & ((x != 0) | (edited != 0))
-        change = torch.where(free, edited - x, 0)
-        turned = torch.where(free, change @ self.rotation(x.shape[-1], seed).to(x), 0)
-        size, length = (part.norm(dim=-1, keepdim=True) for part in (change, turned))
-        return x + turned * (size / length.clamp_min(torch.finfo(length.dtype).tiny))
 
 
 def _mask(shape: HookShape, job: _Job, seq: Int[Tensor, " chosen"]) -> Bool[Tensor, "chosen pos *rest"]:

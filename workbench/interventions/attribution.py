@@ -9,11 +9,11 @@ gradients: Sundararajan, Taly and Yan 2017, arXiv 1703.01365, equation 1; for ci
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from models.checked_input import whole_number
@@ -23,10 +23,21 @@ from models.progress import progress
 from models.step_hooks import StepHookPoint
 from workbench.interventions.controls import random_rotation
 from workbench.interventions.gradients import Slopes, slope_by_output, slopes_at
-from workbench.interventions.hook_parts import COLUMNS, HookShape, Part, as_table, hook_names, hook_shapes, parts_of
+from workbench.interventions.hook_parts import (
+    COLUMNS,
+    HookShape,
+    Part,
+    as_table,
+    checked_parts,
+    hook_names,
+    hook_shapes,
+    parts_of,
+)
 from workbench.interventions.intervals import mean_over_documents
+from workbench.interventions.masked_keys import by_query, seen_in, slope_among
 from workbench.interventions.metrics import Metric, measured, restored, takes_batch
 from workbench.interventions.pairs import Given, aligned, batch_of, run
+from workbench.interventions.passes import measure_jobs, refuse_unusable
 from workbench.interventions.positions import Positions
 
 ATTRIBUTION, INTEGRATED, DIRECTION = "attribution", "integrated gradients", "random direction"
@@ -45,7 +56,7 @@ def attribution_patching(
     *,
     by: Sequence[str] = ("position",),
     steps: int = 1,
-    positions: Sequence[int] | Positions | None = None,
+    positions: Positions | None = None,
     heads: Sequence[int] | None = None,
     units: Sequence[int] | None = None,
     bos: bool = False,
@@ -77,15 +88,16 @@ def attribution_patching(
         heads: of the hooks' heads, those that are patched.
         units: of the last axis, those that are patched.
         bos: whether BOS is patched too.
-        n_controls: random directions for each line.
+        n_controls: random directions for each line; none where a row is one number, which has no other direction.
         batch_size: sequences a pass.
         seed: of the first control, and of the intervals.
 
     Returns:
         A line for each part and `variant`: `attribution` (`integrated gradients` of several steps), and `random
-        direction`, the same of displacements as large, turned by a rotation of the whole row drawn by `seed`. `value`
-        is what the metric should then be over the sequences that have something to patch there, `effect` the share of
-        the gap between `corrupt` (0) and `clean` (1) of the same, with intervals (95%, over documents, the gap held).
+        direction`, the same of displacements as large, turned by a rotation of the whole row drawn by `seed` (of
+        patterns and scores, of the keys that the query sees). `value` is what the metric should then be over the
+        sequences that have something to patch there, `effect` the share of the gap between `corrupt` (0) and `clean`
+        (1) of the same, with intervals (95%, over documents, the gap held).
 
     Raises:
         ValueError: the sequences are not aligned, the metric has no gap between them, does not give one finite number a
@@ -94,7 +106,7 @@ def attribution_patching(
     """
     clean, corrupt = aligned(clean, corrupt)
     whole_number(steps, "steps", least=1)
-    whole_number(batch_size, "batch_size", least=1)
+    refuse_unusable(metric, n_controls=n_controls, batch_size=batch_size, seed=seed)
     names = hook_names(model, hooks)
     together = not takes_batch(metric) and len(clean) > batch_size
     if together and steps > 1:
@@ -103,14 +115,18 @@ def attribution_patching(
             f"{batch_size}: give the metric a second parameter, the batch, take one step, or raise batch_size."
         )
     for name in names:
-        if isinstance(model.hook_dict[name], StepHookPoint) and "position" not in by:
+        if isinstance(model.hook_dict[name], StepHookPoint) and "position" not in checked_parts(by):
             raise ValueError(
                 f"{name} fires once a step, and one gradient cannot say what several steps would do together: patch "
                 "one at a time (by with 'position')."
             )
     shapes = hook_shapes(model, corrupt, names, positions=positions, heads=heads, units=units, bos=bos)
     parts = parts_of(shapes, by)
-    seeds: list[int | None] = [None, *range(seed, seed + whole_number(n_controls, "n_controls"))]
+    seeds: list[int | None] = [None, *range(seed, seed + n_controls)]
+    if steps > 1:  # before any long work: whether there is a gap
+        how: dict[str, Any] = {"asked": clean, "batch_size": batch_size}
+        of_clean, of_corrupt = (measure_jobs(model, d, metric, 1, lambda *_: [], **how)[0] for d in (clean, corrupt))
+        restored(of_corrupt, of_clean, of_corrupt)
     effects = torch.empty(len(parts), len(seeds), len(clean), dtype=torch.float64)
     before = torch.empty(2, len(clean), dtype=torch.float64)
 
@@ -136,7 +152,20 @@ def attribution_patching(
     return _table(parts, seeds, shapes, effects, before, variant, clean.docs.numpy(), seed)
 
 
-Changes = tuple[Tensor, Tensor]
+class Changes(NamedTuple):
+    """Of a hook, `[batch, pos, …]`.
+
+    Attributes:
+        change: by how much the clean run's values are from the corrupt run's.
+        slope: the metric's gradient on the way.
+        seen: of patterns and scores, the keys that the query sees.
+    """
+
+    change: Tensor
+    slope: Tensor
+    seen: Bool[Tensor, "..."] | None
+
+
 OfOutput = Callable[[Tensor], Float[Tensor, " batch"]]
 
 
@@ -177,12 +206,13 @@ def _slopes(
     change = {
         n: torch.where(clean.values[n] == corrupt.values[n], 0, clean.values[n] - corrupt.values[n]) for n in names
     }
-    if steps == 1:
-        return before, {name: (change[name], corrupt.slopes[name]) for name in names}
-    return before, {
-        name: (change[name], _along(model, pair[1], measure[1], shapes[name], corrupt, change[name], seq, steps))
-        for name in names
-    }
+    slopes = corrupt.slopes
+    if steps > 1:
+        slopes = {
+            name: _along(model, pair[1], measure[1], shapes[name], corrupt, change[name], seq, steps) for name in names
+        }
+    seen = {name: seen_in(clean.values[name], corrupt.values[name]) for name in names if by_query(model, name)}
+    return before, {name: Changes(change[name], slopes[name], seen.get(name)) for name in names}
 
 
 def _along(
@@ -209,13 +239,16 @@ def _by_part(
     shape: HookShape, found: Changes, parts: Sequence[Part], seq: Int[Tensor, " batch"], rotation: Tensor | None
 ) -> Float[Tensor, "part batch"]:
     """What the change of each part of a hook comes to; with a rotation, of that change turned."""
-    change, slope = (x.double().cpu() for x in found)
-    if rotation is not None:
+    where, mine = shape.mask(Part(shape.hook), seq), [part for part in parts if part.hook == shape.hook]
+    change, slope = (x.double().cpu() for x in found[:2])
+    change = torch.where(where, change, 0)
+    if rotation is not None and found.seen is None:
         # (change @ rotation) · slope, for all parts of the change at once.
         slope = slope @ rotation.T
-    product = torch.where(shape.mask(Part(shape.hook), seq), change * slope, 0)
+    elif rotation is not None and found.seen is not None:
+        slope = slope_among(found.seen.cpu(), change, slope, rotation, one_at_a_time=mine[0].unit is not None)
+    product = torch.where(where, change * slope, 0)
     product = product if shape.n_heads is not None else product.unsqueeze(2)
-    mine = [part for part in parts if part.hook == shape.hook]
     index = []
     for axis, field in ((1, "position"), (2, "head"), (3, "unit")):
         numbers = [getattr(part, field) for part in mine]
@@ -244,6 +277,8 @@ def _table(
     )
     rows = []
     for i, (part, s) in enumerate((part, s) for part in parts for s in seeds):
+        if s is not None and shapes[part.hook].rest[-1] == 1:
+            continue  # there is no other direction on a line
         about = part.columns | {"variant": variant if s is None else DIRECTION, "seed": s}
         numbers = {"value": value.value[i], "low": value.low[i], "high": value.high[i], "effect": effect.value[i]}
         numbers |= {"effect_low": effect.low[i], "effect_high": effect.high[i]}

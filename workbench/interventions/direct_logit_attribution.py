@@ -24,7 +24,7 @@ from models.progress import progress
 from workbench.interventions.components import Component, FrozenReadOut, components_of
 from workbench.interventions.intervals import over_documents
 from workbench.interventions.pairs import Given, as_dataset, batch_of
-from workbench.interventions.reading_out import ReadOutOf, read_out_of, readable
+from workbench.interventions.reading_out import ReadOutOf, read_out_of, readable, rounding
 from workbench.interventions.values import values_at
 
 ATTRIBUTION, RANDOM = "attribution", "random answer"
@@ -221,7 +221,6 @@ def _table(model: Any, data: Dataset, queries: _Queries, by: set[str], batch_siz
             if not len(chosen):
                 continue
             added, logits = _added(model, data, read_out, frozen, parts, queries, chosen, seq)
-            _refuse_unlike(added, logits, next(model.parameters()).dtype)
             sums.index_add_(2, group[chosen], torch.cat([added, logits[None]]).cpu())
     by_place = sums.view(-1, n_variants, len(docs), len(places)).numpy()
     rows: list[dict[str, Any]] = []
@@ -264,20 +263,26 @@ def _added(
     added = [part.onto(values, along) for part in parts]
     added += [] if frozen.b is None else [frozen.norm_bias(columns)[None]]
     added += [] if frozen.b_U is None else [biases[None]]
-    logits = []
+    logits, largest = [], []
     for part in torch.arange(len(chosen)).split(read_out.chunk(x)):
         read = read_out(x[part]).double().T
+        largest.append(read.abs().amax(0))
         own = read.gather(0, answer[:, part].to(read.device))
         logits.append(own if wrong is None else own - read.gather(0, wrong[:, part].to(read.device)))
-    return torch.cat(added), torch.cat(logits, 1)
+    found = torch.cat(added), torch.cat(logits, 1)
+    # Whenever something is added to the stream it is rounded to the subject's precision, and so are the logits.
+    lost = rounding(x.dtype, 2 * len(hooks)) * (along * x.to(along)).norm(dim=-1)
+    _refuse_unlike(*found, lost + rounding(x.dtype) * torch.cat(largest))
+    return found
 
 
 def _refuse_unlike(
-    added: Float[Tensor, "line variant query"], logits: Float[Tensor, "variant query"], dtype: torch.dtype
+    added: Float[Tensor, "line variant query"],
+    logits: Float[Tensor, "variant query"],
+    lost: Float[Tensor, "variant query"],
 ) -> None:
-    """Raises `ValueError` where the components are not all that there is."""
-    tolerance = 1e3 * torch.finfo(dtype).eps * added.abs().sum(0)
-    if not ((added.sum(0) - logits).abs() <= tolerance).all():
+    """Raises `ValueError` where the components are not all that there is, but for what rounding has `lost`."""
+    if not ((added.sum(0) - logits).abs() <= lost + rounding(torch.float32) * added.abs().sum(0)).all():
         raise ValueError(
             "this subject's logits are not the sum of what its components add: something else writes, too."
         )

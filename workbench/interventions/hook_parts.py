@@ -1,7 +1,8 @@
 """Parts of what stands at a hook: one head, position or unit of it, or several, of any subject."""
 
+import operator
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,7 +13,6 @@ from torch import Tensor
 
 from models.compiled import Node
 from models.dataset import Dataset
-from workbench.activations.recorder import axis_of
 from workbench.interventions.pairs import batch_of
 from workbench.interventions.positions import Positions, editable
 from workbench.interventions.values import values_at
@@ -113,9 +113,11 @@ class HookShape:
         """With these heads and units alone. `ValueError` where one is not there."""
         allowed = self.allowed
         if heads is not None:
+            heads = chosen_numbers(heads, "heads")
             self._refuse_heads(heads)
             allowed = allowed & _among(heads, self.rest[0])[:, None]
         if units is not None:
+            units = chosen_numbers(units, "units")
             refuse_outside(self.hook, "unit", self.rest[-1], units)
             allowed = allowed & _among(units, self.rest[-1])
         return HookShape(self.hook, self.rest, self.where, allowed)
@@ -131,7 +133,7 @@ def hook_shapes(
     data: Dataset,
     hooks: Sequence[str],
     *,
-    positions: Sequence[int] | Positions | None = None,
+    positions: Positions | None = None,
     heads: Sequence[int] | None = None,
     units: Sequence[int] | None = None,
     bos: bool = False,
@@ -164,17 +166,13 @@ def hook_shapes(
 
 
 def touchable(
-    model: Any, data: Dataset, hook: str, positions: Sequence[int] | Positions | None = None, bos: bool = False
+    model: Any, data: Dataset, hook: str, positions: Positions | None = None, bos: bool = False
 ) -> Bool[Tensor, "seq hook_pos"]:
     """The positions of a hook that may be touched: those chosen, by number or as a mask, or all real ones where None.
 
     Raises:
         ValueError: a position is not there, none is chosen, or those that are hold nothing but BOS and padding.
     """
-    if isinstance(positions, Sequence):
-        n_pos = data.on_axis(axis_of(model, hook)).mask.shape[1]
-        refuse_outside(hook, "position", n_pos, positions)
-        positions = _among(positions, n_pos)
     where = editable(model, data, hook, positions, bos=bos)
     if not where.any():
         raise ValueError("there is nothing but BOS and padding in these sequences (bos=True takes BOS too).")
@@ -183,7 +181,7 @@ def touchable(
 
 def checked_parts(by: Sequence[str]) -> set[str]:
     """What is touched one at a time. `ValueError` for what nothing can be taken apart by."""
-    parts = {by} if isinstance(by, str) else set(by)
+    parts = {by} if isinstance(by, str) else set(by)  # one may be named by itself
     if unknown := sorted(parts - set(BY)):
         raise ValueError(f"by has {unknown[0]!r}: it may have {', '.join(BY)}.")
     return parts
@@ -214,6 +212,14 @@ def as_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pd.Da
     """Lines under these columns; numbers of places and seeds may be missing in some."""
     whole = {name: "Int64" for name in (*COLUMNS[1:], "seed", "sequences") if name in columns}
     return pd.DataFrame(list(rows), columns=list(columns)).astype(whole)
+
+
+def chosen_numbers(some: Iterable[int], name: str) -> tuple[int, ...]:
+    """Numbers of heads or units in order, each once. `ValueError` for what is no whole number."""
+    try:
+        return tuple(sorted({operator.index(number) for number in some}))
+    except TypeError:
+        raise ValueError(f"{name} are {some!r}: give whole numbers, such as [0, 1].") from None
 
 
 def refuse_outside(of: str, what: str, n: int, chosen: Sequence[int]) -> None:

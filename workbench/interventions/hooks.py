@@ -8,6 +8,7 @@ from models.dataset import Dataset
 from models.step_hooks import HookFunction
 from workbench.activations.recorder import axis_of
 from workbench.interventions.edits import Edit
+from workbench.interventions.pairs import as_dataset
 from workbench.interventions.positions import Positions, editable
 from workbench.interventions.replacing import replacing
 
@@ -32,9 +33,9 @@ def edit_at(
 
     Raises:
         ValueError: no hook has that name, or a position is not there; and, as the subject is run, rows are of another
-            width than the edit's directions, or there are other sequences.
+            width than the edit's directions, become NaN or infinite, or there are other sequences.
     """
-    data = data if isinstance(data, Dataset) else Dataset(tokens=data)
+    data = as_dataset(data)
     where = editable(model, data, hook_name, at, bos=bos)
     (hook,) = model.match_hooks(hook_name)
     new = ~data.on_axis(axis_of(model, hook)).mask if at is None else None

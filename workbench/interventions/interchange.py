@@ -175,23 +175,26 @@ def scored(
 ) -> pd.DataFrame:
     """The table of `interchange_scores` for some of the pairs; subspaces go by their name and variant.
 
-    The first subspace of each number of directions has random ones beside it.
+    The first subspace of each name and number of directions has random ones beside it, the same for all names.
     """
     lines: list[tuple[str, int, str, int | None, Swap]] = []
     drawn = set()
     for (name, variant), subspace in subspaces.items():
         lines.append((name, subspace.k, variant, None, swapped(subspace)))
-        if subspace.k in drawn:
+        if (name, subspace.k) in drawn:
             continue
-        drawn.add(subspace.k)
+        drawn.add((name, subspace.k))
         for draw in range(seed, seed + n_controls):
             frame = Subspace.along(random_frame(subspace.k, made.d, draw))
             lines.append((name, subspace.k, RANDOM, draw, swapped(frame)))
     lines += [("", 0, NOTHING, None, lambda x, s: x), ("", made.d, EVERYTHING, None, lambda x, s: s)]
     docs = made.base.docs[pairs].numpy()
-    found = []
+    found, known = [], dict[tuple, tuple[Float[np.ndarray, " chosen"], float]]()  # names share random frames
     for name, k, variant, number, swap in lines:
-        values, loss = _measured(made, pairs, swap, metric, batch_size)
+        key = (k, number) if variant == RANDOM else (name, variant, k)
+        if key not in known:
+            known[key] = _measured(made, pairs, swap, metric, batch_size)
+        values, loss = known[key]
         mean, low, high = mean_over_documents(values[None], docs, seed=seed)
         about = {"hook": made.hook, "name": name, "k": k, "variant": variant, "seed": number}
         found.append(about | {"value": mean[0], "low": low[0], "high": high[0], "loss": loss, "pairs": len(pairs)})

@@ -26,7 +26,7 @@ class LogitDifference:
     Attributes:
         answer: token ids, or outputs.
         wrong: what they are held against.
-        position: whose output is read.
+        position: whose output is read; −1 is the last of all positions, padding among them.
     """
 
     answer: Int[Tensor, " seq"]
@@ -41,12 +41,35 @@ class LogitDifference:
     def __call__(self, output: Float[Tensor, "batch pos d_out"], batch: Batch) -> Float[Tensor, " batch"]:
         seq = batch["seq"].cpu()
         rows = torch.arange(len(seq), device=output.device)
-        return self.of_outputs(output[rows, self.position[seq].to(output.device)], seq)
+        return self.of_outputs(output[rows, self.asked(seq, output.shape[1]).to(output.device)], seq)
+
+    def asked(self, seq: Int[Tensor, " batch"], n_pos: int) -> Int[Tensor, " batch"]:
+        """The positions at which some sequences of so many are asked, counted from the first.
+
+        Raises:
+            ValueError: there is no such position, or fewer answers than sequences.
+        """
+        n = min(len(self.answer), len(self.wrong), len(self.position))
+        if int(seq.max()) >= n:
+            raise ValueError(f"the logit difference is of {n} sequences, but there is one numbered {int(seq.max())}.")
+        position = self.position[seq]
+        if position.min() < -n_pos or position.max() >= n_pos:
+            raise ValueError(
+                f"the logit difference is read at positions {int(position.min())} to {int(position.max())}, but the "
+                f"outputs have 0 to {n_pos - 1}."
+            )
+        return position % n_pos
 
     def of_outputs(
         self, output: Float[Tensor, "*runs batch d_out"], seq: Int[Tensor, " batch"]
     ) -> Float[Tensor, "*runs batch"]:
         """The same of what stands at these sequences' positions alone, in one run or several."""
+        for tokens in (self.answer[seq], self.wrong[seq]):
+            if tokens.min() < 0 or tokens.max() >= output.shape[-1]:
+                raise ValueError(
+                    f"answers run from {int(tokens.min())} to {int(tokens.max())}, but the outputs are numbered 0 to "
+                    f"{output.shape[-1] - 1}."
+                )
         answer, wrong = (
             x[seq].to(output.device).expand(output.shape[:-1])[..., None] for x in (self.answer, self.wrong)
         )
@@ -100,7 +123,9 @@ def measured(metric: Metric, output: Tensor, batch: Batch) -> Float[Tensor, " ba
 
 
 def takes_batch(metric: Metric) -> bool:
-    """Whether a metric wants the batch beside the output."""
+    """Whether a metric wants the batch beside the output. `ValueError` for what cannot be called."""
+    if not callable(metric):
+        raise ValueError(f"the metric is {metric!r}: it must be a function of the output, such as TargetLoss().")
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     parameters: Any = inspect.signature(metric).parameters.values()
     return sum(parameter.kind in kinds and parameter.default is parameter.empty for parameter in parameters) > 1

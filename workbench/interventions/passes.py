@@ -19,6 +19,19 @@ Hooks = list[tuple[str, HookFunction]]
 HooksOf = Callable[[Sequence[int], Int[Tensor, " chosen"]], Hooks]
 
 
+def refuse_unusable(metric: Metric, *, n_controls: int, batch_size: int, seed: int) -> None:
+    """Before anything is run: what every analysis is told beside what it is of.
+
+    Raises:
+        TypeError: a number is no whole number.
+        ValueError: it is negative, no sequence fits a pass, or the metric cannot be called.
+    """
+    takes_batch(metric)
+    whole_number(n_controls, "n_controls")
+    whole_number(batch_size, "batch_size", least=1)
+    whole_number(seed, "seed")
+
+
 def measure_jobs(
     model: Any,
     data: Dataset,

@@ -1,6 +1,6 @@
 """What is patched of a subject's hooks, and where it may be; whatever is wrong with it is found here."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -45,7 +45,9 @@ class Plan:
                 raise ValueError(f"{hook} has {shape[0]} positions, but the sequences {able.shape[1]}.")
             some_heads, some_units = _refuse_unfit(hook, shape[1:], parts, choice)
             some = able.any(0).nonzero()[:, 0].tolist() if "position" in parts else [None]
-            seeds = [None, *range(choice.seed, choice.seed + choice.n_controls)]
+            seeds: list[int | None] = [None]
+            if _width(shape[1:], parts, choice) > 1:  # there is no other direction on a line
+                seeds += range(choice.seed, choice.seed + choice.n_controls)
             patches += [
                 Patch(site, Part(hook, head, position, unit), seed)
                 for position, head, unit, seed in product(some, some_heads, some_units, seeds)
@@ -53,9 +55,12 @@ class Plan:
         return cls(hooks, where, patches, choice)
 
 
-def numbers(some: Iterable[int] | None) -> tuple[int, ...] | None:
-    """Some heads or units in order, or all where None."""
-    return None if some is None else tuple(sorted({int(number) for number in some}))
+def _width(row: tuple[int, ...], by: set[str], choice: Choice) -> int:
+    """How many numbers of a row a control's direction is of."""
+    n_heads, n_units = (
+        n if some is None else len(some) for some, n in ((choice.heads, row[0]), (choice.units, row[-1]))
+    )
+    return n_units if len(row) == 1 or "head" in by else n_heads * n_units
 
 
 def _refuse_unfit(

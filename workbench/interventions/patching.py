@@ -11,16 +11,16 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from models.checked_input import whole_number
 from models.evaluation import as_evaluated
 from models.hooks import NamesFilter
 from models.progress import progress
 from models.step_hooks import pos_dim_of
 from workbench.interventions import pairs
-from workbench.interventions.hook_parts import checked_parts, touchable
+from workbench.interventions.hook_parts import checked_parts, chosen_numbers, touchable
 from workbench.interventions.intervals import over_documents
 from workbench.interventions.metrics import Metric, restored, takes_batch
-from workbench.interventions.patch_plan import Plan, numbers
+from workbench.interventions.passes import refuse_unusable
+from workbench.interventions.patch_plan import Plan
 from workbench.interventions.positions import Positions
 from workbench.interventions.rerunning import BothRuns, SomePairs, rerun
 from workbench.interventions.resuming import CorruptRun, can_resume, entry, kept_hooks, resumed
@@ -43,7 +43,7 @@ def activation_patching(
     hooks: NamesFilter,
     *,
     by: Sequence[str] = ("position",),
-    positions: Sequence[int] | Positions | None = None,
+    positions: Positions | None = None,
     heads: Sequence[int] | None = None,
     units: Sequence[int] | None = None,
     within: Subspace | None = None,
@@ -75,7 +75,8 @@ def activation_patching(
         within: only the coordinates in this subspace are patched, of a head's row where heads are patched one at a time
             and of all heads side by side otherwise.
         n_controls: draws of the control: of each row that a patch moves, as large a move in a random direction of its
-            own (where units are patched one at a time, of the row that the unit is of). Those of `ablate`, of paths and
+            own (where units are patched one at a time, of the row that the unit is of). Where a row is one number
+            there is no other direction, and no control. Those of `ablate`, of paths and
             of attributions turn all rows by one rotation instead, which leaves them as far from each other.
         batch_size: sequences a pass, each under one patch.
         seed: of the first draw, and of the intervals.
@@ -93,16 +94,17 @@ def activation_patching(
             not give one finite number a sequence.
     """
     clean, corrupt = pairs.aligned(clean, corrupt)
-    for number, name in ((n_controls, "n_controls"), (seed, "seed")):
-        whole_number(number, name)
-    whole_number(batch_size, "batch_size", least=1)
+    refuse_unusable(metric, n_controls=n_controls, batch_size=batch_size, seed=seed)
     names = model.match_hooks(hooks)
     checked_parts(by)
     where = [touchable(model, clean, name, positions, bos) for name in names]
     # A metric of the output alone may be of all sequences together.
     together = torch.arange(len(clean)).split(batch_size if takes_batch(metric) else len(clean))
     given = [SomePairs.of(clean, corrupt, seq, metric, batch_size) for seq in together]
-    choice = Choice(numbers(heads), numbers(units), within, n_controls, seed)
+    some_heads, some_units = (
+        None if of is None else chosen_numbers(of, what) for of, what in ((heads, "heads"), (units, "units"))
+    )
+    choice = Choice(some_heads, some_units, within, n_controls, seed)
     with as_evaluated(model), torch.inference_mode():
         plan, found = _measured(model, given, names, where, by, choice)
     return _table(plan, found, clean.docs.numpy(), seed)

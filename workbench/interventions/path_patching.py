@@ -14,7 +14,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from models.checked_input import whole_number
 from models.compiled import Node
 from models.dataset import Dataset
 from models.normalization import LayerNorm
@@ -25,7 +24,7 @@ from workbench.interventions.hook_parts import as_table, named, refuse_outside, 
 from workbench.interventions.intervals import mean_over_documents
 from workbench.interventions.metrics import Metric, restored
 from workbench.interventions.pairs import Given, aligned, batch_of
-from workbench.interventions.passes import Hooks, measure_jobs
+from workbench.interventions.passes import Hooks, measure_jobs, refuse_unusable
 from workbench.interventions.positions import Positions
 from workbench.interventions.values import values_at
 
@@ -50,7 +49,7 @@ def path_patching(
     receivers: Sequence[str | tuple],
     *,
     norm: Norm = "recomputed",
-    positions: Sequence[int] | Positions | None = None,
+    positions: Positions | None = None,
     bos: bool = False,
     n_controls: int = 1,
     batch_size: int = 64,
@@ -89,13 +88,14 @@ def path_patching(
             aligned, or the metric has no gap between them or does not give one finite number a sequence.
     """
     clean, corrupt = aligned(clean, corrupt)
+    refuse_unusable(metric, n_controls=n_controls, batch_size=batch_size, seed=seed)
     if not isinstance(model, Transformer):
         raise ValueError(f"a {type(model).__name__} has no paths of this kind: give a decoder-only Transformer.")
     if norm not in get_args(Norm):
         raise ValueError(f"norm is {norm!r}: it must be 'recomputed' or 'frozen'.")
     ends = _nodes(model, senders, _WRITES, "sender"), _nodes(model, receivers, _READS, "receiver")
     where = touchable(model, corrupt, "hook_embed", positions, bos)
-    seeds: list[int | None] = [None, *range(seed, seed + whole_number(n_controls, "n_controls"))]
+    seeds: list[int | None] = [None, *range(seed, seed + n_controls)]
     lines = [(sender, receiver, s) for sender in ends[0] for receiver in ends[1] for s in seeds]
     able = [i for i, (sender, receiver, _) in enumerate(lines) if _turn(sender) < _turn(receiver)]
     before = torch.cat(
@@ -117,7 +117,7 @@ def path_patching(
 def _nodes(model: Transformer, places: Sequence[str | tuple], known: str, what: str) -> list[Node]:
     if not places:
         raise ValueError(f"no {what} was named: name at least one.")
-    nodes = [Node(place) if isinstance(place, str) else Node(*place) for place in places]
+    nodes = [_node(place) for place in places]
     for node in nodes:
         model.match_hooks(node.hook)
         last = f"blocks.{model.cfg.n_layers - 1}.hook_resid_post"
@@ -134,6 +134,13 @@ def _nodes(model: Transformer, places: Sequence[str | tuple], known: str, what: 
                 raise ValueError(f"{node.hook} has no heads: name it alone.")
             refuse_outside(node.hook, "head", model.cfg.n_heads, [node.head])
     return nodes
+
+
+def _node(place: str | tuple) -> Node:
+    hook, head, *more = (place, None) if isinstance(place, str) else (*place, None)[: max(2, len(place))]
+    if more:
+        raise ValueError(f"{place!r} is no sender or receiver: name a hook, or (hook, head).")
+    return Node(hook, head)
 
 
 def _turn(node: Node) -> tuple[int, int]:

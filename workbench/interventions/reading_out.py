@@ -112,11 +112,23 @@ def readable(model: Any, read_out: ReadOutOf, data: Given, hooks: Sequence[str] 
     return names
 
 
+def rounding(dtype: torch.dtype, sums: float = 1.0) -> float:
+    """The share of a number that is lost as it is made: of a long sum in single or double, and rounded to `dtype`.
+
+    Args:
+        dtype: what it is kept in.
+        sums: how often it is added to and rounded; errors of either sign add up as the root of that.
+    """
+    wide = torch.promote_types(dtype, torch.float32)
+    of_sums = 1e3 * torch.finfo(wide).eps
+    return of_sums if wide == dtype else of_sums + 4 * sums**0.5 * torch.finfo(dtype).eps
+
+
 def check_read_out(
     read_out: ReadOutOf, value: Float[Tensor, "batch pos d"], logits: Float[Tensor, "batch pos d_out"]
 ) -> None:
     """Raises `ValueError` where logits are not what is read off what stood at the last hook."""
     read = read_out(value.flatten(0, 1)).view(logits.shape)
-    tolerance = 1e3 * torch.finfo(logits.dtype).eps * float(logits.abs().amax())
+    tolerance = rounding(logits.dtype) * float(logits.abs().amax())
     if not (read - logits).abs().amax() <= tolerance:
         raise ValueError(f"this subject's logits are not the unembedding of what stands at {read_out.last}.")

@@ -18,7 +18,8 @@ def replacing(
 ) -> HookFunction:
     """A hook that replaces the rows at some positions, heads flattened; every other value stays as it is.
 
-    In a recurrence the rows of a step are replaced in that step, and later ones go on from what was put there.
+    In a recurrence the rows of a step are replaced in that step, and later ones go on from what was put there. As the
+    subject is run, `ValueError` where a row of numbers becomes NaN or infinite, or there are other sequences.
 
     Args:
         where: the positions.
@@ -40,6 +41,8 @@ def replacing(
             return None
         rows = value.movedim(axis, 1)[seq, pos]
         put = replace(rows.flatten(1), Place(seq, pos + seen.start)).to(value.dtype).view_as(rows)
+        if (rows.isfinite().flatten(1).all(1) & ~put.isfinite().flatten(1).all(1)).any():
+            raise ValueError(f"an edit made NaN or infinite values at {hook.name}: give a smaller one.")
         edited = value.clone()
         edited.movedim(axis, 1)[seq, pos] = put  # a view: what is written there is written to the copy
         return edited

@@ -118,7 +118,9 @@ class Site:
         within = self.choice.within
         assert within is not None
         together = len(self.row) == 2 and patches[0].part.head is None
-        to, start = ((x.flatten(-2) if together else x).float() for x in (clean, current))
+        to, start = (
+            (x.flatten(-2) if together else x).to(torch.promote_types(x.dtype, torch.float32)) for x in (clean, current)
+        )
         change = (within.coordinates(to) - within.coordinates(start)) @ within.write.to(start)
         return (change.unflatten(-1, self.row) if together else change).to(current.dtype)
 

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from models.dataset import Dataset
+from models.step_hooks import pos_dim_of
 from workbench.activations.recorder import axis_of
 from workbench.interventions.pairs import Given, as_dataset, batch_of
 from workbench.interventions.values import values_at
@@ -75,10 +76,12 @@ class StandIns:
 
         Raises:
             ValueError: there is no such ablation, or nothing to take a mean over or to draw from; a position is to be
-                ablated of which the reference has no mean.
+                ablated of which the reference has no mean; its queries see another number of keys.
         """
         refuse_unknown(ablation)
         given = data if reference is None else as_dataset(reference)
+        if reference is not None and ablation != "zero":
+            _refuse_other_keys(model, data, given, hooks)
         means, donors = {}, {}
         if ablation in ("mean", "position mean"):
             means = mean_values(
@@ -134,7 +137,7 @@ def mean_values(
     batch_size: int = 64,
     of: Callable[[str, Tensor], Tensor] = lambda hook, value: value,
 ) -> dict[str, Float[Tensor, "1 pos *rest"]]:
-    """Means of what stands at some hooks, over all positions that count or at each.
+    """Means of what stands at some hooks, over all positions that count or at each; of scores those that are not −∞.
 
     Args:
         model: the subject.
@@ -150,6 +153,7 @@ def mean_values(
         ValueError: no position counts, or no sequence has one that is wanted.
     """
     sums: dict[str, Tensor] = {}
+    counts: dict[str, Tensor] = {}
     counted = {}
     for name in hooks:
         seen = data.on_axis(axis_of(model, name))
@@ -161,18 +165,35 @@ def mean_values(
     for seq in torch.arange(len(data)).split(batch_size):
         for name, value in values_at(model, batch_of(data, seq), hooks).items():
             value, here = of(name, value).double(), counted[name][seq].to(value.device)
-            kept = torch.where(here.view(*here.shape, *[1] * (value.ndim - 2)), value, 0)
-            sums[name] = sums.get(name, 0) + kept.sum(0)
+            here = here.view(*here.shape, *[1] * (value.ndim - 2))
+            if pos_dim_of(model.hook_dict[name]) == 2:
+                here = here & (value != -torch.inf)
+            sums[name] = sums.get(name, 0) + torch.where(here, value, 0).sum(0)
+            counts[name] = counts.get(name, 0) + here.sum(0)
     means = {}
     for name, total in sums.items():
-        n = counted[name].sum(0).to(total.device).view(-1, *[1] * (total.ndim - 1))
+        n = counts[name]
         if not by_position:
-            means[name] = (total.sum(0, keepdim=True) / n.sum())[None]
+            means[name] = (total.sum(0, keepdim=True) / n.sum(0, keepdim=True))[None]
             continue
         length = total.shape[0] if where is None else where[name].shape[1]
         mean = torch.nn.functional.pad((total / n).movedim(0, -1), (0, max(0, length - len(total))), value=torch.nan)
         means[name] = mean.movedim(-1, 0)[None, :length]
     return means
+
+
+def _refuse_other_keys(model: Any, data: Dataset, reference: Dataset, hooks: Sequence[str]) -> None:
+    """`ValueError` where what stands at a hook of patterns or scores is of other keys than the reference's."""
+    names = [name for name in hooks if pos_dim_of(model.hook_dict[name]) == 2]
+    if not names:
+        return
+    ours, theirs = (values_at(model, batch_of(given, torch.tensor([0])), names) for given in (data, reference))
+    for name in names:
+        n, m = (found[name].shape[-1] for found in (ours, theirs))
+        if n != m:
+            raise ValueError(
+                f"{name} is of {n} keys, but of {m} in the reference: give a reference as long as the sequences."
+            )
 
 
 def _refuse_unknown_position(

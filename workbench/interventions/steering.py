@@ -127,7 +127,7 @@ def steer(
         _refuse_unfit(model, data, hook_name, list(named.values()))
         for rows in progress(order.split(batch_size), desc="steering", unit="pass"):
             line, seq = rows.T
-            hook = _finite(replacing(where[seq], by_job(jobs, line), ~data.mask[seq]))
+            hook = replacing(where[seq], by_job(jobs, line), ~data.mask[seq])
             draws = {"draws": drawn[seq]} if temperature else {}
             said += _generated(model, data, seq, [(hook_name, hook)], max_new, sampling | draws)
     texts = _prompt_texts(model, data)
@@ -246,16 +246,6 @@ def _refuse_unfit(model: Any, data: Dataset, hook_name: str, edits: Sequence[Edi
     value = values_at(model, batch_of(data, torch.tensor([0])), [hook])[hook].flatten(2)
     for edit in edits:
         edit.subspace.refuse_width(value)
-
-
-def _finite(replace: Callable[..., Tensor | None]) -> Callable[..., Tensor | None]:
-    def checked(value: Tensor, hook: Any) -> Tensor | None:
-        new = replace(value, hook)
-        if new is not None and not torch.isfinite(new).all():
-            raise ValueError(f"an edit made NaN or infinite values at {hook.name}: give a smaller one.")
-        return new
-
-    return checked
 
 
 def _generated(
