@@ -8,8 +8,10 @@ from models import Transformer
 from models.compiled import compiled_induction
 from models.tasks.repeated_pairs import induction_pairs
 from models.tasks.repeated_sequences import RepeatedSequences
+from workbench.attention.composition import random_composition
+from workbench.attention.weights import weights_of
 from workbench.reproductions import induction_circuit
-from workbench.reproductions.induction_links import examine, named
+from workbench.reproductions.induction_links import examine, largest_composition, named
 from workbench.reproductions.induction_measures import RepeatLoss
 
 TASK = RepeatedSequences(n_symbols=10, min_period=4, max_period=6, max_prefix=2, n_ctx=16)
@@ -73,6 +75,44 @@ def test_a_subject_without_the_circuit_meets_none_of_its_bars(tables):
         "the same with one layer",
         "the same to their queries and values, the larger",
     ]
+
+
+@pytest.mark.parametrize(
+    ("table", "where", "column", "value", "missed"),
+    [
+        (
+            "ablation",
+            "hook == 'induction heads' and variant == 'random direction'",
+            "effect",
+            10.0,
+            ["without the ind"],
+        ),
+        ("paths", "receiver == 'logits' and variant == 'random direction'", "effect", -0.6, ["heads to the logits"]),
+        ("paths", "sender == 'first layer' and variant == 'random direction'", "effect", 0.6, ["heads' keys"]),
+        ("paths", "sender == '0.0' and variant == 'random direction'", "effect", 0.6, ["one at a time"]),
+        ("heads", "named == 'induction'", "copying_high", 1.0, ["copying"]),
+        ("composition", "kind == 'K'", "largest_high", 1.0, ["K-composition"]),
+    ],
+)
+def test_a_bar_is_missed_where_the_control_does_as_much(tables, table, where, column, value, missed):
+    beside = {name: frame.copy() for name, frame in tables.items()}
+    rows = beside[table].query(where).index
+    assert len(rows)
+    beside[table].loc[rows, column] = value
+    results = [row.result for row in induction_circuit._rows(beside, TASK) if not row.passed]
+    assert len(results) == len(missed)
+    for result, part in zip(results, missed, strict=True):
+        assert part in result
+
+
+def test_the_largest_of_several_pairs_is_held_against_the_largest_of_as_many():
+    model, _ = compiled_induction(11, 16)
+    weights = weights_of(model)
+    one, three = (largest_composition(model, n, draws=400) for n in (1, 3))
+    drawn = random_composition(weights.d_model, weights.d_head, 4000, 1)
+    assert one < three
+    # Below the 99th percentile of the largest of three are .99^⅓ of all.
+    assert float((drawn < three).double().mean()) == pytest.approx(0.99 ** (1 / 3), abs=0.003)
 
 
 def test_the_loss_of_a_sequence_is_that_of_what_the_repeat_makes_known():

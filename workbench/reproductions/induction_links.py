@@ -11,9 +11,9 @@ from models.dataset import Dataset
 from models.tasks.repeated_pairs import InductionPairs
 from models.tasks.repeated_sequences import RepeatedSequences
 from models.transformer import Transformer
-from workbench.attention.head_circuits import qk_circuit
-from workbench.attention.composition import composition_scores
+from workbench.attention.composition import composition_scores, random_composition
 from workbench.attention.copying import eigenvalue_score
+from workbench.attention.head_circuits import qk_circuit
 from workbench.attention.weights import weights_of
 from workbench.interventions.ablation import ablate
 from workbench.interventions.metrics import LogitDifference
@@ -72,10 +72,12 @@ def examine(
     Returns:
         `subjects`: `variant` (`trained`, `untrained`), `loss` (nats, of what the repeat makes known), `gap` (clean less
         corrupt logit difference), `both_right` (share of pairs told apart both ways). `heads`: `layer, head`,
-        `variant`, `previous_token`, `prefix_matching`, `copying`, and whether it is `named` previous or induction. Of
-        more than one layer also `composition` and `ablation`, as those functions give them, `paths`, as `path_patching`
-        does, and `matching`: for each previous-token and induction head Σ Re λ / Σ |λ| of the QK circuit whose keys
-        are read through the former, `value`, beside other first-layer heads' and the untrained subject's.
+        `variant`, `previous_token`, `prefix_matching`, `copying`, `copying_high` (99th percentile of random heads), and
+        whether it is `named` previous or induction. Of more than one layer also `composition`, with `largest_high` (as
+        `largest_composition` has it of so many pairs as the circuit's) and `ablation`, as those functions give them,
+        `paths`, as `path_patching` does, and `matching`: for each previous-token and induction head Σ Re λ / Σ |λ| of
+        the QK circuit whose keys are read through the former, `value`, beside other first-layer heads' and the
+        untrained subject's.
     """
     circuit = named(model, chosen)
     heads = []
@@ -95,7 +97,9 @@ def examine(
     tables = {"subjects": pd.DataFrame(subjects), "heads": table}
     if last == 0:
         return tables
-    tables["composition"] = composition_scores(model, untrained=untrained)
+    pairs_of_heads = len(circuit.previous) * len(circuit.induction)
+    composed = composition_scores(model, untrained=untrained)
+    tables["composition"] = composed.assign(largest_high=largest_composition(model, pairs_of_heads))
     tables["matching"] = matching(model, untrained, circuit)
     tables["ablation"] = ablate(
         model, Dataset(tokens=measured), RepeatLoss(task), circuit.sets, ablation=ABLATION, batch_size=len(measured)
@@ -127,6 +131,16 @@ def matching(model: Transformer, untrained: Transformer, circuit: InductionCircu
                 place = {"from_head": head, "to_head": reader, "named": head in circuit.previous}
                 rows.append(place | {"variant": variant, "value": value})
     return pd.DataFrame(rows)
+
+
+def largest_composition(model: Transformer, n: int, draws: int = 1000, seed: int = 0) -> float:
+    """The 99th percentile of the largest of `n` pairs of random matrices' composition.
+
+    What the largest of a circuit's pairs is held against; as those have heads in common, theirs would spread less.
+    """
+    weights = weights_of(model)
+    drawn = random_composition(weights.d_model, weights.d_head, n * draws, seed, weights.centred)
+    return float(drawn.view(draws, n).amax(1).quantile(0.99))
 
 
 def _best(by_head: pd.Series, least: float) -> tuple[int, ...]:

@@ -47,6 +47,7 @@ def looking(model: Transformer, tokens: Int[Tensor, "seq time"]) -> pd.DataFrame
 
 
 def heads_of(model: Transformer, tokens: Int[Tensor, "seq time"]) -> pd.DataFrame:
-    """`looking`, and of each head its `copying`, Σ Re λ / Σ |λ|."""
-    copying = copying_scores(model)[["layer", "head", "value"]].rename(columns={"value": "copying"})
+    """`looking`, and of each head its `copying`, Σ Re λ / Σ |λ|, and `copying_high`, random heads' 99th percentile."""
+    names = {"value": "copying", "random_high": "copying_high"}
+    copying = copying_scores(model)[["layer", "head", *names]].rename(columns=names)
     return looking(model, tokens).merge(copying, on=["layer", "head"])
