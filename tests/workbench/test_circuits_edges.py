@@ -173,6 +173,54 @@ def test_a_circuit_is_faithful_and_complete_and_random_ones_of_its_size_are_not(
     assert set(table["edges"]) == {8}
 
 
+def test_what_acdc_keeps_is_handed_on_as_it_is(compiled):
+    model, circuit = compiled
+    data, how = periodic(3), {"ablation": "zero", "bos": True}
+    answer = data.roll(-1, 1)
+
+    def logit(output, batch):
+        return output.gather(-1, answer[batch["seq"]][..., None])[:, 6:-1, 0].mean(1)
+
+    table = acdc(model, data, None, "KL", 0.01, **how)
+    kept = table[table["kept"] & (table["variant"] == "acdc")]
+    pairs = kept[["sender", "receiver"]].to_numpy().tolist()
+    found = faithfulness(model, data, None, logit, {"lines": kept, "pairs": pairs}, n_controls=0, **how)
+    alone = found[found["left"] == "its edges alone"]
+    assert alone["edges"].tolist() == [8, 8]
+    assert alone["share"].tolist() == pytest.approx([1, 1], abs=1e-5)
+    assert smallest(every_subset(model, data, None, kept, rest="cut", **how), 1e-4)["size"].tolist() == [8]
+    assert set(Graph.of(model).named_edges(kept)) == circuit.edges
+
+
+def test_edges_that_cannot_be_meant_are_refused(compiled, as_in_a_script):
+    model, data = compiled[0], periodic(2)
+    graph, embed, out = Graph.of(model), "hook_embed", OUT
+    table = acdc(model, data, None, "KL", 0.01, ablation="zero", bos=True)
+    ours = table[table["variant"] == "acdc"]
+    refused = {
+        "circuit 'found' has no edges": ours[ours["rise"] > 1e9],
+        "several searches .variant acdc, random edges": table[table["kept"]],
+        "edges that were not kept": ours,
+        "has no receiver": ours[["sender"]],
+        "no sender is called hook_embd, the closest are hook_embed": [("hook_embd", out)],
+        r"no receiver is called blocks.1.attn.hook_q_input, the closest are .*hook_q_input\[": [
+            (embed, "blocks.1.attn.hook_q_input")
+        ],
+        "hook_k_input.0. is read before .* is written": [
+            ("blocks.1.attn.hook_result[0]", "blocks.0.attn.hook_k_input[0]")
+        ],
+        "'hook_embed' is no edge": (embed, out),
+    }
+    for sentence, edges in refused.items():
+        with pytest.raises(ValueError, match=sentence):
+            faithfulness(model, data, None, last_logits, {"found": edges}, ablation="zero")
+    with pytest.raises(ValueError, match="by name"):
+        faithfulness(model, data, None, last_logits, ours, ablation="zero")
+    for take in (graph.mask, lambda none: every_subset(model, data, None, none)):
+        with pytest.raises(ValueError, match="has no edges"):
+            take([])
+
+
 def test_no_smaller_set_of_a_receivers_edges_does_than_the_circuits(compiled):
     model, circuit = compiled
     graph, data = Graph.of(model), periodic(3)

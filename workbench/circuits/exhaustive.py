@@ -1,14 +1,13 @@
 """`every_subset`: a search that leaves nothing out, for as many edges as that can be done with."""
 
-from collections.abc import Iterable
 from typing import Any, Literal
 
 import pandas as pd
 import torch
 
-from models.compiled import Edge
 from workbench.circuits.distance import Behaviour, distances
 from workbench.circuits.edge_ablation import EdgeAblation
+from workbench.circuits.graph import Edges, Graph
 from workbench.interventions.hook_parts import named
 from workbench.interventions.pairs import Given
 from workbench.interventions.stand_ins import Ablation
@@ -21,7 +20,7 @@ def every_subset(
     model: Any,
     clean: Given,
     corrupt: Given | None,
-    among: Iterable[Edge],
+    among: Edges,
     metric: Behaviour = "KL",
     *,
     rest: Literal["kept", "cut"] = "kept",
@@ -36,7 +35,8 @@ def every_subset(
         model: a decoder-only transformer.
         clean: what it is run on.
         corrupt: where what stands in comes from, as in `EdgeAblation.of`; None for zero ablation.
-        among: the edges of which every subset is kept once, the others of them cut.
+        among: the edges of which every subset is kept once, the others of them cut: as `Edge`, as pairs of the tables'
+            names, or a table's lines.
         metric: `KL`, or a metric of the output.
         rest: whether all further edges are kept or cut.
         ablation: what stands in for what a cut edge carried.
@@ -49,18 +49,19 @@ def every_subset(
         `ablation`, `distance` (the mean over sequences).
 
     Raises:
-        ValueError: there are too many edges, or none; or as `EdgeAblation.of`.
+        ValueError: there are too many edges, none, or one that there is not; or as `EdgeAblation.of`.
     """
-    chosen = list(dict.fromkeys(among))
-    if not 1 <= len(chosen) <= MOST_EDGES:
+    graph = Graph.of(model)
+    chosen = graph.named_edges(among, "among")
+    if len(chosen) > MOST_EDGES:
         raise ValueError(f"{len(chosen)} edges have 2^{len(chosen)} subsets: give 1 to {MOST_EDGES}.")
     if rest not in ("kept", "cut"):
         raise ValueError(f"rest is {rest!r}: further edges are 'kept' or 'cut'.")
     taken: dict[str, Any] = {"ablation": ablation, "bos": bos, "batch_size": min(batch_size, 64), "seed": seed}
     cuts = EdgeAblation.of(model, clean, corrupt, **taken)
-    numbers = [int(cuts.graph.mask([edge]).nonzero()) for edge in chosen]
+    numbers = [graph.number[edge] for edge in chosen]
     subset = torch.arange(2 ** len(chosen))[:, None] >> torch.arange(len(chosen)) & 1 == 1
-    cut = torch.full((len(subset), len(cuts.graph.edges)), rest == "cut")
+    cut = torch.full((len(subset), len(graph.edges)), rest == "cut")
     cut[:, numbers] = ~subset
     found = distances(cuts, metric, batch_size=batch_size)(cut).mean(1)
     names = [f"{named(edge.sender)} → {named(edge.receiver)}" for edge in chosen]

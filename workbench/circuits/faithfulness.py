@@ -3,7 +3,7 @@
 Wang et al. 2022, arXiv 2211.00593 (faithfulness, completeness); as shares, Marks et al. 2024, arXiv 2403.19647.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,8 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from models.checked_input import whole_number
-from models.compiled import Edge
 from workbench.circuits.edge_ablation import EdgeAblation
+from workbench.circuits.graph import Edges, Graph
 from workbench.interventions.intervals import mean_over_documents
 from workbench.interventions.metrics import Metric
 from workbench.interventions.pairs import Given
@@ -33,7 +33,7 @@ def faithfulness(
     clean: Given,
     corrupt: Given | None,
     metric: Metric,
-    circuits: Mapping[str, Iterable[Edge]],
+    circuits: Mapping[str, Edges],
     *,
     ablation: Ablation = "resample",
     bos: bool = False,
@@ -48,7 +48,8 @@ def faithfulness(
         clean: what it is run on.
         corrupt: where what stands in comes from, as in `EdgeAblation.of`; None for zero ablation.
         metric: of the output, one number a sequence.
-        circuits: the edges of each, by name.
+        circuits: the edges of each, by name: as `Edge`, as pairs of the tables' names, or a table's lines, such as
+            those that `acdc` kept.
         ablation: what stands in for what a cut edge carried.
         bos: whether edges are cut at BOS too; at padding they never are.
         n_controls: for each circuit, draws of as many edges at random.
@@ -64,18 +65,20 @@ def faithfulness(
         over documents.
 
     Raises:
-        ValueError: there is no such edge, cutting all of them does not change the metric, or as `EdgeAblation.of`.
+        ValueError: a circuit has no edges or one that there is not, cutting every edge does not change the metric, or
+            as `EdgeAblation.of`.
     """
     whole_number(n_controls, "n_controls")
-    if not circuits:
-        raise ValueError("no circuits were given: name at least one.")
+    if not isinstance(circuits, Mapping) or not circuits:
+        raise ValueError('circuits are given by name, at least one: such as {"found": edges}.')
+    graph = Graph.of(model)
+    masks = {name: graph.mask(edges, f"circuit {name!r}") for name, edges in circuits.items()}
     taken: dict[str, Any] = {"ablation": ablation, "bos": bos, "batch_size": min(batch_size, 64), "seed": seed}
     cuts = EdgeAblation.of(model, clean, corrupt, **taken)
-    n = len(cuts.graph.edges)
+    n = len(graph.edges)
     about: list[dict[str, Any]] = []
     cut: list[Bool[Tensor, " edge"]] = [torch.zeros(n, dtype=torch.bool), torch.ones(n, dtype=torch.bool)]
-    for name, edges in circuits.items():
-        ours = cuts.graph.mask(edges)
+    for name, ours in masks.items():
         kinds: list[tuple[str, Any, Tensor]] = [(CIRCUIT, pd.NA, ours)]
         for draw in range(seed, seed + n_controls):
             kinds.append(

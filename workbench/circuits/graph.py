@@ -5,11 +5,13 @@ arXiv 2304.14997. Embeddings, heads and MLPs write; each head's queries, keys an
 read.
 """
 
+import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
+import pandas as pd
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
@@ -17,6 +19,12 @@ from torch import Tensor
 from models.compiled import Edge, Node
 from models.transformer import Transformer
 from workbench.interventions.hook_parts import named
+
+# Some of a graph's edges: themselves, pairs of names as tables have them (`SENDER`, `RECEIVER`), or a table's lines.
+Edges: TypeAlias = Iterable[Edge | tuple[str, str] | list[str]] | pd.DataFrame
+
+# What tells one search's lines from another's: those of several together are no one's circuit.
+ONE_OF_EACH = ("ablation", "threshold", "steps", "variant", "seed")
 
 
 class Block(NamedTuple):
@@ -101,17 +109,35 @@ class Graph:
         """The hooks at which the senders write, in their order."""
         return list(dict.fromkeys(node.hook for node in self.senders))
 
-    def mask(self, edges: Iterable[Edge]) -> Bool[Tensor, " edge"]:
-        """True at some of the edges.
+    @cached_property
+    def by_name(self) -> dict[tuple[str, str], Edge]:
+        """The edges by what tables call their ends."""
+        return {(named(edge.sender), named(edge.receiver)): edge for edge in self.edges}
+
+    def named_edges(self, edges: Edges, what: str = "the circuit") -> list[Edge]:
+        """Some of the edges, each once, in the order given.
+
+        Args:
+            edges: as `Edge`, as pairs of names, or a table's lines with `sender` and `receiver`, of one search: such as
+                `table[table["kept"] & (table["variant"] == "acdc")]`.
+            what: what they are called where they are none.
 
         Raises:
-            ValueError: one is not in the graph.
+            ValueError: one is not in the graph, there are none, or a table has lines of several searches or of edges
+                that were not kept.
         """
+        pairs = _pairs_of(edges) if isinstance(edges, pd.DataFrame) else [_pair(edge) for edge in edges]
+        if not pairs:
+            raise ValueError(f"{what} has no edges: give at least one.")
+        for sender, receiver in pairs:
+            if (sender, receiver) not in self.by_name:
+                raise ValueError(self._unknown(sender, receiver))
+        return [self.by_name[pair] for pair in dict.fromkeys(pairs)]
+
+    def mask(self, edges: Edges, what: str = "the circuit") -> Bool[Tensor, " edge"]:
+        """True at some of the edges, given and refused as by `named_edges`."""
         mask = torch.zeros(len(self.edges), dtype=torch.bool)
-        for edge in edges:
-            if edge not in self.number:
-                raise ValueError(f"there is no edge from {named(edge.sender)} to {named(edge.receiver)} in this model.")
-            mask[self.number[edge]] = True
+        mask[[self.number[edge] for edge in self.named_edges(edges, what)]] = True
         return mask
 
     def before(self, receiver: Node) -> list[int]:
@@ -125,6 +151,39 @@ class Graph:
         """The numbers of the edges from what a receiver belongs to (a head, an MLP); none from the output."""
         writer = _writer(receiver)
         return [i for i, edge in enumerate(self.edges) if edge.sender == writer]
+
+    def _unknown(self, sender: str, receiver: str) -> str:
+        """What is said of an edge that there is not."""
+        hint = f"{receiver} is read before {sender} is written."
+        for role, name, nodes in (("sender", sender, self.senders), ("receiver", receiver, self.receivers)):
+            known = [named(node) for node in nodes]
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known[:3]
+                hint = f"no {role} is called {name}, the closest are {', '.join(near)}."
+                break
+        return f"there is no edge from {sender} to {receiver} in this model: {hint}"
+
+
+def _pair(edge: Any) -> tuple[str, str]:
+    """What tables call an edge's ends."""
+    if isinstance(edge, Edge):
+        return named(edge.sender), named(edge.receiver)
+    if not isinstance(edge, tuple | list) or [isinstance(name, str) for name in edge] != [True, True]:
+        raise ValueError(f"{edge!r} is no edge: give an Edge, or a sender's and a receiver's name as tables have them.")
+    return edge[0], edge[1]
+
+
+def _pairs_of(table: pd.DataFrame) -> list[tuple[str, str]]:
+    """The edges of a table's lines."""
+    if missing := [name for name in ("sender", "receiver") if name not in table]:
+        raise ValueError(f"a table of edges has columns sender and receiver, but this one has no {missing[0]}.")
+    for name in ONE_OF_EACH:
+        if name in table and len(found := table[name].unique()) > 1:
+            several = ", ".join(str(value) for value in found[:3])
+            raise ValueError(f"these edges are of several searches ({name} {several}): give the lines of one.")
+    if "kept" in table and not table["kept"].all():
+        raise ValueError('the table has edges that were not kept: give table[table["kept"]].')
+    return [_pair(pair) for pair in zip(table["sender"], table["receiver"], strict=True)]
 
 
 def _writer(receiver: Node) -> Node | None:
