@@ -40,10 +40,13 @@ def random_subspace(edit: Edit, seed: int) -> Edit:
     """As many random directions taken out of rows as `edit` takes out, about the same centre.
 
     Raises:
-        ValueError: it takes none out.
+        ValueError: it takes none out, but moves rows, which is held against `along_random`.
     """
     if edit.centre is None:
-        raise ValueError(f"{edit.name} takes nothing out of rows: only project_out and erase do.")
+        raise ValueError(
+            f"{edit.name} moves rows and takes no subspace out of them, as project_out and erase do: "
+            "along_random(edit, seed) moves them as far along random directions."
+        )
     frame = Subspace.along(random_frame(edit.subspace.k, edit.subspace.d, seed, edit.subspace.read[:0]))
     return replace(project_out(frame, edit.centre), name=edit.name)
 
