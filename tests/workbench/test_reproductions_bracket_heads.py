@@ -69,7 +69,7 @@ def test_the_loss_is_that_of_the_tokens_after_the_chosen_positions(data):
     assert float(LossAt(closing(data))(output, batch)[0]) == pytest.approx(float(want))
 
 
-def tables(attention, effect):
+def tables(attention, effect, turned=0.0):
     scores = pd.DataFrame(
         [
             {"layer": 1, "head": head, "score": score, "value": value, "control_high": 0.04, "positions": 50}
@@ -80,7 +80,7 @@ def tables(attention, effect):
     lost = pd.DataFrame(
         [
             {"layer": 1, "head": head, "ablation": ablation, "variant": variant, "loss": loss}
-            | {"effect": effect * head + 0.1 * (variant == "ablation"), "effect_low": effect * head}
+            | {"effect": effect * head + 0.1 if variant == "ablation" else turned, "effect_low": effect * head}
             for head in (0, 1)
             for ablation in ("mean", "resample")
             for variant in ("ablation", "random direction")
@@ -101,3 +101,9 @@ def test_bars_are_met_by_a_head_that_looks_there_and_counts(attention, effect, p
     rows = rows_of(*tables(attention, effect), (1, 1))
     assert [row.passed for row in rows] == [*passed, None, None]
     assert np.all(["1.1" in rows[0].result, "0.1" in rows[3].ours])
+
+
+@pytest.mark.parametrize(("turned", "passed"), [(0.4, True), (0.6, False), (-0.6, False)])
+def test_a_head_is_missed_only_where_as_large_a_change_in_a_random_direction_is_not(turned, passed):
+    rows = rows_of(*tables((0.6, 0.5, 0.1, 0.1), 1.0, turned), (1, 1))
+    assert [row.passed for row in rows][:4] == [True, True, True, passed]

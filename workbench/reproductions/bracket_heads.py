@@ -34,6 +34,8 @@ JUDGED = "mean"
 OPENER, NESTED, CLOSED, DISTANCE = "opener", "opener, another since", "that other", "same distance"
 CLOSERS, OTHERS = "closing brackets", "other tokens"
 LEAST, TIMES_UNTRAINED, TIMES_DISTANCE = 0.3, 5.0, 3.0
+# Set when the rise of the loss by a random direction had been seen, of one seed.
+TIMES_RANDOM = 2.0
 
 
 def reproduce(bench: Bench) -> list[Row]:
@@ -155,9 +157,10 @@ def rows_of(scores: pd.DataFrame, lost: pd.DataFrame, head: tuple[int, int]) -> 
     named = f"head {head[0]}.{head[1]}"
     to = own["value"]
     n = own["positions"]
-    judged = lost[(lost["ablation"] == JUDGED) & (lost["variant"] == ABLATED)]
-    at_closers = judged[judged["loss"] == CLOSERS]
+    judged = lost[(lost["ablation"] == JUDGED) & (lost["loss"] == CLOSERS)]
+    at_closers, turned = (judged[(judged["variant"] == ABLATED) == ablated] for ablated in (True, False))
     is_own = (at_closers["layer"] == head[0]) & (at_closers["head"] == head[1])
+    random = float(turned.loc[(turned["layer"] == head[0]) & (turned["head"] == head[1]), "effect"].abs().max())
     effect, low = (float(at_closers.loc[is_own, column].iloc[0]) for column in ("effect", "effect_low"))
     another = float(at_closers.loc[~is_own, "effect"].max())
     rows = [
@@ -185,9 +188,10 @@ def rows_of(scores: pd.DataFrame, lost: pd.DataFrame, head: tuple[int, int]) -> 
         Row(
             f"loss at closing brackets without it, nats more ({JUDGED} ablation)",
             "",
-            f"{effect:.3f} (from {low:.3f}); without another head at most {another:.3f}",
-            "more than without any other",
-            bool(low > another),
+            f"{effect:.3f} (from {low:.3f}); without another head at most {another:.3f}; as far in a random direction "
+            f"{random:.3f}",
+            f"more than without any other, and {TIMES_RANDOM:g} × the random direction",
+            bool(low > another and low >= TIMES_RANDOM * random),
         ),
     ]
     for ablation in ABLATIONS:
