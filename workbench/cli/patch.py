@@ -150,9 +150,9 @@ def make_patching(
     for given, option, of in ((ablation, "ablation", "ablation"), (steps, "steps", "attribution")):
         if given is not None and method != of:
             raise ValueError(f"--{option} is of --method {of}: this one is {method}.")
-    n, steps, ablation = (
-        given if given is not None else usual for given, usual in ((n, N_PAIRS), (steps, 1), (ablation, "mean"))
-    )
+    n = N_PAIRS if n is None else n
+    steps = 1 if steps is None else steps
+    ablation = "mean" if ablation is None else ablation
     for value, what in (
         (n, "the number of pairs"),
         (steps, "the number of steps"),

@@ -97,5 +97,8 @@ def read_patching(path: str | Path) -> Patching:
     if table is None or prompts is None or pairs is None:
         missing = next(name for name in (RESULT, PROMPTS, PAIRS) if tables[name] is None)
         raise ArtifactError(f"{folder} is damaged: it lacks {missing}.")
-    rest = (tables[name] for name in (LENS, LENS_TOKENS, LOGIT_ATTRIBUTION))
-    return Patching(config["method"], table, tables[PROFILE], prompts, pairs, *rest, config["results"]["axes"])
+    lens, lens_tokens, logit_attribution = (tables[name] for name in (LENS, LENS_TOKENS, LOGIT_ATTRIBUTION))
+    return Patching(
+        config["method"], table, tables[PROFILE], prompts, pairs, lens, lens_tokens, logit_attribution,
+        config["results"]["axes"],
+    )  # fmt: skip
