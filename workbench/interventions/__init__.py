@@ -25,7 +25,7 @@ from workbench.interventions.metrics import LogitDifference, TargetLoss, restore
 from workbench.interventions.patching import activation_patching
 from workbench.interventions.path_patching import path_patching
 from workbench.interventions.rotation import fit_rotation
-from workbench.interventions.steering import steer, steering_direction, steering_effects
+from workbench.interventions.steering import steer, steerable, steering_direction, steering_effects
 from workbench.interventions.subspace import Subspace
 from workbench.interventions.tuned_lens import TunedLens
 
@@ -57,6 +57,7 @@ __all__ = [
     "restored",
     "set_to",
     "steer",
+    "steerable",
     "steering_direction",
     "steering_effects",
     "swap",
