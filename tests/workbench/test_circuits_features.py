@@ -250,7 +250,7 @@ def test_bad_input_is_one_plain_sentence(as_in_a_script):
         feature_circuit(*given, {FIRST: small_sae(kind="crosscoder")})
     with pytest.raises(ValueError, match="no sequence of the reference has position"):
         feature_circuit(model, data, data[:, :3], gap, saes(), ablation="position mean")
-    with pytest.raises(ValueError, match="by is"):
+    with pytest.raises(ValueError, match="by has"):
         feature_circuit(*given, {FIRST: Neurons(D)}, by=("head",))
     nodes = feature_circuit(*given, {FIRST: Neurons(D)}, by=("position",))
     with pytest.raises(ValueError, match="not by position"):

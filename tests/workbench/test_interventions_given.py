@@ -1,6 +1,9 @@
 """What interventions are given is read in one way by all of them, and what cannot be is said before anything is run."""
 
+from functools import partial
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -110,6 +113,18 @@ def test_parts_are_named_alike_everywhere(model, analyse, as_in_a_script):
             analyse(model, heads=wrong)
 
 
+def test_what_is_told_apart_may_be_named_by_itself(model):
+    pieces = {RESID: Neurons(8)}
+    for analyse in (
+        partial(logit_lens, model, CLEAN),
+        partial(direct_logit_attribution, model, CLEAN, 1),
+        partial(feature_circuit, model, CLEAN, CORRUPT, TargetLoss(), pieces),
+    ):
+        pd.testing.assert_frame_equal(analyse(by="position"), analyse(by=("position",)))
+        with pytest.raises(ValueError, match="by has 'token'"):
+            analyse(by=("token",))
+
+
 @pytest.mark.parametrize("analyse", EVERY.values(), ids=EVERY)
 def test_what_cannot_be_is_said_before_anything_is_run(analyse, as_in_a_script):
     model, runs = transformer(), []
@@ -152,8 +167,9 @@ def test_a_place_has_no_more_parts_than_there_are(model, as_in_a_script):
     for place in ((Z, 0, 1, 2, 3), (Z, 0.5), (Z, "0")):
         with pytest.raises(ValueError, match="is no place"):
             take_out(model, hooks={"one": [place]})
-    with pytest.raises(ValueError, match="no sender or receiver"):
-        path_patching(model, CLEAN, CORRUPT, TargetLoss(), [("hook_embed", None, 1)], ["blocks.1.hook_resid_post"])
+    for place in (("hook_embed", None, 1), ("blocks.0.attn.hook_result", 0.5)):
+        with pytest.raises(ValueError, match="no sender or receiver"):
+            path_patching(model, CLEAN, CORRUPT, TargetLoss(), [place], ["blocks.1.hook_resid_post"])
 
 
 def test_logit_differences_count_from_the_end_too(model):

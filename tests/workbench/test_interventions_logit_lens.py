@@ -232,7 +232,7 @@ def test_bad_input(model, data):
         (lambda: logit_lens(model, data, targets=data.tokens[:, :4]), r"targets are \[5, 4\], but there are positions"),
         (lambda: logit_lens(model, data, targets=data.tokens + 15), "targets run from 15 to 34"),
         (lambda: logit_lens(model, data, targets=torch.full_like(data.tokens, -100)), "nothing is asked"),
-        (lambda: logit_lens(model, data, by=("layer",)), "by is"),
+        (lambda: logit_lens(model, data, by=("layer",)), "by has 'layer'"),
         (lambda: logit_lens(model, data, train=data.tokens + 15), "tokens that the subject does not know"),
         (lambda: logit_lens(model, data, untrained=transformer(d_model=8)), "give the same subject before training"),
         (lambda: lens_tokens(model, data, k=21), "there are 1 to 20 tokens"),

@@ -17,7 +17,7 @@ from models.checked_input import whole_number
 from models.evaluation import as_evaluated
 from workbench.circuits.feature_nodes import Dictionary, FeatureNodes, Nodes
 from workbench.interventions.gradients import Leaves, gradients_made, slope_by_output, slopes_by_output
-from workbench.interventions.hook_parts import layer_of
+from workbench.interventions.hook_parts import checked_parts, layer_of
 from workbench.interventions.intervals import mean_over_documents
 from workbench.interventions.metrics import Metric, takes_batch
 from workbench.interventions.pairs import Given, batch_of, run
@@ -90,17 +90,16 @@ def feature_circuit(
     """
     for name, number, least in (("steps", steps, 1), ("n_controls", n_controls, 0), ("batch_size", batch_size, 1)):
         whole_number(number, name, least=least)
-    if set(by) - {"position"}:
-        raise ValueError(f"by is {tuple(by)}: nodes are told apart by 'position', or not at all.")
+    by_position = bool(checked_parts(by, ["position"]))
     settings: dict[str, Any] = {"ablation": ablation, "at": at, "bos": bos, "batch_size": batch_size, "seed": seed}
     nodes = FeatureNodes.of(model, clean, corrupt, dictionaries, **settings)
     seeds = range(seed, seed + n_controls)
-    effects = node_effects(nodes, metric, steps=steps, by_position="position" in by, seeds=seeds, batch_size=batch_size)
+    effects = node_effects(nodes, metric, steps=steps, by_position=by_position, seeds=seeds, batch_size=batch_size)
     variants = [(ATTRIBUTION if steps == 1 else INTEGRATED, pd.NA), *((RANDOM, draw) for draw in seeds)]
     docs = nodes.data.docs.numpy()
     parts = []
     for hook, found in effects.items():
-        lines = _lines(found.numpy(), docs, seed, "position" in by)
+        lines = _lines(found.numpy(), docs, seed, by_position)
         for line, (variant, draw) in zip(lines, variants, strict=True):
             parts.append(line.assign(hook=hook, layer=layer_of(hook), variant=variant, seed=draw))
     table = pd.concat(parts, ignore_index=True).assign(ablation=ablation, steps=steps, sequences=len(docs))

@@ -22,6 +22,7 @@ from models.evaluation import as_evaluated
 from models.loss import IGNORED
 from models.progress import progress
 from workbench.interventions.components import Component, FrozenReadOut, components_of
+from workbench.interventions.hook_parts import checked_parts
 from workbench.interventions.intervals import over_documents
 from workbench.interventions.pairs import Given, as_dataset, batch_of
 from workbench.interventions.reading_out import ReadOutOf, read_out_of, readable, rounding
@@ -99,9 +100,7 @@ def direct_logit_attribution(
             position is not there or is padding, or shapes do not fit.
     """
     whole_number(batch_size, "batch_size", least=1)
-    kinds = {by} if isinstance(by, str) else set(by)
-    if strange := sorted(kinds - set(BY)):
-        raise ValueError(f"by has {strange[0]!r}: there are {', '.join(BY)}.")
+    kinds = checked_parts(by, BY)
     if folded and not isinstance(model, Transformer):
         raise ValueError(f"a {type(model).__name__} cannot be folded: take it as it is.")
     data, read_out = as_dataset(data), read_out_of(model)

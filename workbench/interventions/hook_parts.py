@@ -2,7 +2,7 @@
 
 import operator
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -179,11 +179,11 @@ def touchable(
     return where
 
 
-def checked_parts(by: Sequence[str]) -> set[str]:
-    """What is touched one at a time. `ValueError` for what nothing can be taken apart by."""
-    parts = {by} if isinstance(by, str) else set(by)  # one may be named by itself
-    if unknown := sorted(parts - set(BY)):
-        raise ValueError(f"by has {unknown[0]!r}: it may have {', '.join(BY)}.")
+def checked_parts(by: str | Collection[str], known: Sequence[str] = BY) -> set[str]:
+    """What is told apart; one may be named by itself. `ValueError` for what nothing can be taken apart by."""
+    parts = {by} if isinstance(by, str) else set(by)
+    if unknown := sorted(parts - set(known)):
+        raise ValueError(f"by has {unknown[0]!r}: it may have {', '.join(known)}.")
     return parts
 
 

@@ -17,7 +17,7 @@ from models.checked_input import whole_number
 from models.dataset import Dataset
 from models.evaluation import as_evaluated
 from models.loss import IGNORED
-from workbench.interventions.hook_parts import layer_of
+from workbench.interventions.hook_parts import checked_parts, layer_of
 from workbench.interventions.intervals import over_documents
 from workbench.interventions.lens_rows import (
     MEASURES,
@@ -86,8 +86,7 @@ def logit_lens(
             hooks, or nothing is asked.
     """
     whole_number(batch_size, "batch_size", least=1)
-    if set(by) - {"position"} or isinstance(by, str):
-        raise ValueError(f'by is {by!r}: it must be ("position",), or () for all positions together.')
+    positional = bool(checked_parts(by, ["position"]))
     data = as_dataset(data)
     read_out = read_out_of(model)
     asked = asked_of(model, data, targets, read_out.d_out)
@@ -97,7 +96,6 @@ def logit_lens(
     lines = lines_of(names, read_out, lens, n_controls, seed)
     control = None if untrained is None else control_read_out(untrained, read_out, data, names)
     counts = [] if train is None else _counted(as_dataset(train), data, targets, read_out.d_out)
-    positional = "position" in by
     rows = _summary(model, read_out, data, asked, lines, positional, batch_size, seed)
     if control is not None:
         of_control = [Line.plain(name, UNTRAINED) for name in names]

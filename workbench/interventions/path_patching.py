@@ -4,6 +4,7 @@ Wang et al. 2022 ("Interpretability in the wild", arXiv 2211.00593); Goldowsky-D
 behavior with path patching", arXiv 2304.05969).
 """
 
+import operator
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -137,10 +138,11 @@ def _nodes(model: Transformer, places: Sequence[str | tuple], known: str, what: 
 
 
 def _node(place: str | tuple) -> Node:
-    hook, head, *more = (place, None) if isinstance(place, str) else (*place, None)[: max(2, len(place))]
-    if more:
-        raise ValueError(f"{place!r} is no sender or receiver: name a hook, or (hook, head).")
-    return Node(hook, head)
+    hook, *of = (place,) if isinstance(place, str) else place
+    try:
+        return Node(hook, *(None if head is None else operator.index(head) for head in of))
+    except TypeError:
+        raise ValueError(f"{place!r} is no sender or receiver: name a hook, or (hook, head).") from None
 
 
 def _turn(node: Node) -> tuple[int, int]:
