@@ -29,7 +29,7 @@ from workbench.patching.results import BEFORE, DIFFER, LAST, PLACES
 from workbench.reproductions.base import Bench, Row, spread
 from workbench.reproductions.python_source import python_source
 
-TITLE = "An answer is where the prompts differ, then at the last word, and attention takes it there"
+TITLE = "What tells two prompts apart goes to the last word through one head"
 PAPER = (
     "After Meng et al. 2022 (arXiv 2202.05262) and Wang et al. 2022 (arXiv 2211.00593), who patch language models on "
     "English"
