@@ -243,6 +243,16 @@ def test_ablated_attention_sees_no_later_key(model, hook, ablation):
     assert np.abs(first["effect"]).min() > 1e-5
 
 
+@pytest.mark.parametrize("hook", [PATTERN, SCORES])
+def test_what_is_masked_by_the_least_number_is_masked(model, hook):
+    """As scores are in some models of the hub, rather than with −∞."""
+    least = torch.finfo(torch.float32).min
+    expected = take_out(model, hooks=hook, ablation="mean", bos=True)
+    with model.hooks(fwd_hooks=[(SCORES, lambda value, hook: value.clamp(min=least))]):
+        found = take_out(model, hooks=hook, ablation="mean", bos=True)
+    np.testing.assert_allclose(numbers(found), numbers(expected), rtol=1e-5)
+
+
 def test_without_scores_a_head_looks_alike_at_all_it_sees(model):
     seen = []
     with model.hooks(fwd_hooks=[(PATTERN, lambda value, hook: seen.append(value[-4:]))]):

@@ -17,6 +17,11 @@ def by_query(model: Any, hook: str) -> bool:
     return pos_dim_of(model.hook_dict[hook]) == 2
 
 
+def unmasked(value: Tensor) -> Bool[Tensor, "..."]:
+    """Of scores those that are no mask: −∞, or, in some models of the hub, the least number that there is."""
+    return value > torch.finfo(value.dtype).min / 2
+
+
 def noting_keys(model: Any, hook: str, visible: dict[str, Tensor]) -> list[tuple[str, HookFunction]]:
     """Hooks that note which `keys` each query may see, before what stands at a hook is edited; none at other hooks.
 
@@ -26,7 +31,7 @@ def noting_keys(model: Any, hook: str, visible: dict[str, Tensor]) -> list[tuple
         return []
 
     def note(value: Tensor, hook: Any) -> None:
-        visible["keys"] = value > torch.finfo(value.dtype).min / 2  # of the hub masks are not always −∞
+        visible["keys"] = unmasked(value)
 
     prefix = hook.removesuffix("hook_pattern")
     scores = [prefix + of for of in ("hook_attn_scores", "hook_scores") if prefix + of in model.hook_dict]
@@ -35,7 +40,7 @@ def noting_keys(model: Any, hook: str, visible: dict[str, Tensor]) -> list[tuple
 
 def seen_in(clean: Tensor, corrupt: Tensor) -> Bool[Tensor, "..."]:
     """In two runs' patterns or scores, what is not masked in both."""
-    return clean.isfinite() & corrupt.isfinite() & ((clean != 0) | (corrupt != 0))
+    return unmasked(clean) & unmasked(corrupt) & ((clean != 0) | (corrupt != 0))
 
 
 def turned(

@@ -10,8 +10,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from models.dataset import Dataset
-from models.step_hooks import pos_dim_of
 from workbench.activations.recorder import axis_of
+from workbench.interventions.masked_keys import by_query, unmasked
 from workbench.interventions.pairs import Given, as_dataset, batch_of
 from workbench.interventions.values import values_at
 
@@ -137,7 +137,7 @@ def mean_values(
     batch_size: int = 64,
     of: Callable[[str, Tensor], Tensor] = lambda hook, value: value,
 ) -> dict[str, Float[Tensor, "1 pos *rest"]]:
-    """Means of what stands at some hooks, over all positions that count or at each; of scores those that are not −∞.
+    """Means of what stands at some hooks, over all positions that count or at each; of scores those that are unmasked.
 
     Args:
         model: the subject.
@@ -164,11 +164,11 @@ def mean_values(
             _refuse_unknown_position(name, where[name], counted[name])
     for seq in torch.arange(len(data)).split(batch_size):
         for name, value in values_at(model, batch_of(data, seq), hooks).items():
-            value, here = of(name, value).double(), counted[name][seq].to(value.device)
-            here = here.view(*here.shape, *[1] * (value.ndim - 2))
-            if pos_dim_of(model.hook_dict[name]) == 2:
-                here = here & (value != -torch.inf)
-            sums[name] = sums.get(name, 0) + torch.where(here, value, 0).sum(0)
+            made, here = of(name, value).double(), counted[name][seq].to(value.device)
+            here = here.view(*here.shape, *[1] * (made.ndim - 2))
+            if by_query(model, name):
+                here = here & unmasked(value)
+            sums[name] = sums.get(name, 0) + torch.where(here, made, 0).sum(0)
             counts[name] = counts.get(name, 0) + here.sum(0)
     means = {}
     for name, total in sums.items():
@@ -184,7 +184,7 @@ def mean_values(
 
 def _refuse_other_keys(model: Any, data: Dataset, reference: Dataset, hooks: Sequence[str]) -> None:
     """`ValueError` where what stands at a hook of patterns or scores is of other keys than the reference's."""
-    names = [name for name in hooks if pos_dim_of(model.hook_dict[name]) == 2]
+    names = [name for name in hooks if by_query(model, name)]
     if not names:
         return
     ours, theirs = (values_at(model, batch_of(given, torch.tensor([0])), names) for given in (data, reference))
