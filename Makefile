@@ -9,7 +9,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-
 RUN    ?= runs/demo
 KILLS  ?= 500
 
-.PHONY: demo explore test test-browser lint bench torture reproduce clean
+.PHONY: demo explore test examples test-browser lint bench torture reproduce clean
 
 demo: $(VENV)/.base
 	$(BIN)/workbench demo --run $(RUN)
@@ -18,7 +18,10 @@ explore: $(VENV)/.base
 	$(BIN)/workbench explore --run $(RUN)
 
 test: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not browser and not reproduce" --ignore tests/reliability -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not browser and not reproduce and not examples" --ignore tests/reliability -n 2 --dist loadfile
+
+examples: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m examples tests/test_docs.py tests/test_examples.py -n 2
 
 test-browser: $(VENV)/.dev
 	$(BIN)/python -m pytest -m browser

@@ -26,6 +26,18 @@ PAGES = [
     ),
     (place.LAB, "Prompt lab", ":material/experiment:", "Type text: losses, features, attention, token by token."),
     (
+        place.ATTENTION,
+        "Attention",
+        ":material/visibility:",
+        "All heads at a glance, one in large: where each looks, what it copies and reads, what it costs to lose.",
+    ),
+    (
+        place.INTERVENTIONS,
+        "Interventions",
+        ":material/tune:",
+        "Patching, lens and attribution of the same prompts; steering beside unsteered text.",
+    ),
+    (
         place.STATES,
         "Recurrent states",
         ":material/waves:",

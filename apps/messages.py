@@ -65,6 +65,21 @@ def no_dynamics(run: Run) -> None:
     st.code(f"workbench dynamics --run {run.path}", language="shell")
 
 
+def no_heads(run: Run) -> None:
+    """The heads of this run's subject were not looked at: say which command does."""
+    _drafts(run, "analyses/")
+    st.info("What each head does was not measured yet. One command scores all of them, beside their controls:")
+    st.code(f"workbench heads --run {run.path}", language="shell")
+
+
+def no_patching(run: Run, *, reads_text: bool) -> None:
+    """Nothing was patched in this run: say which command does."""
+    _drafts(run, "analyses/")
+    st.info("No prompts were patched yet. One command finds where the subject holds what two prompts differ in:")
+    where = "--pairs bracket" if reads_text else "--examples"
+    st.code(f"workbench patch --run {run.path} {where}", language="shell")
+
+
 def no_subject(run: Run) -> bool:
     """Say so where a run has no subject of its own; whether that is so."""
     kinds = {artifact.kind for artifact in run.artifacts()}

@@ -17,6 +17,7 @@ from workbench.runs import Artifact, Run
 # Each is a file of views/ and a path of the URL.
 RUNS, FEATURES, PROBES, POPULATION = "runs", "features", "probes", "population"
 LAB, STATES, DYNAMICS = "prompt_lab", "states", "dynamics"
+ATTENTION, INTERVENTIONS = "attention", "interventions"
 _PENDING = "_pending_jump"
 
 

@@ -16,12 +16,13 @@ BOS_WORD = "⟨start⟩"
 _PASSAGE_TOKENS = 56
 
 
-def reads_text(subject: Any) -> bool:
-    """Whether a typed text can be given to a subject; where it cannot, the page says why."""
+def reads_text(subject: Any, *, say: bool = True) -> bool:
+    """Whether a typed text can be given to a subject; where it cannot, the page says why, unless told not to."""
     try:
         check_reads_text(subject)
     except ValueError as error:
-        plain(error)
+        if say:
+            plain(error)
         return False
     return True
 
@@ -51,6 +52,12 @@ def prompt_box(run: Run) -> str:
         st.caption("Ctrl+Enter reads the text. Hover a token to look, click it to lock it.", width="content")
     st.session_state["_last_prompt"] = text
     return text
+
+
+def with_start(run: Run, words: list[str], axis: str = "target") -> list[str]:
+    """Words of the run's sequences, with BOS, which those of tokens begin with, as it is shown."""
+    starts = axis == "target" and serve.dataset(run).bos is not None
+    return [BOS_WORD, *words[1:]] if starts and words else words
 
 
 def words_of(reading: TextReading) -> list[str]:

@@ -5,7 +5,7 @@ Caches are keyed by the artifact's id, so a replaced artifact is opened anew and
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,17 +17,23 @@ from safetensors import SafetensorError
 from apps.environment import root
 from models.artifacts import ArtifactError
 from models.dataset import Dataset
+from workbench.attention.results import HeadSurvey, read_heads
 from workbench.decoding import Decoding, read_decoding
 from workbench.dynamics import Dynamics, StatesReading, read_dynamics, read_states
 from workbench.features.index import Example, FeatureIndex, FeatureRecord
 from workbench.features.prompt import PromptReading, read_prompt
 from workbench.features.text_reading import predicts_next_token
+from workbench.interventions import Edit
+from workbench.interventions.steering import steer
+from workbench.interventions.steering import steerable as steerable_hooks
+from workbench.patching import Patching, read_patching
 from workbench.probing import read_results
 from workbench.runs import Artifact, Run, list_runs
 from workbench.sae import SAE, load_sae
 
 # Sessions share one subject, and hooks that one session attaches fire in whatever forward pass comes by.
 _ONE_READER = threading.Lock()
+STEERING_CONTROLS = 2  # random directions beside a steered text
 
 
 def runs() -> dict[str, Run]:
@@ -126,6 +132,29 @@ def dynamics(artifact: Artifact) -> Dynamics:
     return _dynamics(artifact.id, artifact.path)
 
 
+def heads(artifact: Artifact) -> HeadSurvey:
+    """A survey of a subject's attention heads."""
+    return _heads(artifact.id, artifact.path)
+
+
+def patching(artifact: Artifact) -> Patching:
+    """Interventions on pairs of prompts."""
+    return _patching(artifact.id, artifact.path)
+
+
+def steerable(run: Run) -> dict[str, int]:
+    """The hooks at which the run's subject can be steered, and how wide they are."""
+    return _steerable(run.find("model").id, model(run))
+
+
+def steered(subject: Any, text: str, edits: Mapping[str, Edit], hook: str, max_new: int, key: str) -> pd.DataFrame:
+    """What a subject says under some edits, beside unsteered text and random directions.
+
+    `key` names the subject and the edits. `ValueError` if it cannot be steered so.
+    """
+    return _steered(key, text, hook, max_new, subject, edits)
+
+
 def losses(artifact_id: str, path: Path) -> pd.DataFrame | None:
     """The lines of a training's log; None where none was kept."""
     return _log(artifact_id, path / "metrics.jsonl")
@@ -161,6 +190,18 @@ def _decoding(artifact_id: str, _path: Path) -> Decoding:
 def _dynamics(artifact_id: str, _path: Path) -> Dynamics:
     with _named(_path):
         return read_dynamics(_path)
+
+
+@st.cache_resource(max_entries=8, show_spinner="Opening the result …")
+def _heads(artifact_id: str, _path: Path) -> HeadSurvey:
+    with _named(_path):
+        return read_heads(_path)
+
+
+@st.cache_resource(max_entries=8, show_spinner="Opening the result …")
+def _patching(artifact_id: str, _path: Path) -> Patching:
+    with _named(_path):
+        return read_patching(_path)
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
@@ -220,6 +261,18 @@ def _reading(key: str, text: str, _subject: Any, _dictionary: SAE | None) -> Pro
 def _states(key: str, text: str, _subject: Any) -> StatesReading:
     with _ONE_READER:
         return read_states(_subject, text)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _steerable(model_id: str, _subject: Any) -> dict[str, int]:
+    with _ONE_READER:
+        return steerable_hooks(_subject)
+
+
+@st.cache_data(max_entries=64, show_spinner="Writing …")
+def _steered(key: str, text: str, hook: str, max_new: int, _subject: Any, _edits: Mapping[str, Edit]) -> pd.DataFrame:
+    with _ONE_READER:
+        return steer(_subject, [text], _edits, hook, max_new=max_new, n_controls=STEERING_CONTROLS)
 
 
 @contextmanager

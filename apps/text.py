@@ -8,16 +8,12 @@ import math
 import re
 from datetime import UTC, datetime
 
-_GLYPHS = {" ": "·", "\t": "→", "\n": "↵", "\r": "␍", "\u00a0": "⍽"}
+from workbench.figures.words import visible as visible
+
 _WORD_JOINER = "\u2060"  # has no width and no glyph
 _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
 # What Streamlit looks for in the text that is left once Markdown's own escapes are undone: `:icon:`, `:red[`, `->`.
 _SHORTHAND = re.compile(r":(?=\w)|[-<>=~](?=[-<>=~])")
-
-
-def visible(token: str) -> str:
-    """A token with its white space and control characters as glyphs: `·` space, `→` tab, `↵` new line."""
-    return "".join(_GLYPHS.get(c) or (c if c.isprintable() else _control(c)) for c in token)
 
 
 def escape_markdown(text: object) -> str:
@@ -65,8 +61,3 @@ def moment(stamp: str) -> str:
         return datetime.fromisoformat(stamp).astimezone(UTC).strftime("%d %b %Y %H:%M")
     except ValueError:
         return "–"
-
-
-def _control(character: str) -> str:
-    code = ord(character)
-    return chr(0x2400 + code) if code < 0x20 else f"⟨U+{code:04X}⟩"

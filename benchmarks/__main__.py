@@ -26,6 +26,7 @@ BENCHMARKS = (
     "sae_exchange",
     "probes",
     "population",
+    "interventions",
     "demo",
     "explorer",
 )

@@ -97,7 +97,11 @@ class Attention(nn.Module):
             q, k = self.hook_rot_q(self.rotary(q, queries)), self.hook_rot_k(self.rotary(k, here))
         if past is not None:
             k, v = past.append(k, v)
-        z = self.hook_z(self._mix(q, k, v, queries, key_mask))
+        return self.written(self._mix(q, k, v, queries, key_mask))
+
+    def written(self, z: Heads) -> Float[Tensor, "batch query d_model"]:
+        """What the layer adds where its heads have read `z`."""
+        z = self.hook_z(z)
         if not attached(self.hook_result):
             return F.linear(z.flatten(2), self.W_O.flatten(0, 1).T, self.b_O)
         result = einops.einsum(z, self.W_O, "batch pos head d_head, head d_head d_model -> batch pos head d_model")

@@ -99,6 +99,15 @@ class Dataset:
         _check_labels("labels", self.labels, self.mask)
         _check_labels("source_labels", self.source_labels, self.source_mask)
 
+    def __repr__(self) -> str:
+        shape = zip(self.tokens.shape, ("sequences", "positions", "numbers"), strict=False)
+        parts = [" × ".join(f"{n} {name}" for n, name in shape), f"{len(self.docs.unique())} documents"]
+        for name in (*_OPTIONAL, *_LABELS):
+            if (value := getattr(self, name)) is not None:
+                found = f"{value.num_columns} columns" if name in _LABELS else " × ".join(map(str, value.shape))
+                parts.append(f"{name}: {found}")
+        return f"Dataset({'; '.join(parts)})"
+
     def __len__(self) -> int:
         return self.tokens.shape[0]
 

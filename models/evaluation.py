@@ -1,7 +1,8 @@
 """How well a subject does on sequences it was not trained on."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -31,6 +32,18 @@ def accepted(model: Any, batch: Batch) -> Batch:
     return {name: value for name, value in batch.items() if name in known and name != "targets"}
 
 
+@contextmanager
+def as_evaluated(model: torch.nn.Module) -> Iterator[None]:
+    """The subject in evaluation mode, and afterwards each part of it in the mode that it was in, whatever is raised."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, was_training in modes:
+            module.training = was_training
+
+
 def evaluate(
     model: HookedModel, batch: Batch, *, right: Right | None = None, batch_size: int = 256
 ) -> dict[str, float]:
@@ -42,10 +55,8 @@ def evaluate(
         right: of an output, how many of how many are right, as `Task.right` counts them.
         batch_size: sequences a forward pass.
     """
-    was_training = model.training
-    model.eval()
     loss = n_asked = n_right = n_judged = 0.0
-    with torch.inference_mode():
+    with as_evaluated(model), torch.inference_mode():
         for start in range(0, len(batch["input"]), batch_size):
             part = {name: value[start : start + batch_size] for name, value in batch.items()}
             n = int(asked_positions(part).sum())
@@ -58,6 +69,5 @@ def evaluate(
                 hits, judged = right(output, part)
                 n_right, n_judged = n_right + hits, n_judged + judged
             loss, n_asked = loss + float(mean) * n, n_asked + n
-    model.train(was_training)
     found = {"loss": loss / n_asked}
     return found if right is None else found | {"accuracy": n_right / n_judged}

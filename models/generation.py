@@ -53,6 +53,7 @@ class Generation:
         top_p: float | None = None,
         eos: int | None = None,
         seed: int | Generator = 0,
+        draws: Float[Tensor, "batch max_new"] | None = None,
     ) -> Any:
         """Go on from prompts, token by token.
 
@@ -69,6 +70,8 @@ class Generation:
             top_p: draw from the likeliest that together have at least this probability (Holtzman et al. 2020).
             eos: the token at which a row stops; it is kept.
             seed: of the draws, or a generator to draw with.
+            draws: numbers in [0, 1) to choose each row's new tokens by, in place of the seed's: rows that are given the
+                same ones differ only as far as what the model says of them does, whatever else is in the batch.
 
         Returns:
             Tokens `[batch, pos]`, the prompt included, 0 where a row has ended; for text, its text, without BOS and
@@ -84,7 +87,10 @@ class Generation:
         tokens, mask = self.read_input(input, mask)
         tokens = checked_tokens(tokens, self.cfg.d_vocab, self.cfg.n_ctx, self.cfg.device)
         lengths = _lengths(tokens, mask)
-        pick = make_pick(temperature, top_k, top_p, seed)
+        if draws is not None:
+            _refuse_unfit(draws, temperature, (len(tokens), max_new))
+            draws = _by_position(draws, lengths.cpu())
+        pick = make_pick(temperature, top_k, top_p, seed, draws)
         total = int(lengths.max()) + max_new
         if max_new < 1:
             raise ValueError(f"max_new is {max_new}: it must be at least 1.")
@@ -152,8 +158,16 @@ def _offsets(model: RunsInSteps) -> Iterator[Callable[[int], None]]:
             point.ctx.pop("offset", None)
 
 
-def make_pick(temperature: float, top_k: int | None, top_p: float | None, seed: int | Generator) -> Pick:
+def make_pick(
+    temperature: float,
+    top_k: int | None,
+    top_p: float | None,
+    seed: int | Generator,
+    draws: Float[Tensor, "batch time"] | None = None,
+) -> Pick:
     """How the next token is chosen from logits `[batch, d_vocab]`; see `Generation.generate`.
+
+    Of `draws` each call takes the next column: the token at which the shares, the largest first, come to that number.
 
     Raises:
         ValueError: a number is out of its range, or `top_k` and `top_p` are given where nothing is drawn.
@@ -169,6 +183,7 @@ def make_pick(temperature: float, top_k: int | None, top_p: float | None, seed: 
             raise ValueError("top_k and top_p choose what is drawn from: give a temperature above 0 with them.")
         return lambda logits: logits.argmax(-1)
     generator = seed if isinstance(seed, Generator) else torch.Generator().manual_seed(seed)
+    columns = None if draws is None else iter(draws.to(generator.device, torch.float64).unbind(1))
 
     def draw(logits: Float[Tensor, "batch d_vocab"]) -> Int[Tensor, " batch"]:
         # Where the generator is, in float64: the same draws whatever the model runs on and in.
@@ -179,10 +194,31 @@ def make_pick(temperature: float, top_k: int | None, top_p: float | None, seed: 
         if top_p is not None:
             ordered /= ordered.sum(-1, keepdim=True)
             ordered[ordered.cumsum(-1) - ordered >= top_p] = 0
-        chosen = torch.multinomial(ordered, 1, generator=generator)
+        if columns is None:
+            chosen = torch.multinomial(ordered, 1, generator=generator)
+        else:
+            reached = ordered.cumsum(-1)
+            chosen = (reached <= next(columns)[:, None] * reached[:, -1:]).sum(-1, keepdim=True)
+            chosen = torch.minimum(chosen, (ordered > 0).sum(-1, keepdim=True) - 1)  # a product may round up to the end
         return tokens.gather(1, chosen)[:, 0].to(logits.device)
 
     return draw
+
+
+def _refuse_unfit(draws: Tensor, temperature: float, shape: tuple[int, int]) -> None:
+    if temperature == 0:
+        raise ValueError("draws are what is chosen by: give a temperature above 0 with them.")
+    if tuple(draws.shape) != shape:
+        raise ValueError(f"draws are {tuple(draws.shape)}: they must be {shape}, one a row and new token.")
+    if not ((draws >= 0) & (draws < 1)).all():
+        raise ValueError("draws must be numbers from 0 up to, but not including, 1.")
+
+
+def _by_position(draws: Float[Tensor, "batch max_new"], lengths: Int[Tensor, " batch"]) -> Float[Tensor, "batch time"]:
+    """Each row's draws from the end of its own prompt on, in columns that start where the shortest prompt ends."""
+    late = (lengths - lengths.min())[:, None]
+    placed = draws.new_zeros(len(draws), draws.shape[1] + int(late.max()))
+    return placed.scatter_(1, late + torch.arange(draws.shape[1]), draws)
 
 
 def _lengths(tokens: Int[Tensor, "batch pos"], mask: Tensor | None) -> Int[Tensor, " batch"]:

@@ -19,6 +19,13 @@ class KeyValues:
         self.length = 0
         self._room = [torch.empty(0, 0), torch.empty(0, 0)]
 
+    @classmethod
+    def of(cls, k: All, v: All) -> "KeyValues":
+        """Those of positions that have been read elsewhere."""
+        found = cls()
+        found.length, found._room = k.shape[1], [k, v]
+        return found
+
     def append(self, k: New, v: New) -> tuple[All, All]:
         """Take in the keys and values of new positions and return those of all."""
         start, self.length = self.length, self.length + k.shape[1]

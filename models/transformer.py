@@ -71,8 +71,20 @@ class Block(nn.Module):
     ) -> Float[Tensor, "batch _ d_model"]:
         """The stream after the block; where `at` is given, only at these positions, the others being read from."""
         resid = self.hook_resid_pre(resid)
-        attn_out = self.hook_attn_out(self.attn(resid, self.ln1, past=past, at=at))
-        resid = (resid if at is None else resid[:, at]) + attn_out
+        attn_out = self.attn(resid, self.ln1, past=past, at=at)
+        return self._added(resid if at is None else resid[:, at], attn_out)
+
+    def after_reading(self, resid: Stream, z: Float[Tensor, "batch pos head d_head"]) -> Stream:
+        """The stream after the block at positions where its heads have read `z`, each for itself.
+
+        Args:
+            resid: the stream before the block, past `hook_resid_pre`.
+            z: what stands before `attn.hook_z`.
+        """
+        return self._added(resid, self.attn.written(z))
+
+    def _added(self, resid: Stream, attn_out: Stream) -> Stream:
+        resid = resid + self.hook_attn_out(attn_out)
         if self.mlp is not None:
             resid = self.hook_resid_mid(resid)
             # A copy where a hook may write into it: the residual stream itself goes past the MLP.

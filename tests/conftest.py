@@ -1,9 +1,9 @@
 """What every test stands on."""
 
-import jaxtyping
 import pytest
 import torch
 from threadpoolctl import threadpool_limits
+from typechecker import unchecked
 
 
 def pytest_addoption(parser):
@@ -14,10 +14,8 @@ def pytest_addoption(parser):
 @pytest.fixture
 def as_in_a_script():
     """Nobody checks annotations: what is of a wrong kind comes through to our own sentences."""
-    before = jaxtyping.config.jaxtyping_disable
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", before)
+    with unchecked():
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

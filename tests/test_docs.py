@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 HOUSE = Path(__file__).parents[1]
 
 
+@pytest.mark.examples
 def test_the_examples_run(tmp_path):
     """In a process of their own: checked types would make them slow."""
     pages = [(HOUSE / f"docs/{page}.md").read_text("utf8") for page in ("population", "dynamics")]

@@ -39,6 +39,7 @@ def test_a_neuroscientist_needs_probes_and_numpy_alone():
     assert {name.split(".")[0] for name in names} == {"os", "tempfile", "pathlib", "numpy", "probes"}
 
 
+@pytest.mark.examples
 def test_a_neuroscientists_day(run):
     text, folder = run("neuroscientist")
     assert numbers(r"place +(\d+) found", text) == [40]
@@ -57,6 +58,7 @@ def test_a_neuroscientists_day(run):
     assert {"rate_maps.html", "decoding_scores.html", "error_against_bound.json"} <= {p.name for p in folder.iterdir()}
 
 
+@pytest.mark.examples
 def test_a_spiking_population(run):
     text, folder = run("spiking_population")
     distortions = [float(value) for value in re.findall(r"distortion (\S+)", text)]
@@ -71,6 +73,7 @@ def test_a_spiking_population(run):
     assert (folder / "integrator/analyses/decode/result.parquet").exists()
 
 
+@pytest.mark.examples
 def test_a_trained_network(run):
     text, folder = run("trained_rnn")
     assert numbers(r"accuracy (\S+) on", text)[0] > 0.98
@@ -87,3 +90,51 @@ def test_a_trained_network(run):
     assert measured == pytest.approx(told, abs=0.05)
     assert {"portrait.html", "spectrum.json"} <= {path.name for path in folder.iterdir()}
     assert (folder / "flip-flop/analyses/dynamics/result.parquet").exists()
+
+
+@pytest.mark.examples
+def test_the_induction_circuit(run):
+    """Whichever heads it is that training made, each sentence about them holds, and not of its control."""
+    text, folder = run("induction_circuit")
+
+    def of_heads(pattern: str) -> dict[str, list[float]]:
+        return {head: [*map(float, values)] for head, *values in re.findall(pattern, text)}
+
+    back = of_heads(r"previous_token +head (0\.\d) +(\S+) +untrained (\S+)")
+    again = of_heads(r"induction +head (1\.\d) +(\S+) +untrained (\S+)")
+    (looks_back, (seen, _)), (repeats, (matched, _)) = (
+        max(scores.items(), key=lambda item: item[1]) for scores in (back, again)
+    )
+    assert seen > 0.6
+    assert matched > 0.9
+    assert len(back) == len(again) == 2
+    assert all(untrained < 0.2 for scores in (back, again) for _, untrained in scores.values())
+
+    # Its weights copy, and it reads the other head through its keys.
+    copying = of_heads(r"\n +1 +(\d) +(\S+) +(\S+) +(\S+)")
+    copies, by_chance, untrained = copying[repeats[-1]]
+    assert copies > 0.8 > 0.3 > max(by_chance, untrained)
+    keys, random, percentile = numbers(rf"\n +K +{looks_back[-1]} +(\S+) +(\S+) +(\S+)", text)
+    assert keys > random
+    assert percentile > 99
+
+    without, displaced = (
+        numbers(rf"{variant} +head {re.escape(looks_back)} +loss (\S+)", text)[0]
+        for variant in ("mean, ablation", "mean, random direction")
+    )
+    assert without > 1 > 0.5 > displaced
+    restored, displaced = (
+        numbers(rf"{variant} +head {re.escape(looks_back)} +restores (\S+)", text)[0]
+        for variant in ("patch", "random direction")
+    )
+    assert restored > 0.9 > 0.5 > displaced
+
+    links = of_heads(rf"patch +\S+\[{looks_back[-1]}\] → \S+hook_(\w)_input\S+ +(\S+) ")
+    assert links.keys() == {*"qkv"}
+    assert links["k"][0] > 0.4 > 0.05 > max(abs(links["q"][0]), abs(links["v"][0]))
+    together, logit = numbers(r"together (\S+), the logit difference (\S+)", text)
+    assert together == pytest.approx(logit, abs=1e-3)
+    two, one = numbers(r"two layers (\S+), one layer (\S+)", text)
+    assert two < 0.05 < 1 < one
+    figures = {"composition.html", "previous_token.html", "logit.html", "heads.html"}
+    assert figures <= {path.name for path in folder.iterdir()}

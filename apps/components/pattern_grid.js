@@ -1,11 +1,12 @@
 // Attention patterns: every head small, one head large. Hover and arrows read a cell, a click locks its query token.
+// Queries look at keys: at the same tokens, before them if causal; or at those of a source.
 
 const drawn = new WeakMap()
 const THUMB = 66
 
 export default function ({ data, parentElement, setTriggerValue }) {
   const root = parentElement.querySelector(".root")
-  const content = JSON.stringify([data.tokens, data.layers])
+  const content = JSON.stringify([data.tokens, data.keys, data.layers])
   let state = drawn.get(root)
   if (!state || state.content !== content) {
     state = build(root, data)
@@ -20,27 +21,29 @@ export default function ({ data, parentElement, setTriggerValue }) {
 }
 
 function build(root, data) {
-  const n = data.tokens.length
-  const state = { n, heads: [], cell: null }
+  const state = { n: data.tokens.length, m: data.keys.length, heads: [], cell: null }
   const map = el("div", "map")
   map.append(el("span", "corner"))
-  data.layers[0].heads.forEach((_, h) => map.append(el("span", "axis", `head ${h}`)))
+  const most = Math.max(...data.layers.map((layer) => layer.heads.length))
+  for (let h = 0; h < most; h++) map.append(el("span", "axis", `head ${h}`))
   for (const layer of data.layers) {
-    map.append(el("span", "axis row", `layer ${layer.layer}`))
+    map.append(el("span", "axis row", layer.name))
     layer.heads.forEach((packed, h) => {
       const weights = unpack(packed)
       const button = el("button", "thumb")
       button.type = "button"
-      button.setAttribute("aria-label", `layer ${layer.layer}, head ${h}`)
+      button.setAttribute("aria-label", `${layer.name}, head ${h}`)
       const canvas = el("canvas")
-      canvas.width = canvas.height = n
+      canvas.width = state.m
+      canvas.height = state.n
       button.append(canvas)
       button.onclick = () => state.choose(layer.layer, h)
-      state.heads.push({ layer: layer.layer, head: h, weights, canvas, button })
+      state.heads.push({ layer: layer.layer, name: layer.name, head: h, weights, canvas, button })
       map.append(button)
     })
+    for (let h = layer.heads.length; h < most; h++) map.append(el("span"))
   }
-  map.style.gridTemplateColumns = `auto repeat(${data.layers[0].heads.length}, ${THUMB}px)`
+  map.style.gridTemplateColumns = `auto repeat(${most}, ${THUMB}px)`
   state.large = el("canvas", "large")
   state.large.tabIndex = 0
   state.large.setAttribute("role", "application")
@@ -56,7 +59,7 @@ function build(root, data) {
   return state
 }
 
-// A row-major n × n pattern travels as one byte a cell, 0 to 255 for 0 to 1.
+// A row-major pattern travels as one byte a cell, 0 to 255 for 0 to 1.
 function unpack(packed) {
   const raw = atob(packed)
   const weights = new Uint8Array(raw.length)
@@ -80,46 +83,50 @@ function inks(root) {
 }
 
 function paint(state) {
-  const { data, n, ink } = state
+  const { data, n, m, ink } = state
   for (const head of state.heads) {
     const chosen = head.layer === data.layer && head.head === data.head
     head.button.setAttribute("aria-pressed", String(chosen))
-    head.canvas.getContext("2d").putImageData(image(head.weights, n, ink), 0, 0)
+    head.canvas.getContext("2d").putImageData(image(head.weights, n, m, data.causal, ink), 0, 0)
     if (chosen) state.current = head
   }
-  const scale = Math.max(2, Math.ceil(720 / n)) // drawn at twice the size it is shown, so that frames stay fine
+  const scale = Math.max(2, Math.ceil(720 / Math.max(n, m))) // drawn at twice the size it is shown, so that frames stay fine
   state.scale = scale
-  state.large.width = state.large.height = n * scale
-  state.large.setAttribute("aria-label", `attention of layer ${data.layer}, head ${data.head}: arrows move from cell to cell`)
+  state.large.width = m * scale
+  state.large.height = n * scale
+  state.large.style.aspectRatio = `${m} / ${n}`
+  state.large.setAttribute("aria-label", `attention of ${state.current.name}, head ${data.head}: arrows move from cell to cell`)
   paintLarge(state)
   look(state, null)
 }
 
-function image(weights, n, ink) {
-  const pixels = new ImageData(n, n)
+function image(weights, n, m, causal, ink) {
+  const pixels = new ImageData(m, n)
   for (let q = 0; q < n; q++) {
-    for (let k = 0; k < n; k++) {
-      const at = (q * n + k) * 4
+    for (let k = 0; k < m; k++) {
+      const at = (q * m + k) * 4
       // A causal pattern has nothing above its diagonal: paper there would read as "looked, and saw nothing".
-      const a = k > q ? 0 : weights[q * n + k] / 255
+      const unseen = causal && k > q
+      const a = unseen ? 0 : weights[q * m + k] / 255
       for (let c = 0; c < 3; c++) pixels.data[at + c] = ink.paper[c] + (ink.full[c] - ink.paper[c]) * Math.sqrt(a)
-      pixels.data[at + 3] = k > q ? 0 : 255
+      pixels.data[at + 3] = unseen ? 0 : 255
     }
   }
   return pixels
 }
 
 function paintLarge(state) {
-  const { large, scale, n, ink, cell, data } = state
+  const { large, scale, n, m, ink, cell, data } = state
   const context = large.getContext("2d")
   context.clearRect(0, 0, large.width, large.height)
   context.imageSmoothingEnabled = false
-  context.drawImage(state.current.canvas, 0, 0, n * scale, n * scale)
+  context.drawImage(state.current.canvas, 0, 0, m * scale, n * scale)
   const colour = (rgb) => `rgb(${rgb.join(" ")})`
   if (data.query !== null) {
     context.strokeStyle = colour(ink.mark)
     context.lineWidth = 3
-    context.strokeRect(1.5, data.query * scale + 1.5, (data.query + 1) * scale - 3, scale - 3)
+    const width = data.causal ? data.query + 1 : m
+    context.strokeRect(1.5, data.query * scale + 1.5, width * scale - 3, scale - 3)
   }
   if (cell) {
     context.strokeStyle = colour(ink.text)
@@ -130,24 +137,25 @@ function paintLarge(state) {
 
 function cellAt(state, event) {
   const box = state.large.getBoundingClientRect()
-  const inside = (x, length) => Math.max(0, Math.min(state.n - 1, Math.floor((x / length) * state.n)))
-  return [inside(event.clientY - box.top, box.height), inside(event.clientX - box.left, box.width)]
+  const inside = (x, length, n) => Math.max(0, Math.min(n - 1, Math.floor((x / length) * n)))
+  return [inside(event.clientY - box.top, box.height, state.n), inside(event.clientX - box.left, box.width, state.m)]
 }
 
 function look(state, cell) {
   state.cell = cell
   paintLarge(state)
-  const { readout, data, n } = state
-  if (!cell || cell[1] > cell[0]) {
-    const where = `Layer ${data.layer}, head ${data.head}.`
+  const { readout, data, m } = state
+  if (!cell || (data.causal && cell[1] > cell[0])) {
+    const name = state.current.name
+    const where = `${name[0].toUpperCase()}${name.slice(1)}, head ${data.head}.`
     readout.replaceChildren(el("span", "hint", `${where} Rows are queries, columns the keys they look at. Hover a cell; click to lock its query.`))
     return
   }
   const [query, key] = cell
-  const weight = (state.current.weights[query * n + key] / 255).toFixed(2)
+  const weight = (state.current.weights[query * m + key] / 255).toFixed(2)
   readout.replaceChildren(
     el("code", "", data.tokens[query]), el("span", "hint", ` ${query} looks at `),
-    el("code", "", data.tokens[key]), el("span", "hint", ` ${key}: `), el("strong", "", weight)
+    el("code", "", data.keys[key]), el("span", "hint", ` ${key}: `), el("strong", "", weight)
   )
 }
 
@@ -157,7 +165,8 @@ function onKey(event, state) {
   if (event.key === "Enter" || event.key === " ") state.lock(from[0])
   else if (moves[event.key]) {
     const query = Math.max(0, Math.min(state.n - 1, from[0] + moves[event.key][0]))
-    look(state, [query, Math.max(0, Math.min(query, from[1] + moves[event.key][1]))])
+    const last = state.data.causal ? query : state.m - 1
+    look(state, [query, Math.max(0, Math.min(last, from[1] + moves[event.key][1]))])
   } else return
   event.preventDefault()
   event.stopPropagation()

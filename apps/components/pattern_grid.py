@@ -24,6 +24,9 @@ def pattern_grid(
     layer: int,
     head: int,
     query: int | None,
+    keys: Sequence[str] | None = None,
+    causal: bool = True,
+    names: Mapping[int, str] | None = None,
     on_head: Callable[[], None],
     on_query: Callable[[], None],
 ) -> None:
@@ -37,6 +40,9 @@ def pattern_grid(
         layer: the layer shown large.
         head: the head shown large.
         query: the locked position, framed.
+        keys: the text that is looked at, where it is another.
+        causal: whether no position looks at later ones.
+        names: what layers are called, where not by their numbers.
         on_head: called when a small head is clicked.
         on_query: called when a cell is clicked.
     """
@@ -44,7 +50,12 @@ def pattern_grid(
         key=key,
         data={
             "tokens": [visible(t) for t in tokens],
-            "layers": [{"layer": i, "heads": [pack(head_) for head_ in p]} for i, p in sorted(patterns.items())],
+            "keys": [visible(t) for t in (tokens if keys is None else keys)],
+            "causal": causal,
+            "layers": [
+                {"layer": i, "name": (names or {}).get(i, f"layer {i}"), "heads": [pack(head_) for head_ in p]}
+                for i, p in sorted(patterns.items())
+            ],
             "layer": layer,
             "head": head,
             "query": query,

@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from models.tasks.evidence import ClassEvidence, SignedEvidence
     from models.tasks.flip_flop import FlipFlop
     from models.tasks.head_direction import HeadDirection
-    from models.tasks.minimal_pairs import MinimalPairs, logit_difference, python_minimal_pairs
+    from models.tasks.minimal_pairs import MinimalPairs, python_minimal_pairs
     from models.tasks.modular_addition import ModularAddition
     from models.tasks.navigation import Navigation
     from models.tasks.planted_features import PlantedFeatures
     from models.tasks.registry import TASKS, task_from_dict
+    from models.tasks.repeated_pairs import InductionPairs, induction_pairs
     from models.tasks.repeated_sequences import RepeatedSequences
     from models.tasks.sparse_features import SparseFeatures
 
@@ -32,6 +33,7 @@ _HOME = {
     "Dyck": "dyck",
     "FlipFlop": "flip_flop",
     "HeadDirection": "head_direction",
+    "InductionPairs": "repeated_pairs",
     "MinimalPairs": "minimal_pairs",
     "ModularAddition": "modular_addition",
     "NOTHING": "base",
@@ -42,7 +44,7 @@ _HOME = {
     "SparseFeatures": "sparse_features",
     "TASKS": "registry",
     "Task": "base",
-    "logit_difference": "minimal_pairs",
+    "induction_pairs": "repeated_pairs",
     "python_minimal_pairs": "minimal_pairs",
     "task_from_dict": "registry",
 }
@@ -58,6 +60,7 @@ __all__ = [
     "Dyck",
     "FlipFlop",
     "HeadDirection",
+    "InductionPairs",
     "MinimalPairs",
     "ModularAddition",
     "Navigation",
@@ -66,7 +69,7 @@ __all__ = [
     "SignedEvidence",
     "SparseFeatures",
     "Task",
-    "logit_difference",
+    "induction_pairs",
     "python_minimal_pairs",
     "task_from_dict",
 ]

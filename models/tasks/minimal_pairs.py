@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 from tokenizers import Tokenizer
 from torch import Tensor
 
@@ -114,20 +114,6 @@ def python_minimal_pairs(kind: str, n: int, seed: int, tokenizer: Tokenizer) -> 
         f"of {tried} {kind} pairs drawn, only {len(found)} different ones are aligned under this tokenizer, but {n} "
         "are wanted: ask for fewer, or train the tokenizer on more Python or with more pieces."
     )
-
-
-def logit_difference(logits: Float[Tensor, "pair time d_vocab"], pairs: MinimalPairs) -> Float[Tensor, " pair"]:
-    """By how much the answer's logit is above the wrong one's, after each prompt's last token."""
-    rows = torch.arange(len(pairs), device=logits.device)
-    last = logits[rows, pairs.position.to(logits.device)]
-    return last[rows, pairs.answer.to(logits.device)] - last[rows, pairs.wrong.to(logits.device)]
-
-
-def normalised(
-    difference: Float[Tensor, "*rest pair"], clean: Float[Tensor, " pair"], corrupt: Float[Tensor, " pair"]
-) -> Float[Tensor, "*rest pair"]:
-    """A difference on the scale where the corrupt prompt's is 0 and the clean one's is 1."""
-    return (difference - corrupt) / (clean - corrupt)
 
 
 _Tokens = tuple[np.ndarray, np.ndarray]  # of the clean prompt with its answer, and of the corrupt one with its own

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 from tiny_run import (
+    make_aligned_run,
+    make_circuits_run,
     make_dynamics_run,
     make_population_run,
     make_probed_run,
@@ -14,6 +16,7 @@ from tiny_run import (
     make_run,
     make_task_run,
 )
+from typechecker import unchecked
 
 
 @pytest.fixture(scope="session")
@@ -23,21 +26,25 @@ def runs_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     `tiny` is whole; `unindexed` has a subject and nothing more. `gru` reads the same text, and `both-ways` in both
     directions; `flip-flop` and `sums` have learned tasks without text; `result` has tables and no subject;
     `probed` is `tiny` with probes and no dictionary; `dynamics` and `population` are `flip-flop` with fixed points, and
-    with what was decoded.
+    with what was decoded; `circuits` is `tiny` with its heads surveyed and prompts patched, and `aligned` the same of a
+    subject that reads a source.
     """
     root = tmp_path_factory.mktemp("runs")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # so small a subject only waits for a second thread
-    make_run(root / "tiny")
-    make_recurrent_run(root / "gru")
-    make_recurrent_run(root / "both-ways", bidirectional=True)
-    make_task_run(root / "flip-flop", vectors=True)
-    make_task_run(root / "sums", vectors=False)
-    make_result_run(root / "result")
-    make_probed_run(root / "probed", root / "tiny")
-    shutil.rmtree(root / "untrained-rows")
-    make_dynamics_run(root / "dynamics", root / "flip-flop")
-    make_population_run(root / "population", root / "flip-flop")
+    with unchecked():
+        make_run(root / "tiny")
+        make_recurrent_run(root / "gru")
+        make_recurrent_run(root / "both-ways", bidirectional=True)
+        make_task_run(root / "flip-flop", vectors=True)
+        make_task_run(root / "sums", vectors=False)
+        make_result_run(root / "result")
+        make_probed_run(root / "probed", root / "tiny")
+        shutil.rmtree(root / "untrained-rows")
+        make_dynamics_run(root / "dynamics", root / "flip-flop")
+        make_population_run(root / "population", root / "flip-flop")
+        make_circuits_run(root / "circuits", root / "tiny")
+        make_aligned_run(root / "aligned")
     torch.set_num_threads(threads)
     for part in ("data", "model"):
         shutil.copytree(root / "tiny" / part, root / "unindexed" / part)

@@ -323,6 +323,8 @@ def test_a_wicked_label_is_inert(page: Page, address: str) -> None:
         "states?run=gru",
         "population?run=population",
         "dynamics?run=dynamics",
+        "attention?run=circuits",
+        "interventions?run=circuits",
     ],
 )
 @pytest.mark.parametrize("width", [768, 1440])
@@ -335,3 +337,23 @@ def test_every_page_in_both_themes_and_widths(page: Page, address: str, path: st
     assert dark == ("dark" in request.node.callspec.id)
     overflow = page.locator("[data-testid=stMain]").evaluate("node => node.scrollWidth - node.clientWidth")
     assert overflow <= 1, "the page itself never scrolls sideways"
+
+
+def test_a_hovered_token_shows_where_a_head_looks_without_a_rerun(page: Page, address: str) -> None:
+    visit(page, f"{address}/attention?run=circuits&prompt=return+self.total&layer=1&head=1")
+    text = page.locator(".text .token")
+    expect(text.first).to_be_visible()
+    text.nth(2).hover()
+    expect(page.get_by_role("tooltip").filter(has_text="looks at")).to_be_visible()
+    weights = text.evaluate_all("nodes => nodes.map(node => node.style.getPropertyValue('--weight'))")
+    assert all(weights[:3])
+    assert not any(weights[3:]), "no token sees a later one"
+    expect(text.nth(2)).to_have_class(re.compile("asked"))
+    assert "token=" not in page.url
+    text.nth(2).click()
+    expect(page).to_have_url(re.compile("token=2"))
+    page.get_by_role("button", name="where it looks").click()
+    text.nth(1).hover()
+    turned = text.evaluate_all("nodes => nodes.map(node => node.style.getPropertyValue('--weight'))")
+    assert not turned[0], "an earlier token did not look at this one"
+    assert turned[1]

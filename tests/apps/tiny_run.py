@@ -11,15 +11,27 @@ from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers import models as tokenizer_models
 from tokenizers.trainers import BpeTrainer
 
-from models import Dataset, Recurrent, RecurrentConfig, TrainConfig, Transformer, TransformerConfig, train
+from models import (
+    Dataset,
+    Recurrent,
+    RecurrentConfig,
+    Seq2Seq,
+    Seq2SeqConfig,
+    TrainConfig,
+    Transformer,
+    TransformerConfig,
+    train,
+)
 from models.artifacts import publishing, write_json
 from models.hooks import HookedModel
 from models.saving import save_model
-from models.tasks import FlipFlop, ModularAddition, Task
+from models.tasks import Copy, FlipFlop, ModularAddition, Task
 from probes import LogisticProbe, MassMeanProbe
 from probes.tuning import TuningCurves
 from workbench.activations import ActivationStore, harvest
 from workbench.cli.dynamics import make_dynamics
+from workbench.cli.heads import make_heads
+from workbench.cli.patch import make_patching
 from workbench.decoding import Decoding, write_decoding
 from workbench.features import build_index
 from workbench.probing import probe_sweep
@@ -149,6 +161,28 @@ def make_population_run(path: Path, flip_flop: Path) -> None:
     inputs = run.inputs(run.find("dataset"), run.find("model"))
     with publishing(run.path_of("analysis", "decode"), "analysis", inputs=inputs, config=config) as draft:
         write_decoding(Path(draft.path), population(sets, ("blocks.0.rnn.hook_h", "blocks.0.hook_out")))
+
+
+def make_circuits_run(path: Path, tiny: Path) -> None:
+    """The tiny run's subject with its heads surveyed and two prompts patched; one prompt would do harm."""
+    for part in ("data", "model"):
+        shutil.copytree(tiny / part, path / part)
+    make_heads(Run.open(path), n_tokens=600)
+    pair = [f"# {WICKED}\ndef make_{i}(self" for i in (1, 2)]
+    make_patching(Run.open(path), clean=pair[0], corrupt=pair[1], answer=",", wrong=")")
+    make_patching(Run.open(path), "by-head", examples=True, n=6, by=["head"], method="ablation")
+    make_patching(Run.open(path), "whole", examples=True, n=6, by=[])
+
+
+def make_aligned_run(path: Path) -> None:
+    """A recurrent subject that copies a source, with its attention surveyed and examples patched."""
+    task = Copy(n_symbols=6, min_length=3, max_length=4)
+    cfg = Seq2SeqConfig(cell="gru", d_model=12, attention="luong_dot", **task.shape)
+    dataset = task.dataset(32, 16)
+    dataset.save(Run.create(path).path, config={"task": task.to_dict()})
+    train(Seq2Seq(cfg), dataset, TrainConfig(n_steps=4, batch_size=16, warmup_steps=1, eval_every=2), path, task=task)
+    make_heads(Run.open(path), n_tokens=60)
+    make_patching(Run.open(path), examples=True, n=4)
 
 
 def population(sets: list, hooks: tuple[str, ...], n_units: int = 14, n_bins: int = 320) -> Decoding:

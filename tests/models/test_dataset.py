@@ -42,6 +42,12 @@ def test_splits_are_by_document_and_share_none():
     assert len(train) + len(test) == len(data)
 
 
+def test_a_dataset_is_shown_by_its_shapes():
+    assert repr(small_dataset()) == "Dataset(5 sequences × 4 positions; 3 documents; labels: 2 columns)"
+    vectors = Dataset(torch.zeros(2, 3, 7), targets=torch.zeros(2, 3, 1))
+    assert repr(vectors) == "Dataset(2 sequences × 3 positions × 7 numbers; 2 documents; targets: 2 × 3 × 1)"
+
+
 def test_bos_and_padding_are_not_counted():
     assert small_dataset().n_tokens == 3 + 2 + 3 + 1 + 3
 

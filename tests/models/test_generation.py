@@ -179,6 +179,35 @@ def test_a_seed_decides_the_samples_and_touches_no_other_random_number():
     assert torch.equal(model.generate(tokens, 9, temperature=1.0, top_k=1), model.generate(tokens, 9))
 
 
+def test_given_draws_choose_as_often_as_the_softmax_says_and_from_what_may_be_drawn():
+    logits, even = torch.tensor([[2.0, 0.0, 1.0, -1.0]]), (torch.arange(1000) + 0.5)[None] / 1000
+    for more, p in (((None, None), logits[0]), ((2, None), torch.tensor([2.0, -torch.inf, 1.0, -torch.inf]))):
+        pick = make_pick(1.0, *more, 0, even.expand(3, -1))
+        drawn = torch.stack([pick(logits.expand(3, -1)) for _ in range(1000)], 1)
+        assert (drawn == drawn[0]).all()
+        torch.testing.assert_close(torch.bincount(drawn[0], minlength=4) / 1000, p.softmax(-1), atol=2e-3, rtol=0)
+    last = torch.full((1, 1), torch.tensor(1.0, dtype=torch.float64).nextafter(torch.tensor(0.0).double()))
+    assert make_pick(1.0, 2, None, 0, last)(logits).tolist() == [2]
+
+
+def test_with_its_own_draws_a_row_says_the_same_whatever_it_shares_a_batch_with():
+    model, tokens = subject(n_ctx=24), random_tokens()
+    lengths = torch.arange(len(tokens)) % 3 + 2
+    mask = torch.arange(tokens.shape[1]) < lengths[:, None]
+    draws = torch.rand(len(tokens), 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    together = model.generate(tokens * mask, 6, mask=mask, temperature=1.0, draws=draws)
+    for i, length in enumerate(lengths.tolist()):
+        alone = model.generate(tokens[i, :length], 6, temperature=1.0, draws=draws[i : i + 1])
+        assert torch.equal(alone[0], together[i, : length + 6])
+    again = model.generate(tokens * mask, 6, mask=mask, temperature=1.0, draws=draws.flip(0))
+    assert not torch.equal(again, together)
+    for wrong, expected in ((draws[:1], "draws are"), (draws + 1, "from 0 up to")):
+        with pytest.raises(ValueError, match=expected):
+            model.generate(tokens, 6, temperature=1.0, draws=wrong)
+    with pytest.raises(ValueError, match="give a temperature above 0"):
+        model.generate(tokens, 6, draws=draws)
+
+
 def test_text_goes_in_and_comes_out():
     model = subject(n_ctx=24)
     model.tokenizer = Tokenizer(WordLevel({"<bos>": 0} | {f"w{i}": i for i in range(1, 31)}, unk_token="<bos>"))

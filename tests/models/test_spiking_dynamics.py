@@ -21,6 +21,7 @@ def test_an_integrator_adds_up_its_input_and_holds_it(seed):
     assert error.square().mean().sqrt() < 0.1
 
 
+@pytest.mark.usefixtures("as_in_a_script")
 def test_an_oscillator_turns_at_its_frequency():
     u = torch.zeros(2, 4000, 2)
     u[0, :100, 0] = u[1, :100, 1] = 10
@@ -46,6 +47,7 @@ def test_a_leaky_system_forgets_at_its_own_rate():
     assert (out - truth).abs().max() < 0.06
 
 
+@pytest.mark.usefixtures("as_in_a_script")
 def test_any_differential_equation_is_followed():
     """A pendulum with friction that is pushed: scipy's solution beside ours."""
 

@@ -118,6 +118,7 @@ def test_hodgkin_and_huxleys_cell_rests_at_minus_65_mv():
     assert (up / (up + down)).item() == pytest.approx(0.0529, abs=1e-4)
 
 
+@pytest.mark.usefixtures("as_in_a_script")
 def test_hodgkin_and_huxleys_cell_goes_where_scipy_takes_the_equations():
     J, steps = 10.0, 50
     gates = {k: (up / (up + down)).item() for k, (up, down) in gate_rates(torch.tensor([-65.0]).double()).items()}
@@ -133,6 +134,7 @@ def test_hodgkin_and_huxleys_cell_goes_where_scipy_takes_the_equations():
     assert voltage.min().item() == pytest.approx(v.min(), abs=1)
 
 
+@pytest.mark.usefixtures("as_in_a_script")
 def test_firing_sets_in_at_once_and_grows_as_the_measured_curve_says():
     current = torch.tensor([2.0, 6.2, 7.0, 10.0, 20.0, 50.0, 90.0])
     spikes, _ = run(HodgkinHuxley(substep=4e-5), current.expand(250, -1), 1e-3)

@@ -9,9 +9,9 @@ import subprocess
 import sys
 
 import pytest
+from typechecker import unchecked
 
 from models.artifacts import Manifest, publishing
-from workbench.cli import demo, dictionaries
 from workbench.cli import main as cli
 from workbench.features import FeatureIndex
 from workbench.runs import Run
@@ -45,10 +45,11 @@ def run(text, tmp_path_factory):
     """A run made by the verbs alone."""
     path = tmp_path_factory.mktemp("runs") / "small"
     where = ["--run", str(path)]
-    assert cli.main(["train", *where, "--corpus", str(text), "--steps", "12"]) == 0
-    assert cli.main(["harvest", *where, "--tokens", "6000", "--name", "mlp"]) == 0
-    assert cli.main(["sae", *where, "--width", "64", "--k", "4", "--tokens", "16384", "--name", "small"]) == 0
-    assert cli.main(["index", *where]) == 0
+    with unchecked():
+        assert cli.main(["train", *where, "--corpus", str(text), "--steps", "12"]) == 0
+        assert cli.main(["harvest", *where, "--tokens", "6000", "--name", "mlp"]) == 0
+        assert cli.main(["sae", *where, "--width", "64", "--k", "4", "--tokens", "16384", "--name", "small"]) == 0
+        assert cli.main(["index", *where]) == 0
     return path
 
 
@@ -395,42 +396,6 @@ def test_a_reader_that_has_seen_enough_is_no_error(run):
     assert "Broken pipe" not in done.stderr
 
 
-@pytest.fixture
-def small_demo(monkeypatch):
-    for name, value in {"N_ROWS": 6000, "N_TRAIN_ROWS": 16_384, "D_SAE": 64, "K": 4}.items():
-        monkeypatch.setattr(demo, name, value)
-
-
-@pytest.mark.usefixtures("small_demo")
-def test_the_demo_finishes_what_a_kill_left_and_then_has_nothing_to_do(tmp_path, text, monkeypatch, capsys):
-    words = ["demo", "--run", str(tmp_path / "run"), "--corpus", str(text), "--steps", "8", "--no-explore"]
-    for size, value in {"N_TRAIN_ROWS": 20_000, "D_SAE": 128, "N_PROBE_ROWS": 2_000}.items():
-        monkeypatch.setattr(demo, size, value)
-    measure = dictionaries.Measurer.measure
-    monkeypatch.setattr(dictionaries.Measurer, "measure", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
-    assert type_in(*words, capsys=capsys)[0] == 130
-    model = (tmp_path / "run/model/manifest.json").stat().st_mtime_ns
-
-    monkeypatch.setattr(dictionaries.Measurer, "measure", measure)
-    code, out, _ = type_in(*words, capsys=capsys)
-    assert code == 0
-    for stage in demo.BUDGET:
-        assert f"] {stage}:" in out
-        assert f"{stage} took" in out
-    assert "trained" in out
-    assert "random" in out
-    made = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("manifest.json")}
-    assert made[tmp_path / "run/model/manifest.json"] == model
-
-    code, out, _ = type_in(*words, "--json", capsys=capsys)
-    assert code == 0
-    assert json.loads(out)["explorer"] is None
-    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("manifest.json")} == made
-    same, other = (Manifest.read(tmp_path / name / "data").id for name in ("run", "run-gru"))
-    assert same == other
-    assert Run.open(tmp_path / "run-gru").model().cfg.cell == "gru"
-
-
 def test_a_foreign_folder_is_not_taken_for_a_run(tmp_path, capsys):
     (tmp_path / "photo.jpg").write_text("x")
     code, _, err = type_in("train", "--run", str(tmp_path), capsys=capsys)
@@ -450,6 +415,7 @@ def test_a_librarys_error_keeps_its_trace(monkeypatch):
         cli.main(["ls"])
 
 
+@pytest.mark.usefixtures("as_in_a_script")
 def test_a_task_is_trained_recorded_and_indexed_by_the_same_verbs(tmp_path, capsys):
     where = ["--run", str(tmp_path / "memory")]
     code, out, _ = type_in("train", *where, "--recipe", "flip-flop-gru", "--steps", "3", "--json", capsys=capsys)
@@ -488,6 +454,7 @@ def test_a_reproduction_is_asked_for_by_name(words, sentence, tmp_path, capsys):
     assert not (tmp_path / "r").exists()
 
 
+@pytest.mark.usefixtures("as_in_a_script")
 @pytest.mark.parametrize("recipe", ["modular-addition-mlp", "copy-bahdanau", "reverse-transformer", "superposition"])
 def test_every_kind_of_subject_goes_all_the_way_by_the_same_verbs(recipe, tmp_path, capsys):
     run = str(tmp_path / "run")

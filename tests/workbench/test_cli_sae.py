@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from recorded_runs import MLP, RESID, UP, make_run
+from typechecker import unchecked
 
 from models.artifacts import Manifest
 from models.metrics_log import read_log
@@ -59,7 +60,8 @@ ALL += ["--batch-size", "50"]
 @pytest.fixture(scope="module")
 def swept(runs):
     """One of every architecture, from one command."""
-    assert cli.main(["sae", "--run", str(runs / "a"), *ALL]) == 0
+    with unchecked():
+        assert cli.main(["sae", "--run", str(runs / "a"), *ALL]) == 0
     return Run.open(runs / "a")
 
 

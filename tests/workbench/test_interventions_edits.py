@@ -198,6 +198,10 @@ def test_random_directions_favour_none():
     torch.testing.assert_close(moves.mean(0), torch.zeros(D), atol=0.1, rtol=0)
 
 
+def test_a_subspace_is_shown_by_how_many_directions_it_has():
+    assert repr(Subspace.along(torch.eye(256)[:2])) == "Subspace(2 directions of 256 numbers)"
+
+
 def test_a_random_subspace_of_equal_rank_is_taken_out_about_the_same_centre(x):
     y = torch.arange(40) % 3
     edit = erase(LEACE().fit(x, y).eraser_)
@@ -205,7 +209,7 @@ def test_a_random_subspace_of_equal_rank_is_taken_out_about_the_same_centre(x):
     assert torch.linalg.matrix_rank(x - control(x)) == torch.linalg.matrix_rank(x - edit(x), rtol=1e-8) == 2
     torch.testing.assert_close(control(control(x)), control(x))
     torch.testing.assert_close(control(x.mean(0)[None])[0], x.mean(0))
-    with pytest.raises(ValueError, match="add takes nothing out of rows"):
+    with pytest.raises(ValueError, match="add moves rows and takes no subspace out .* along_random"):
         random_subspace(add(edit.subspace, 1.0), 0)
 
 

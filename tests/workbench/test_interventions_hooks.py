@@ -237,6 +237,26 @@ def test_what_a_subject_goes_on_to_say_is_edited_too(transformer, dataset):
     assert not torch.equal(transformer(tokens)[:, 3:-1].argmax(-1), tokens[:, 4:])
 
 
+@pytest.mark.parametrize("at", [None, 3], ids=["everywhere", "at a position"])
+def test_what_follows_a_short_prompt_is_edited_as_if_it_stood_alone(transformer, dataset, at):
+    lengths = torch.tensor([6, 3])
+    mask = torch.arange(6) < lengths[:, None]
+    both = Dataset(dataset.tokens[:2, :6] * mask, mask)
+    steered = add(subspace(), 6.0)
+    where = None if at is None else torch.arange(6).eq(at)
+    for model, hook in ((transformer, RESID), (recurrent(), STATE)):
+        with model.hooks(fwd_hooks=edit_at(model, both, hook, steered, where)):
+            together = model.generate(both.tokens, 4, mask=mask)
+        for row, length in zip(together, lengths.tolist(), strict=True):
+            alone = Dataset(both.tokens[:1, :length] * 0 + row[None, :length])
+            # Of a prompt that ends before it, the position is not the prompt's, and nobody asked for it.
+            edits = edit_at(model, alone, hook, steered, at) if at is None or at < length else []
+            with model.hooks(fwd_hooks=edits):
+                assert torch.equal(row[: length + 4], model.generate(alone.tokens, 4)[0])
+            if at is None:
+                assert not torch.equal(row[: length + 4], model.generate(alone.tokens, 4)[0])
+
+
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 def test_gradients_flow_through_an_edit_into_the_steps_before(cell, dataset):
     model = recurrent(cell, dtype=torch.float64)

@@ -7,13 +7,8 @@ import torch
 from models.seq2seq import Seq2Seq, Seq2SeqConfig
 from models.tasks.copying import Copy
 from models.tasks.dates import DateNormalisation
-from workbench.reproductions.alignment import (
-    alignment_scores,
-    greedy_exact_match,
-    subject,
-    unseen,
-    where_to_look,
-)
+from workbench.attention.alignments import alignment_scores
+from workbench.reproductions.alignment import greedy_exact_match, subject, unseen, where_to_look
 
 
 @pytest.mark.parametrize("reverse", [False, True])

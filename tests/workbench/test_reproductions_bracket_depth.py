@@ -143,6 +143,7 @@ def test_a_planted_counter_is_read_and_its_mean_states_lie_on_a_line(states):
     assert min(steps["cosine"][1:]) > 0.9
 
 
+@pytest.mark.usefixtures("as_in_a_script")
 def test_and_follows_every_edit_that_its_probe_reads_and_none_that_it_does_not(states):
     fit, test = states
     found = edit_depth(counter(), STATE, fit, test, 0)

@@ -45,6 +45,7 @@ def test_only_the_recurrent_decoders_differ():
         assert torch.equal(network.population("state").encoders, solved.population("state").encoders)
 
 
+@pytest.mark.usefixtures("as_in_a_script")
 def test_an_integrator_holds_a_number_that_a_cut_one_loses():
     told = torch.zeros(1, 600, 1)
     told[:, :100] = 5

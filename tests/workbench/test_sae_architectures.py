@@ -119,6 +119,7 @@ def test_loss_and_gradients_are_those_of_the_dense_objective(architecture, kind,
         torch.testing.assert_close(a, b.expand_as(a) if b.ndim == 0 else b, msg=name)
 
 
+@pytest.mark.usefixtures("as_in_a_script")
 @pytest.mark.parametrize("architecture", ALL)
 def test_finite_differences_agree_where_the_objective_is_smooth(architecture):
     sae = an_sae(architecture)
@@ -196,12 +197,14 @@ def recovered(features, directions):
     return (features @ rows.T).max(dim=1).values.mean().item()
 
 
+@pytest.mark.usefixtures("as_in_a_script")
 @pytest.mark.parametrize("architecture", ALL)
 def test_every_architecture_finds_planted_features(architecture):
     features, _, x = planted()
     k = 2 if architecture in WITH_K else None
     cfg = SAEConfig(architecture=architecture, d_in=24, d_sae=64, k=k)
-    how = SAETrainConfig(n_tokens=150_000, batch_size=256, lr=1e-2, target_l0=None if k else 2.5)
+    n_tokens = 150_000 if architecture == "matryoshka_batchtopk" else 75_000
+    how = SAETrainConfig(n_tokens=n_tokens, batch_size=256, lr=1e-2, target_l0=None if k else 2.5)
     sae = train_sae(cfg, endless(x), how)
     assert recovered(features, sae.W_dec) >= 0.9
     assert recovered(features, build_sae(cfg).W_dec) <= 0.65
@@ -209,6 +212,7 @@ def test_every_architecture_finds_planted_features(architecture):
     assert l0 == pytest.approx(2 if k else 2.5, rel=0.35)
 
 
+@pytest.mark.usefixtures("as_in_a_script")
 def test_a_transcoder_finds_what_is_computed_from_what_it_reads():
     _, f, x = planted()
     generator = torch.Generator().manual_seed(5)
@@ -224,6 +228,7 @@ def test_a_transcoder_finds_what_is_computed_from_what_it_reads():
     assert errors[True] < errors[False] < 0.2
 
 
+@pytest.mark.usefixtures("as_in_a_script")
 def test_a_crosscoder_finds_a_feature_in_each_of_its_layers():
     features, f, _ = planted()
     generator = torch.Generator().manual_seed(6)
@@ -231,7 +236,7 @@ def test_a_crosscoder_finds_a_feature_in_each_of_its_layers():
     other[:8] = 0  # features that the second layer does not have
     layers = torch.stack([f @ features, 40 * (f @ other)], dim=1)
     cfg = SAEConfig(d_in=24, d_sae=64, k=2, n_layers=2)
-    sae = train_sae(cfg, endless(layers), SAETrainConfig(n_tokens=150_000, batch_size=256, lr=1e-2))
+    sae = train_sae(cfg, endless(layers), SAETrainConfig(n_tokens=75_000, batch_size=256, lr=1e-2))
     assert sae(layers[:10]).shape == (10, 2, 24)
     by_layer = sae.W_dec.unflatten(1, (2, 24))
     assert recovered(features, by_layer[:, 0]) >= 0.9
@@ -309,6 +314,7 @@ def test_resampling_is_due_at_three_moments_before_the_rate_falls():
     assert due == [190, 390, 590]
 
 
+@pytest.mark.usefixtures("as_in_a_script")
 def test_resampled_trainings_are_exact_over_a_kill(tmp_path):
     _, _, x = planted(n=8_000)
     cfg = SAEConfig(architecture="standard", d_in=24, d_sae=64)
@@ -343,12 +349,13 @@ def test_a_dictionary_that_has_died_is_stopped():
         train_sae(cfg, endless(x), how)
 
 
+@pytest.mark.usefixtures("as_in_a_script")
 def test_bfloat16_products_cost_little(tmp_path):
     _, _, x = planted()
     cfg = SAEConfig(d_in=24, d_sae=64, k=2)
     errors = {}
     for product in ("float32", "bfloat16"):
-        sae = train_sae(cfg, endless(x), SAETrainConfig(n_tokens=150_000, batch_size=256, lr=1e-2, product=product))
+        sae = train_sae(cfg, endless(x), SAETrainConfig(n_tokens=75_000, batch_size=256, lr=1e-2, product=product))
         assert sae.W_enc.dtype == torch.float32
         errors[product] = ((x - sae(x)).square().sum() / (x - x.mean(0)).square().sum()).item()
     assert errors["bfloat16"] == pytest.approx(errors["float32"], abs=0.02)

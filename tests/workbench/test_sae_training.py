@@ -60,6 +60,7 @@ def weights_of(sae):
     return {name: value.detach().clone() for name, value in sae.named_parameters()}
 
 
+@pytest.mark.usefixtures("as_in_a_script")
 def test_planted_features_are_found_and_chance_does_not_find_them():
     features, x = planted()
     cfg = SAEConfig(d_in=24, d_sae=64, k=2)

@@ -9,19 +9,28 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from workbench.cli import dictionaries, explore, harvest, index, probe, reading, sae, train
+from workbench.cli import dictionaries, explore, harvest, heads, index, patch, probe, reading, sae, train
 from workbench.cli.console import add_run, finish, run_path, say, table
 from workbench.runs import Artifact, Run
 
 # Seconds on two cores without an accelerator; set-up (100 s) comes before, by `make`.
-BUDGET = {"corpus": 25, "training": 150, "probing": 40, "recording": 20, "dictionary": 60, "index": 45, "recurrent": 50}
+BUDGET = {"corpus": 25, "training": 150, "probing": 40, "recording": 20, "dictionary": 60, "index": 45}
+BUDGET |= {"heads": 20, "patching": 10, "recurrent": 55}
 # Rows that are recorded, rows that the dictionary is trained on, and its latents.
 N_ROWS, N_TRAIN_ROWS, D_SAE, K = 600_000, 1_000_000, 2048, 12
 # Rows that probes read of every layer; labels of two classes are asked for.
 N_PROBE_ROWS = 10_000
+# Held-out tokens that heads are looked at on, and pairs of prompts that are patched.
+N_HEAD_TOKENS, N_PAIRS = 4_000, 32
+HEADS, PATCH = "demo-heads", "demo-patch"  # the verbs' own names are left for what a person asks of them
 RECURRENT_RECIPE = "python-gru"
 GAINS = (0.1, 0.2)
 TOLD_BY_TOKEN = 0.8
+LOOKED_AT = {
+    "matching_bracket": "the bracket that is about to be closed",
+    "previous_token": "the token before",
+    "induction": "what followed the same token before",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,9 +67,14 @@ def run(args: argparse.Namespace) -> None:
         features = index.make_index(target.refresh(), dictionary.name)
         story = _about_features(features.path)
         stages.tell(story["text"])
+    with stages("heads", "What does each attention head look at, and what does it cost to lose it?"):
+        stages.tell(_about_heads(heads.make_heads(target.refresh(), HEADS, n_tokens=N_HEAD_TOKENS)))
+    with stages("patching", "Which layer holds the bracket that is to be closed, at which word?"):
+        stages.tell(_about_patching(args, target.refresh(), "bracket"))
     with stages("recurrent", "A recurrent network learns from the same text, for the page of its states."):
         recurrent = _recurrent_subject(args, target.refresh())
         stages.tell(_about_training(recurrent.path))
+        stages.tell(_about_patching(args, recurrent, "quote"))
     say(args, f"\nEverything together took {stages.total:.0f} s, of {sum(BUDGET.values())} s budgeted.")
     explorer = None if args.no_explore else _explorer(args, target)
     result = {
@@ -84,6 +98,34 @@ def _probes(target: Run) -> Artifact:
 
     layers = harvest.make_recording(target, layer_hooks(target.model()), harvest.LAYERS, n_tokens=N_PROBE_ROWS)
     return probe.make_probes(target.refresh(), layers.name, n_rows=N_PROBE_ROWS, max_classes=2)
+
+
+def _about_heads(made: Artifact) -> str:
+    """The head that looks most at each of a few places, beside the untrained heads, and what it costs to lose it."""
+    from workbench.attention.results import read_heads
+
+    found = read_heads(made.path)
+    lines = []
+    for score, told in LOOKED_AT.items():
+        if not len(by_head := found.by_head(score, "real")):
+            continue
+        best = by_head.iloc[0]
+        lines.append(
+            f"head {best['layer']}.{best['head']} looks most at {told}: {best['value']:.2f} of its attention, "
+            f"untrained heads {best['control']:.2f}; without it the loss rises by {best['cost']:.3f}, "
+            f"under as large a change elsewhere by {best['random_cost']:.3f}"
+        )
+    return "\n".join(lines)
+
+
+def _about_patching(args: argparse.Namespace, target: Run, pairs: str) -> str:
+    from workbench.patching import read_patching
+
+    if args.corpus is not None:
+        return (
+            f"pairs are of Python source; of your own: workbench patch --run {target.path} --clean TEXT --corrupt TEXT"
+        )
+    return patch.profile_table(read_patching(patch.make_patching(target, PATCH, pairs=pairs, n=N_PAIRS).path))
 
 
 def _recurrent_subject(args: argparse.Namespace, source: Run) -> Run:

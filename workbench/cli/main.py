@@ -19,6 +19,8 @@ VERBS = {
     "probe": "tell what can be read from every hook, each score beside its controls",
     "decode": "tell what a population says of a variable, and how each unit is tuned to it",
     "dynamics": "find where a recurrent subject's states lead: fixed points, portrait, gates, units",
+    "heads": "tell what each attention head looks at, what its weights compute, what it costs to lose it",
+    "patch": "find where a subject holds what two prompts differ in: patching, lens, direct logit attribution",
     "index": "make a dictionary's features browsable, with names that are measured",
     "explore": "open the explorer",
     "reproduce": "re-make published results: published | ours | bar",

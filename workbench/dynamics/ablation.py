@@ -11,7 +11,7 @@ from torch import Tensor
 
 from models.checked_input import whole_number
 from models.dataset import Dataset
-from models.evaluation import asked_positions
+from models.evaluation import as_evaluated, asked_positions
 from models.progress import progress
 from workbench.interventions import Subspace, edit_at, set_to
 
@@ -89,21 +89,16 @@ def _losses(
     """The loss at each position that counts, and which of them are asked for anything."""
     edit = None if unit is None else set_to(Subspace.along(torch.eye(width)[[unit]]), value)
     losses, asked = [], []
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            for rows in torch.arange(len(data)).split(BATCH):
-                part, batch = data.select(rows), data.batch(rows)
-                hooks = [] if edit is None else edit_at(model, part, hook, edit, bos=True)
-                with model.hooks(fwd_hooks=hooks):
-                    loss = model(**batch, return_type="loss", loss_per_token=True)
-                loss = torch.nn.functional.pad(loss, (0, batch["input"].shape[1] - loss.shape[1]))
-                counted = data.counted[rows]
-                losses.append(loss.cpu()[counted].double())
-                asked.append(asked_positions(batch)[counted])
-    finally:
-        model.train(was_training)
+    with as_evaluated(model), torch.inference_mode():
+        for rows in torch.arange(len(data)).split(BATCH):
+            part, batch = data.select(rows), data.batch(rows)
+            hooks = [] if edit is None else edit_at(model, part, hook, edit, bos=True)
+            with model.hooks(fwd_hooks=hooks):
+                loss = model(**batch, return_type="loss", loss_per_token=True)
+            loss = torch.nn.functional.pad(loss, (0, batch["input"].shape[1] - loss.shape[1]))
+            counted = data.counted[rows]
+            losses.append(loss.cpu()[counted].double())
+            asked.append(asked_positions(batch)[counted])
     return torch.cat(losses), torch.cat(asked)
 
 

@@ -1,6 +1,6 @@
 """All that can be told of a subject's dynamics, made into one folder: what `workbench dynamics` publishes."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Shaped
 
 from models.dataset import Dataset
 from models.recurrent import Recurrent
+from models.table_files import kept_table
 from workbench.dynamics.ablation import ablate_units
 from workbench.dynamics.attractors import Labelled, line_attractor, ring_attractor
 from workbench.dynamics.fixed_points import find_fixed_points
@@ -108,22 +109,18 @@ def analyse(
     paths = {name: run_states(one, shown.data) for name, one in subjects.items()}
     axes = {name: PrincipalAxes.of(paths[name].at_real()) for name in subjects}
 
-    def kept(name: str, make: Callable[[], pd.DataFrame]) -> None:
-        if not (folder / name).exists():
-            part = folder / f"{name}.part"
-            make().to_parquet(part, index=False)
-            part.replace(folder / name)
-
-    kept(PORTRAIT, lambda: _portraits(subjects, points, paths, axes, shown))
-    kept(ATTRACTORS, lambda: _attractors(points, paths, shown, settings))
+    kept_table(folder / PORTRAIT, lambda: _portraits(subjects, points, paths, axes, shown))
+    kept_table(folder / ATTRACTORS, lambda: _attractors(points, paths, shown, settings))
     if gate_hooks(list(model.hook_dict)):
         gates = {name: read_gates(one, shown.data) for name, one in subjects.items()}
-        kept(GATES, lambda: gate_statistics(gates[TRAINED], shown.labels, untrained=gates.get(UNTRAINED)))
+        kept_table(
+            folder / GATES, lambda: gate_statistics(gates[TRAINED], shown.labels, untrained=gates.get(UNTRAINED))
+        )
     if has_units:
-        kept(UNITS, lambda: _units(subjects, reading, settings))
+        kept_table(folder / UNITS, lambda: _units(subjects, reading, settings))
         scores = pd.read_parquet(folder / UNITS)
         if len(chosen := _worth_ablating(scores, None if settings.labels else ABLATED)):
-            kept(ABLATION, lambda: _ablation(subjects, reading, shown, chosen, settings))
+            kept_table(folder / ABLATION, lambda: _ablation(subjects, reading, shown, chosen, settings))
     parts = [one.table().assign(variant=name) for name, one in points.items()]
     pd.concat(parts, ignore_index=True).to_parquet(folder / TABLE, index=False)
     return {name: one.explained.tolist() for name, one in axes.items()}

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int, Shaped
 
 from models.dataset import Dataset
-from models.evaluation import accepted
+from models.evaluation import accepted, as_evaluated
 from workbench.activations import ActivationStore
 from workbench.activations.recorder import axis_of
 from workbench.dynamics.states import GATES
@@ -49,17 +49,12 @@ def read_gates(source: Any, data: Dataset | Int[np.ndarray, " n"]) -> dict[str, 
         raise ValueError("give the sequences that the subject is to read: rows by number are those of a recording.")
     counted = {name: data.on_axis(axis_of(source, name)).counted for name in names}
     found: dict[str, list[np.ndarray]] = {name: [] for name in names}
-    was_training = source.training
-    source.eval()
-    try:
-        with torch.inference_mode():
-            for rows in torch.arange(len(data)).split(BATCH):
-                given = accepted(source, data.batch(rows))
-                _, cache = source.run_with_cache(**given, names_filter=names, return_cache_object=False)
-                for name in names:
-                    found[name].append(cache[name][counted[name][rows]].float().cpu().numpy())
-    finally:
-        source.train(was_training)
+    with as_evaluated(source), torch.inference_mode():
+        for rows in torch.arange(len(data)).split(BATCH):
+            given = accepted(source, data.batch(rows))
+            _, cache = source.run_with_cache(**given, names_filter=names, return_cache_object=False)
+            for name in names:
+                found[name].append(cache[name][counted[name][rows]].float().cpu().numpy())
     return {name: np.concatenate(parts) for name, parts in found.items()}
 
 

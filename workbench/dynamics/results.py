@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from models.artifacts import ArtifactError, Manifest
+from models.table_files import read_table
 from workbench.dynamics.points import TABLE, FixedPoints
 
 VERB = "dynamics"
@@ -56,7 +57,8 @@ def read_dynamics(path: str | Path) -> Dynamics:
     manifest = Manifest.read(folder)
     if manifest.config.get("verb") != VERB:
         raise ArtifactError(f"{folder} is no analysis of dynamics: `workbench dynamics` makes one.")
-    table, portrait, attractors = (_table(folder, name) for name in (TABLE, PORTRAIT, ATTRACTORS))
+    tables = {name: read_table(folder / name, needed) for name, needed in _NEEDED.items()}
+    table, portrait, attractors = (tables[name] for name in (TABLE, PORTRAIT, ATTRACTORS))
     if table is None or portrait is None or attractors is None:
         raise ArtifactError(f"{folder} is not whole: it lacks one of {TABLE}, {PORTRAIT} and {ATTRACTORS}.")
     return Dynamics(
@@ -65,17 +67,8 @@ def read_dynamics(path: str | Path) -> Dynamics:
         table=table,
         portrait=portrait,
         attractors=attractors,
-        gates=_table(folder, GATES),
-        units=_table(folder, UNITS),
-        ablation=_table(folder, ABLATION),
+        gates=tables[GATES],
+        units=tables[UNITS],
+        ablation=tables[ABLATION],
         explained=manifest.config["results"]["explained"],
     )
-
-
-def _table(folder: Path, name: str) -> pd.DataFrame | None:
-    if not (folder / name).exists():
-        return None
-    found = pd.read_parquet(folder / name)
-    if missing := [column for column in _NEEDED[name] if column not in found.columns]:
-        raise ArtifactError(f"{folder / name} is damaged: it lacks {', '.join(missing)}.")
-    return found

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from models.dataset import Dataset
-from models.evaluation import accepted
+from models.evaluation import accepted, as_evaluated
 from models.hooks import HookedModel
 from workbench.dynamics.step import cells_of
 
@@ -47,16 +47,11 @@ def run_states(model: Any, data: Dataset, *, batch_size: int = BATCH) -> Traject
         ValueError: it is no map from state to state.
     """
     hooks, found = state_hooks(model), []
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            for rows in torch.arange(len(data)).split(batch_size):
-                given = accepted(model, data.batch(rows))
-                _, cache = model.run_with_cache(**given, names_filter=hooks, return_cache_object=False)
-                found.append(torch.cat([cache[hook] for hook in hooks], -1).double().cpu())
-    finally:
-        model.train(was_training)
+    with as_evaluated(model), torch.inference_mode():
+        for rows in torch.arange(len(data)).split(batch_size):
+            given = accepted(model, data.batch(rows))
+            _, cache = model.run_with_cache(**given, names_filter=hooks, return_cache_object=False)
+            found.append(torch.cat([cache[hook] for hook in hooks], -1).double().cpu())
     return Trajectories(torch.cat(found).clone(), data.counted)
 
 

@@ -2,22 +2,34 @@
 
 from workbench.figures.activation_histogram import activation_histogram
 from workbench.figures.agreement import agreement
+from workbench.figures.alignment_map import alignment_map
+from workbench.figures.circuit_graph import circuit_graph
+from workbench.figures.component_bars import component_bars
+from workbench.figures.composition_map import composition_map
 from workbench.figures.concept_gain import concept_gain
 from workbench.figures.decoded_path import decoded_path, decoded_scatter
 from workbench.figures.decoded_trace import decoded_trace
 from workbench.figures.decoding_scores import decoding_scores
 from workbench.figures.density import density_histogram
 from workbench.figures.dictionary_comparison import dictionary_comparison
+from workbench.figures.edge_recovery import edge_recovery
 from workbench.figures.error_against_bound import error_against_bound
+from workbench.figures.frequency_ablation import frequency_ablation
 from workbench.figures.gate_saturation import gate_saturation
+from workbench.figures.head_grid import head_grid
+from workbench.figures.head_scores import head_scores
+from workbench.figures.lens_map import lens_by_layer, lens_map
 from workbench.figures.naming_fractions import naming_fractions
 from workbench.figures.pareto import pareto
+from workbench.figures.patching_map import patching_map
+from workbench.figures.patching_profile import patching_profile
 from workbench.figures.probe_by_hook import probe_by_hook
 from workbench.figures.probe_heatmap import probe_heatmap
 from workbench.figures.rate_maps import maps_table, rate_maps
 from workbench.figures.spectrum import eigenvalue_table, spectrum
 from workbench.figures.state_heatmap import state_heatmap
 from workbench.figures.state_portrait import state_portrait
+from workbench.figures.steering_effect import steering_effect
 from workbench.figures.time_courses import time_courses
 from workbench.figures.training_curve import training_curve
 from workbench.figures.unit_ablation import unit_ablation
@@ -26,6 +38,10 @@ from workbench.figures.unit_scores import unit_scores
 __all__ = [
     "activation_histogram",
     "agreement",
+    "alignment_map",
+    "circuit_graph",
+    "component_bars",
+    "composition_map",
     "concept_gain",
     "decoded_path",
     "decoded_scatter",
@@ -33,18 +49,27 @@ __all__ = [
     "decoding_scores",
     "density_histogram",
     "dictionary_comparison",
+    "edge_recovery",
     "eigenvalue_table",
     "error_against_bound",
+    "frequency_ablation",
     "gate_saturation",
+    "head_grid",
+    "head_scores",
+    "lens_by_layer",
+    "lens_map",
     "maps_table",
     "naming_fractions",
     "pareto",
+    "patching_map",
+    "patching_profile",
     "probe_by_hook",
     "probe_heatmap",
     "rate_maps",
     "spectrum",
     "state_heatmap",
     "state_portrait",
+    "steering_effect",
     "time_courses",
     "training_curve",
     "unit_ablation",

@@ -6,7 +6,9 @@ from torch import Tensor
 
 from models.dataset import Dataset
 from models.step_hooks import HookFunction
+from workbench.activations.recorder import axis_of
 from workbench.interventions.edits import Edit
+from workbench.interventions.pairs import as_dataset
 from workbench.interventions.positions import Positions, editable
 from workbench.interventions.replacing import replacing
 
@@ -26,13 +28,15 @@ def edit_at(
         hook_name: where.
         edit: of the rows there.
         at: one position or step, a mask [pos] or [batch, pos], or every real one where None; then what a subject goes
-            on to say (`generate`) is edited too. Padding is never edited.
+            on to say (`generate`) is edited too, after prompts of any length. Padding is never edited.
         bos: whether BOS may be edited too.
 
     Raises:
         ValueError: no hook has that name, or a position is not there; and, as the subject is run, rows are of another
-            width than the edit's directions, or there are other sequences.
+            width than the edit's directions, become NaN or infinite, or there are other sequences.
     """
-    data = data if isinstance(data, Dataset) else Dataset(tokens=data)
+    data = as_dataset(data)
     where = editable(model, data, hook_name, at, bos=bos)
-    return [(hook_name, replacing(where, lambda rows, _: edit(rows), goes_on=at is None))]
+    (hook,) = model.match_hooks(hook_name)
+    new = ~data.on_axis(axis_of(model, hook)).mask if at is None else None
+    return [(hook_name, replacing(where, lambda rows, _: edit(rows), new))]

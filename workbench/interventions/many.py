@@ -9,12 +9,12 @@ from torch import Tensor
 
 from models.checked_input import whole_number
 from models.dataset import Dataset
-from models.evaluation import accepted
+from models.evaluation import as_evaluated
 from models.progress import progress
-from models.step_hooks import pos_dim_of
 from workbench.interventions.edits import Edit
 from workbench.interventions.positions import Place
 from workbench.interventions.replacing import Replacement, replacing
+from workbench.interventions.values import output_and_values
 
 
 class Job(NamedTuple):
@@ -29,7 +29,7 @@ class EditedPass(NamedTuple):
 
     Attributes:
         seq: their numbers in the dataset.
-        batch: what they are, with the positions that are `edited`, [batch, hook_pos].
+        batch: what they are, with the positions that are `edited`, [batch, hook_pos], and `seq`.
         output: the subject's.
         values: what stood at the hooks that are read, after the edit: [batch, pos, d], heads flattened.
     """
@@ -78,18 +78,13 @@ def run_edited(
     pairs = torch.cat([_pairs(number, job) for number, job in enumerate(jobs)], dim=1)
     if not pairs.numel():
         raise ValueError("there is nothing to edit: no job has a position of any sequence.")
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            for job, seq in _one_of_each_width(jobs):  # before any long work
-                measure(_passed(model, dataset, hook_name, jobs, job, seq, read))
-            found = [
-                measure(_passed(model, dataset, hook_name, jobs, job, seq, read)).cpu()
-                for job, seq in progress(pairs.split(batch_size, dim=1), desc=desc, unit="pass")
-            ]
-    finally:
-        model.train(was_training)
+    with as_evaluated(model), torch.inference_mode():
+        for job, seq in _one_of_each_width(jobs):  # before any long work
+            measure(_passed(model, dataset, hook_name, jobs, job, seq, read))
+        found = [
+            measure(_passed(model, dataset, hook_name, jobs, job, seq, read)).cpu()
+            for job, seq in progress(pairs.split(batch_size, dim=1), desc=desc, unit="pass")
+        ]
     return Measured(pairs[0], pairs[1], torch.cat(found).clone())
 
 
@@ -117,17 +112,13 @@ def _passed(
     """One pass."""
     batch = dataset.batch(seq)
     edited = torch.stack([jobs[j].where[s] for j, s in zip(job.tolist(), seq.tolist(), strict=True)])
-    given, cache = accepted(model, batch), {}
-    with model.hooks(fwd_hooks=[(hook_name, replacing(edited, _by_job(jobs, job)))]):
-        if read:
-            output, cache = model.run_with_cache(**given, names_filter=list(read), return_cache_object=False)
-        else:
-            output = model(**given)
-    values = {name: cache[name].movedim(pos_dim_of(model.hook_dict[name]), 1).flatten(2) for name in read}
-    return EditedPass(seq, batch | {"edited": edited}, output, values)
+    with model.hooks(fwd_hooks=[(hook_name, replacing(edited, by_job(jobs, job)))]):
+        output, values = output_and_values(model, batch, read)
+    values = {name: value.flatten(2) for name, value in values.items()}
+    return EditedPass(seq, batch | {"edited": edited, "seq": seq}, output, values)
 
 
-def _by_job(jobs: Sequence[Job], job: Int[Tensor, " batch"]) -> Replacement:
+def by_job(jobs: Sequence[Job], job: Int[Tensor, " batch"]) -> Replacement:
     """Each sequence's rows as its own job has them."""
 
     def replace(rows: Float[Tensor, "n d"], place: Place) -> Float[Tensor, "n d"]:

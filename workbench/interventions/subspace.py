@@ -40,6 +40,9 @@ class Subspace:
         if not torch.isfinite(self.intercept).all():
             raise ValueError("the intercept of these directions is NaN or infinite: it must be a number.")
 
+    def __repr__(self) -> str:
+        return f"Subspace({self.k} {'direction' if self.k == 1 else 'directions'} of {self.d} numbers)"
+
     @classmethod
     def along(cls, vectors: Vectors) -> "Subspace":
         """Vectors [d] or [k, d] as they are: a unit of a coordinate is the vector itself, zero the origin.

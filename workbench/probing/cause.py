@@ -4,8 +4,7 @@ That a quantity can be read from a state does not say that the subject reads it 
 direction, and the question is what the subject does then, beside as large a move along random directions.
 """
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +16,11 @@ from torch import Tensor
 
 from models.checked_input import whole_number
 from models.dataset import Dataset
-from probes.scores import LEVEL, Resampling
 from workbench.activations.recorder import axis_of
 from workbench.interventions import Edit, Subspace, along_random, random_subspace
+from workbench.interventions.intervals import mean_over_documents
 from workbench.interventions.many import EditedPass, Job, Measured, run_edited
+from workbench.interventions.metrics import Metric, measured
 from workbench.interventions.positions import editable
 
 EDIT, DIRECTION, SUBSPACE = "edit", "random direction", "random subspace"
@@ -32,8 +32,6 @@ COLUMNS = (
     *("value", "low", "high", "unedited", "effect", "effect_low", "effect_high"),
     *("predicted", "as_predicted", "beyond_controls", "sequences", "documents", "note"),
 )
-
-Metric = Callable[..., Float[Tensor, " batch"]]
 
 
 @dataclass(frozen=True)
@@ -111,13 +109,13 @@ def cause_report(
             raise ValueError(f"there is nothing to edit at position {bare[0]}: at has none of its rows.")
     lines = _lines(edits, n_controls, seed)
     jobs = [Job(edit, where) for where in places.values() for edit in (None, *(line.edit for line in lines))]
-    measured = run_edited(
+    found = run_edited(
         model, data, hook_name, jobs, _Measure(metric, readers, real), read=list(readers), batch_size=batch_size
     )
     measures = [(METRIC, "")] + [(kind, hook) for hook in readers for kind in (READ, READ_LATER)]
     rows = []
     for i, position in enumerate(places):
-        of_place = _summary(measured, i * (len(lines) + 1), lines, measures, data.docs.numpy(), seed)
+        of_place = _summary(found, i * (len(lines) + 1), lines, measures, data.docs.numpy(), seed)
         _judge(of_place, hook_name, raises)
         rows += [{"hook": hook_name, "position": position} | row for row in of_place]
     kinds = {"position": "Int64", "seed": "Int64", "predicted": "Int64", "as_predicted": "boolean"}
@@ -156,29 +154,16 @@ class _Measure:
 
     def __init__(self, metric: Metric, readers: Mapping[str, Subspace], real: Bool[Tensor, "seq hook_pos"]) -> None:
         self.metric, self.readers, self.real = metric, readers, real
-        self.takes_batch = _n_required(metric) > 1
 
     def __call__(self, run: EditedPass) -> Float[Tensor, "batch measure"]:
         edited = run.batch["edited"]
-        value = self.metric(run.output, run.batch) if self.takes_batch else self.metric(run.output)
-        if not isinstance(value, Tensor) or value.shape != edited.shape[:1]:
-            shape = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-            raise ValueError(f"the metric gave {shape} for a batch of {len(edited)}: it must give a tensor [batch].")
-        if not torch.isfinite(value).all():
-            raise ValueError("the metric is NaN or infinite for some sequences: it must give a number for each.")
+        value = measured(self.metric, run.output, run.batch)
         columns = [value.double().cpu()]
         later = self.real[run.seq] & (edited.flip(1).cumsum(1).flip(1) == 0)
         for hook, reader in self.readers.items():
             read = reader.coordinates(run.values[hook])[..., 0].double().cpu()
             columns += [_mean_where(read, edited), _mean_where(read, later)]
         return torch.stack(columns, 1)
-
-
-def _n_required(metric: Metric) -> int:
-    """How many arguments it cannot do without."""
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    parameters = inspect.signature(metric).parameters.values()
-    return sum(parameter.kind in kinds and parameter.default is parameter.empty for parameter in parameters)
 
 
 def _mean_where(x: Float[Tensor, "batch pos"], where: Bool[Tensor, "batch pos"]) -> Float[Tensor, " batch"]:
@@ -205,8 +190,8 @@ def _summary(
             continue
         of = docs[seq[known]]
         ours = values[:, known, m]
-        mean, low, high = _intervals(ours, of, seed)
-        effect, effect_low, effect_high = _intervals(ours - ours[:1], of, seed)
+        mean, low, high = mean_over_documents(ours, of, seed=seed)
+        effect, effect_low, effect_high = mean_over_documents(ours - ours[:1], of, seed=seed)
         n_docs = len(np.unique(of))
         for i, line in enumerate(lines, start=1):
             about = {"edit": line.name, "kind": line.edit.name, "strength": line.edit.strength}
@@ -215,21 +200,6 @@ def _summary(
             about |= {"effect_low": effect_low[i], "effect_high": effect_high[i], "sequences": int(known.sum())}
             rows.append(about | {"documents": n_docs, "note": ONE_DOCUMENT if n_docs == 1 else ""})
     return rows
-
-
-def _intervals(
-    values: Float[np.ndarray, "line seq"], docs: np.ndarray, seed: int
-) -> tuple[Float[np.ndarray, " line"], Float[np.ndarray, " line"], Float[np.ndarray, " line"]]:
-    """Means over sequences, with the ends of their intervals over documents; NaN of one document."""
-    mean = values.mean(1)
-    if len(np.unique(docs)) < 2:
-        return mean, np.full(len(values), np.nan), np.full(len(values), np.nan)
-    resampling = Resampling.of_groups(docs, seed=seed)
-    n_docs = resampling.draws.shape[1]
-    sums = np.stack([np.bincount(resampling.of, weights=line, minlength=n_docs) for line in values])
-    drawn = resampling.draws @ sums.T / (resampling.draws @ np.bincount(resampling.of, minlength=n_docs))[:, None]
-    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
-    return mean, low, high
 
 
 def _judge(rows: list[dict[str, Any]], hook_name: str, raises: bool | None) -> None:

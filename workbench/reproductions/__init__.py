@@ -7,8 +7,11 @@ from workbench.reproductions.base import Bench, Row, reproduce
 
 NAMES = (
     "grokking",
+    "modular_circuit",
     "superposition",
     "induction_heads",
+    "compiled_circuit",
+    "induction_circuit",
     "flip_flop",
     "fixed_points",
     "line_attractor",
@@ -31,6 +34,8 @@ NAMES = (
     "syntax_by_layer",
     "structural_probe",
     "concept_erasure",
+    "localisation",
+    "bracket_heads",
     "nef_error_laws",
     "lif_rates",
     "neural_dynamics",

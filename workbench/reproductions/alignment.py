@@ -6,7 +6,7 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor
 
 from models import recipes
@@ -16,6 +16,7 @@ from models.seq2seq import Seq2Seq
 from models.tasks.base import Drawn, Task
 from models.tasks.copying import Copy
 from models.tasks.dates import EOS
+from workbench.attention.alignments import alignment_scores
 from workbench.reproductions.base import Bench, Row, spread
 
 TITLE = "Attention finds the alignment"
@@ -85,27 +86,6 @@ def where_to_look(drawn: Drawn) -> Bool[np.ndarray, "seq target source"]:
         return start[..., None] == place
     start, end = (np.ma.filled(drawn.truth[name], -1)[..., None] for name in ("span_start", "span_end"))
     return (start <= place) & (place < end)
-
-
-def alignment_scores(
-    pattern: Float[np.ndarray, "seq target source"], right: Bool[np.ndarray, "seq target source"]
-) -> pd.DataFrame:
-    """How much of the attention is where it should be, for each example and target position that has such a place.
-
-    Returns:
-        Columns `example`, `position`, `mass`, the attention on the right places, and `argmax`, whether the most
-        attended place is one of them.
-    """
-    example, position = np.nonzero(right.any(-1))
-    top = np.take_along_axis(right, pattern.argmax(-1)[..., None], -1)[..., 0]
-    return pd.DataFrame(
-        {
-            "example": example,
-            "position": position,
-            "mass": (pattern * right).sum(-1)[example, position],
-            "argmax": top[example, position],
-        }
-    )
 
 
 def _measure(model: Seq2Seq, task: Task, drawn: Drawn) -> tuple[dict[str, float], pd.DataFrame]:

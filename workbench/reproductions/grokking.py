@@ -9,6 +9,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from models import recipes
+from models.recipes import Recipe
 from models.saving import checkpoint_steps
 from models.tasks.modular_addition import ModularAddition
 from workbench.reproductions import grokking_measures as measures
@@ -28,11 +29,7 @@ PAPERS_STEPS = 20_000  # neurons turn to one frequency long after the test loss 
 
 def reproduce(bench: Bench) -> list[Row]:
     """Train, measure every checkpoint and the finished network, and set an untrained one beside it."""
-    small = recipes.get("modular-addition")
-    wanted = {f"p59-seed-{s}": small.with_changes(seed=s) for s in range(5 if bench.full else 1)}
-    if bench.full:
-        large = replace(small, task=ModularAddition(**PAPERS_SIZE)).with_changes(n_steps=PAPERS_STEPS)
-        wanted = {"p113-seed-0": large} | wanted
+    wanted = subjects_of(bench.full)
     curves, neurons, subjects = [], [], []
     for name, run in bench.subjects(wanted).items():
         task = wanted[name].task
@@ -50,6 +47,16 @@ def reproduce(bench: Bench) -> list[Row]:
     bench.table("phases", phases)
     bench.table("subjects", pd.DataFrame(subjects))
     return _rows(pd.DataFrame(subjects))
+
+
+def subjects_of(full: bool) -> dict[str, Recipe]:
+    """The subjects by name: one small one, or five and one of the paper's size."""
+    small = recipes.get("modular-addition")
+    wanted = {f"p59-seed-{s}": small.with_changes(seed=s) for s in range(5 if full else 1)}
+    if not full:
+        return wanted
+    large = replace(small, task=ModularAddition(**PAPERS_SIZE)).with_changes(n_steps=PAPERS_STEPS)
+    return {"p113-seed-0": large} | wanted
 
 
 def train_pairs(run: Run, task: ModularAddition) -> Bool[Tensor, "a b"]:

@@ -6,15 +6,16 @@ from typing import Any
 
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
-from transformer_lens.hook_points import HookPoint
 
 from models import recipes
 from models.tasks.repeated_sequences import RepeatedSequences
 from models.transformer import Transformer
-from workbench.reproductions import head_scores as scores
+from workbench.attention.composition import composition_scores
+from workbench.interventions.ablation import ablating
 from workbench.reproductions.base import Bench, Row, spread
+from workbench.reproductions.induction_measures import heads_of, repeat_loss
 
 TITLE = "Induction heads form in two layers of attention, and not in one"
 PAPER = "Olsson et al. 2022, In-context learning and induction heads, arXiv 2209.11895"
@@ -46,12 +47,6 @@ def reproduce(bench: Bench) -> list[Row]:
     return _rows(subjects, two.task)
 
 
-def repeat_loss(model: Transformer, tokens: Int[Tensor, "seq time"], task: RepeatedSequences) -> float:
-    """The mean loss, in nats, of the tokens that the repeat makes known: all of it but its first."""
-    known = task.in_repeat(tokens)[:, :-1]
-    return float(model(tokens, return_type="loss", loss_per_token=True)[known].mean())
-
-
 ABLATION = "each position's mean over sequences in place of the head's z"
 
 
@@ -63,12 +58,8 @@ def loss_without_head(
     What a head says of positions is kept, and what it says of tokens is gone.
     """
 
-    def ablate(z: Float[Tensor, "seq time head d_head"], hook: HookPoint) -> Tensor:
-        z = z.clone()
-        z[:, :, heads] = z[:, :, heads].mean(0)
-        return z
-
-    with model.hooks(fwd_hooks=[(f"blocks.{layer}.attn.hook_z", ablate)]):
+    places = [(f"blocks.{layer}.attn.hook_z", head) for head in heads]
+    with model.hooks(fwd_hooks=ablating(model, tokens, places, ablation="position mean")):
         return repeat_loss(model, tokens, task)
 
 
@@ -85,43 +76,24 @@ def measure(
         removes, beside the largest share of another head of its layer and that of all of them. Then a row a head:
         `layer`, `head`, `previous_token`, `prefix_matching`, `copying`.
     """
-    patterns = [f"blocks.{layer}.attn.hook_pattern" for layer in range(model.cfg.n_layers)]
-    _, cache = model.run_with_cache(tokens, return_type=None, names_filter=patterns)
-    folded = model.folded()
-    previous = torch.stack([scores.previous_token_scores(cache[name]) for name in patterns])
-    prefix = torch.stack([scores.prefix_matching_scores(cache[name], tokens) for name in patterns])
-    copying = scores.copying_scores(folded)
-    heads = pd.DataFrame(
-        [
-            {
-                "layer": layer,
-                "head": head,
-                "previous_token": float(previous[layer, head]),
-                "prefix_matching": float(prefix[layer, head]),
-                "copying": float(copying[layer, head]),
-            }
-            for layer in range(model.cfg.n_layers)
-            for head in range(model.cfg.n_heads)
-        ]
-    )
+    heads = heads_of(model, tokens)
+    by_layer = heads.set_index(["layer", "head"])
     loss = repeat_loss(model, tokens, task)
-    inducing = int(prefix[-1].argmax())
-    found = {
-        "repeat_loss": loss,
-        "prefix_matching": float(prefix[-1, inducing]),
-        "copying": float(copying[-1, inducing]),
-    }
+    last = by_layer.loc[model.cfg.n_layers - 1]
+    inducing = int(last["prefix_matching"].idxmax())
+    found = {"repeat_loss": loss} | last.loc[inducing, ["prefix_matching", "copying"]].to_dict()
     if model.cfg.n_layers == 1:
         return found, heads
-    before = int(previous[0].argmax())
+    before = int(by_layer.loc[0, "previous_token"].idxmax())
     others = [head for head in range(model.cfg.n_heads) if head != before]
     gain = task.chance_loss - loss
     removed = [(loss_without_head(model, tokens, task, 0, head) - loss) / gain for head in range(model.cfg.n_heads)]
-    random = scores.random_composition(model.cfg.d_model, model.cfg.d_head)
+    pairs = composition_scores(model, ["K"]).set_index(["from_layer", "from_head", "to_layer", "to_head"])
+    pair = pairs.loc[(0, before, model.cfg.n_layers - 1, inducing)]
     found |= {
-        "previous_token": float(previous[0, before]),
-        "k_composition": float(scores.k_composition(folded, 0, model.cfg.n_layers - 1)[before, inducing]),
-        "random_k_composition": float(random.quantile(0.99)),
+        "previous_token": by_layer.loc[(0, before), "previous_token"],
+        "k_composition": pair["value"],
+        "random_k_composition": pair["random_high"],
         "removed": removed[before],
         "removed_by_another": max((removed[head] for head in others), default=float("nan")),
         "removed_by_all": (loss_without_head(model, tokens, task, 0, *range(model.cfg.n_heads)) - loss) / gain,

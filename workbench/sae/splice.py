@@ -20,6 +20,7 @@ from torch import Tensor
 
 from models.dataset import Dataset
 from models.step_hooks import HookFunction, pos_dim_of
+from workbench.activations.recorder import axis_of
 from workbench.interventions.positions import Place, Positions, are_chosen, mask_of
 from workbench.interventions.replacing import Replacement, replacing
 from workbench.sae.base import SAE
@@ -105,7 +106,8 @@ def splice(
     batch = SubjectBatch.of(dataset, slice(None), model, read[0])
     where = batch.replaced if at is None else batch.replaced & mask_of(at, batch.replaced)
     spliced = Splice(sae, _known(edits, sae.cfg.d_sae, batch.replaced), error_term, gradients)
-    spliced.put(model, batch, read, written, where, goes_on=at is None)
+    new = ~dataset.on_axis(axis_of(model, read[0])).mask if at is None else None
+    spliced.put(model, batch, read, written, where, new)
     return spliced
 
 
@@ -133,7 +135,7 @@ class Splice:
         read: list[str],
         written: list[str],
         where: Bool[Tensor, "seq hook_pos"],
-        goes_on: bool = False,
+        new: Bool[Tensor, "seq hook_pos"] | None = None,
     ) -> None:
         """Make the hooks; for a crosscoder from a clean pass."""
         if self.sae.cfg.kind == "crosscoder":
@@ -145,11 +147,11 @@ class Splice:
             ]
         elif self.sae.cfg.kind == "transcoder":
             self.hooks = [
-                (read[0], replacing(where, self._remember, goes_on)),
-                (written[0], replacing(where, self._transcoded, goes_on)),
+                (read[0], replacing(where, self._remember, new)),
+                (written[0], replacing(where, self._transcoded, new)),
             ]
         else:
-            self.hooks = [(read[0], replacing(where, lambda x, place: self._rebuilt(x, x, place), goes_on))]
+            self.hooks = [(read[0], replacing(where, lambda x, place: self._rebuilt(x, x, place), new))]
 
     def _remember(self, x: Tensor, place: Place) -> Tensor:
         self._read = x

@@ -12,8 +12,8 @@ import torch
 from tokenizers import Tokenizer
 
 from models.corpus.tokenizer import token_bytes, train_tokenizer
-from models.tasks import logit_difference, python_minimal_pairs
-from models.tasks.minimal_pairs import KINDS, NAMES, MinimalPairs, normalised
+from models.tasks import python_minimal_pairs
+from models.tasks.minimal_pairs import KINDS, NAMES, MinimalPairs
 
 each_kind = pytest.mark.parametrize("kind", KINDS)
 
@@ -121,22 +121,6 @@ def test_seeds_give_the_same_pairs_and_others_others():
     again = python_minimal_pairs("quote", 40, 0, tokenizer())
     assert again.clean_text == pairs_of("quote").clean_text
     assert python_minimal_pairs("quote", 40, 1, tokenizer()).clean_text != again.clean_text
-
-
-def test_the_logit_difference_is_taken_after_the_last_token():
-    pairs = pairs_of("bracket")
-    logits = torch.randn(*pairs.clean.shape, 1200, generator=torch.Generator().manual_seed(0))
-    found = logit_difference(logits, pairs)
-    for i in range(len(pairs)):
-        last = logits[i, int(pairs.mask[i].sum()) - 1]
-        assert found[i] == last[pairs.answer[i]] - last[pairs.wrong[i]]
-
-
-def test_normalised_is_one_for_the_clean_prompt_and_zero_for_the_corrupt():
-    clean, corrupt = torch.tensor([2.0, 5.0]), torch.tensor([-1.0, 1.0])
-    assert normalised(clean, clean, corrupt).tolist() == [1, 1]
-    assert normalised(corrupt, clean, corrupt).tolist() == [0, 0]
-    assert normalised(torch.tensor([[0.5, 3.0]]), clean, corrupt).tolist() == [[0.5, 0.5]]
 
 
 def test_too_few_aligned_pairs_are_said_so():

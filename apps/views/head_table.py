@@ -1,0 +1,176 @@
+"""What is known of every head, beside its controls: scores, importance, copying, composition, alignments."""
+
+from collections.abc import Callable
+from functools import partial
+
+import streamlit as st
+
+from apps import place
+from apps.choices import segments, select
+from apps.components.link_table import Cell, Column, link_table, opened
+from apps.layout import halves
+from apps.place import Place
+from apps.text import number, signed
+from workbench.attention.results import HeadSurvey
+from workbench.figures import alignment_map, composition_map, head_grid, head_scores
+from workbench.figures.hook_names import head_names
+from workbench.runs import Artifact
+
+_TABLE = "all_heads"
+_LISTED, _HEIGHT = 144, 420
+_OF = {"untrained": "before training", "random weights": "with random weights"}
+_WIDEST = 40  # heads of each layer whose composition is drawn
+_HEADS = 1000  # more than any layer has
+_TITLES = {"entropy": "entropy, bits", "distance": "mean distance, tokens"}
+_SHOWN: dict[str, Callable[[float], str]] = {
+    "copying": partial(signed, digits=3),
+    "copying_percentile": partial(number, digits=1),
+    "cost": partial(signed, digits=3),
+    "random_cost": partial(signed, digits=3),
+}
+_MORE = {
+    "copying": Column("copying", help="Σ Re λ / Σ |λ| of its W_E W_V W_O W_U: 1 where tokens raise themselves."),
+    "copying_percentile": Column("percentile", help="Among random matrices of the same shapes."),
+    "cost": Column("loss without it", help="By how many nats the loss rises as it is ablated."),
+    "random_cost": Column("random direction", help="By how many as its output is moved as far elsewhere."),
+}
+
+
+def show(here: Place, survey: HeadSurvey, artifact: Artifact) -> None:
+    """Draw all that the survey holds."""
+    scores, config = survey.scores, artifact.manifest.config
+    control = config["results"].get("control", "random weights")
+    st.subheader("What each head looks at", anchor=False)
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        names = scores["score"].unique().tolist()
+        score = select("Score", names, "induction" if "induction" in names else names[0], "score")
+        of_score = scores[scores["score"] == score]
+        text = segments("Text", of_score["text"].unique().tolist(), "text")
+    title = _TITLES.get(score, score.replace("_", " "))
+    st.caption(f"Means over held-out sequences; grey, and on the right of the map: the same of heads {_OF[control]}.")
+    _weighted(survey, score, text)
+    left, right = halves(380)
+    with left:
+        st.altair_chart(head_scores(scores, score, _chosen()), width="stretch")
+    with right:
+        grid = of_score[of_score["text"] == text]
+        st.altair_chart(head_grid(grid, title=title, names=("trained", control)), width="stretch")
+        _importance(survey)
+    _table(here, survey, score, text)
+    _composition(survey)
+    _alignments(survey)
+
+
+def _weighted(survey: HeadSurvey, score: str, text: str) -> None:
+    """The score as it counts for the loss."""
+    if survey.weighted is None:
+        return
+    table = survey.weighted
+    for line in table[(table["score"] == score) & (table["text"] == text)].to_dict("records"):
+        st.caption(
+            f"Heads weighed by what the loss rises by without them ({line['ablation']} ablation): "
+            f"{number(line['value'], 3)}; all alike {number(line['unweighted'], 3)}; "
+            f"control {number(line['control'], 3)}."
+        )
+
+
+def _chosen() -> str | None:
+    layer, head = place.integer("layer"), place.integer("head")
+    return None if layer is None or head is None else f"{layer}.{head}"
+
+
+def _importance(survey: HeadSurvey) -> None:
+    effects = survey.costs()
+    if effects is None:
+        st.caption("No head was ablated: the loss is not of tokens, or heads have no output of their own.")
+        return
+    kind = effects["ablation"].iloc[0]
+    chart = head_grid(
+        effects,
+        value="cost",
+        control="random_cost",
+        title=f"rise of the loss, nats ({kind} ablation)",
+        names=("ablated", "random direction"),
+        signed=True,
+    )
+    st.altair_chart(chart, width="stretch")
+
+
+def _table(here: Place, survey: HeadSurvey, score: str, text: str) -> None:
+    """A line a head, linked to its patterns."""
+    lines = survey.by_head(score, text)
+    lines = lines.assign(name=head_names(lines))
+    columns = [
+        Column("head", "word"),
+        Column(score.replace("_", " "), "bar-number", "The bar is its share of the largest."),
+        Column("control", help="The mean over the control's heads of the same layer."),
+        Column("control's highest"),
+    ]
+    there = [name for name in _MORE if name in lines]
+    columns += [*(_MORE[name] for name in there), Column("")]
+    top = max(float(lines["value"].max()), 1e-9)
+    hooks, here_now = list(survey.axes), (place.integer("layer"), place.integer("head"))
+    rows, ids = [], []
+    for line in lines.head(_LISTED).to_dict("records"):
+        at = (_number_of(line["hook"], hooks, survey), int(line["head"]))
+        cells = [
+            Cell(line["name"], href=here.href(place.ATTENTION, layer=at[0], head=at[1])),
+            Cell(number(line["value"], 3), bar=line["value"] / top),
+            Cell(number(line["control"], 3)),
+            Cell(number(line["control_high"], 3)),
+        ]
+        cells += [Cell(_SHOWN[name](line[name])) for name in there]
+        rows.append([*cells, Cell("shown" if at == here_now else "")])
+        ids.append(at[0] * _HEADS + at[1])
+    of = f"{min(len(lines), _LISTED):,} of {len(lines):,} heads"
+    st.caption(f"A head's name shows it in large. {of}, on {text} text.")
+    link_table(columns, rows, key=_TABLE, ids=ids, on_open=_open, height=_HEIGHT)
+
+
+def _number_of(hook: str, hooks: list[str], survey: HeadSurvey) -> int:
+    """Which of the hooks whose queries and keys are of the same sides a hook is."""
+    return [other for other in hooks if survey.axes[other] == survey.axes[hook]].index(hook)
+
+
+def _open() -> None:
+    found, _ = opened(_TABLE)
+    place.put("layer", found // _HEADS)
+    place.put("head", found % _HEADS)
+
+
+def _composition(survey: HeadSurvey) -> None:
+    if survey.composition is None:
+        return
+    st.subheader("Which heads read which", anchor=False)
+    table = survey.composition
+    if table["to_head"].nunique() * table["to_layer"].nunique() > _WIDEST:
+        kind = segments("Composition", table["kind"].unique().tolist(), "kind")
+        table = table[table["kind"] == kind]
+    st.altair_chart(composition_map(table), width="stretch")
+    st.caption(
+        "How much of what an earlier head writes a later one reads as query, key or value, from the weights; less the "
+        "mean of random matrices of the same shapes."
+    )
+
+
+def _alignments(survey: HeadSurvey) -> None:
+    table = survey.alignments
+    if table is None:
+        return
+    st.subheader("What the decoder looks at in the source", anchor=False)
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        kept = [str(i + 1) for i in sorted(table["sequence"].unique())]
+        sequence = int(segments("Held-out sequence", kept, "aligned")) - 1
+        pairs = table[["hook", "head"]].drop_duplicates().itertuples(index=False)
+        hooks = [f"{hook} head {head}" for hook, head in pairs]
+        chosen = select("Head", hooks, hooks[0], "aligned_head") if len(hooks) > 1 else hooks[0]
+    own = table[(table["sequence"] == sequence) & (table["hook"] + " head " + table["head"].astype(str) == chosen)]
+    words = [survey.words_of(sequence, axis) for axis in ("target", "source")]
+    st.altair_chart(alignment_map(own, *words), width="stretch")
+    if survey.aligned is not None:
+        best = survey.aligned.sort_values("argmax", ascending=False).groupby("variant", sort=False).head(1)
+        shares = [f"{line['variant']} {number(line['argmax'], 3)}" for line in best.to_dict("records")]
+        st.caption(
+            "Dots: where it should look. How often the place most looked at is right, over all held-out sequences: "
+            f"{', '.join(shares)}."
+        )

@@ -1,0 +1,124 @@
+"""The attention page without a browser: patterns of texts and kept sequences, heads beside their controls."""
+
+import base64
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_views import charts, component, copied, opened, unescaped_tags, words
+from tiny_run import WICKED
+
+from workbench.attention.results import HeadSurvey, read_heads
+from workbench.runs import Run
+
+ARTIFACT = "circuits/analyses/heads"
+TEXT = "return self.total"
+
+
+@pytest.fixture
+def survey(runs_root: Path) -> HeadSurvey:
+    return read_heads(Run.open(runs_root / "circuits").find("analysis", "heads").path)
+
+
+def unpacked(packed: str, n: int, m: int) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(packed), np.uint8).reshape(n, m) / 255
+
+
+@pytest.mark.usefixtures("explorer_environment")
+class TestPatterns:
+    def test_a_typed_text_is_looked_at_head_by_head(self, runs_root: Path) -> None:
+        app = opened("attention", run="circuits", prompt=TEXT, layer="1", head="1", token="2")
+        grid = component(app, "pattern_grid")
+        assert (grid["layer"], grid["head"], grid["query"]) == (1, 1, 2)
+        assert "".join(grid["tokens"][1:]).replace("·", " ") == TEXT
+        model = Run.open(runs_root / "circuits").model().eval()
+        _, cache = model.run_with_cache(TEXT)
+        wanted = cache["blocks.1.attn.hook_pattern"][0, 1].detach().numpy()
+        shown = component(app, "attention_text")
+        assert shown["label"] == "layer 1, head 1"
+        np.testing.assert_allclose(unpacked(shown["pattern"], *wanted.shape), wanted, atol=0.003)
+        rows = component(app, "link_table", '"position"')["rows"]
+        np.testing.assert_allclose([float(row[2]["text"]) for row in rows], sorted(wanted[2, :3])[::-1], atol=6e-4)
+
+    def test_a_kept_sequence_is_shown_as_it_was_kept(self, survey: HeadSurvey) -> None:
+        app = opened("attention", run="circuits", sequence="held out 2", layer="0", head="1")
+        n = len(survey.words_of(1))
+        grid = component(app, "pattern_grid")
+        assert len(grid["tokens"]) == n
+        wanted = survey.pattern("blocks.0.attn.hook_pattern", 1)[1].numpy()
+        np.testing.assert_allclose(unpacked(grid["layers"][0]["heads"][1], n, n), wanted, atol=1e-6)
+
+    def test_a_head_that_is_not_there_is_one_sentence(self) -> None:
+        said = words(opened("attention", run="circuits", prompt=TEXT, layer="9", head="0"))
+        assert "There is no such head here: layers are 0 to 1, heads 0 to 1." in said
+
+    def test_a_text_that_is_too_long_is_one_sentence(self) -> None:
+        assert "the context" in words(opened("attention", run="circuits", prompt="x = 1\n" * 40))
+
+
+@pytest.mark.usefixtures("explorer_environment")
+class TestHeads:
+    def test_every_head_stands_beside_its_control_and_links_to_its_pattern(self, survey: HeadSurvey) -> None:
+        app = opened("attention", run="circuits", prompt=TEXT, score="previous_token", text="random repeated")
+        table = survey.by_head("previous_token", "random repeated")
+        rows = component(app, "link_table", "control's highest")["rows"]
+        assert len(rows) == len(table) == 4
+        for row, line in zip(rows, table.to_dict("records"), strict=True):
+            assert row[0]["text"] == f"{line['layer']}.{line['head']}"
+            assert f"layer={line['layer']}&head={line['head']}" in row[0]["href"]
+            shown = [float(cell["text"].replace("−", "-")) for cell in row[1:8]]
+            names = ["value", "control", "control_high", "copying", "copying_percentile", "cost", "random_cost"]
+            np.testing.assert_allclose(shown, [line[name] for name in names], atol=0.051)
+
+    def test_scores_costs_and_composition_are_drawn(self) -> None:
+        drawn = charts(opened("attention", run="circuits", prompt=TEXT))
+        assert len(drawn) == 4
+        titles = [str(chart) for chart in drawn]
+        assert "rise of the loss, nats (mean ablation)" in titles[2]
+        assert "99th percentile" in titles[3]
+
+    def test_a_wicked_text_stays_text(self) -> None:
+        assert not unescaped_tags(opened("attention", run="circuits", sequence="held out 1", prompt=WICKED))
+
+
+@pytest.mark.usefixtures("explorer_environment")
+class TestAlignments:
+    def test_a_decoder_s_attention_is_target_by_source(self, runs_root: Path) -> None:
+        survey = read_heads(Run.open(runs_root / "aligned").find("analysis", "heads").path)
+        app = opened("attention", run="aligned")
+        grid = component(app, "pattern_grid")
+        assert len(grid["tokens"]) == len(survey.words_of(0))
+        assert len(grid["keys"]) == len(survey.words_of(0, "source")) < len(grid["tokens"])
+        assert not grid["causal"]
+        assert component(app, "attention_text")["keys"] == grid["keys"]
+        assert survey.aligned is not None
+        assert f"untrained {survey.aligned.set_index('variant').loc['untrained', 'argmax']:.3f}" in words(app)
+
+
+class TestNothingThere:
+    @pytest.mark.usefixtures("explorer_environment")
+    def test_without_a_survey_the_command_is_named_and_patterns_are_shown(self, runs_root: Path) -> None:
+        app = opened("attention", run="unindexed", prompt=TEXT)
+        assert component(app, "pattern_grid")
+        assert [code.value for code in app.code] == [f"workbench heads --run {runs_root / 'unindexed'}"]
+
+    @pytest.mark.usefixtures("explorer_environment")
+    @pytest.mark.parametrize(
+        ("run", "sentence"),
+        [("gru", "A Recurrent like this has no attention"), ("result", "This run holds tables alone, and no subject.")],
+    )
+    def test_a_subject_without_attention_has_none(self, run: str, sentence: str) -> None:
+        app = opened("attention", run=run)
+        assert sentence in words(app)
+        assert not app.code
+
+    @pytest.mark.parametrize("damage", ["result.parquet", "copying.parquet", "patterns.safetensors"])
+    def test_damage_is_a_message(self, damage: str, runs_root: Path, tmp_path: Path, monkeypatch) -> None:
+        file = copied(ARTIFACT, runs_root, tmp_path, monkeypatch) / "analyses/heads" / damage
+        if damage.endswith("parquet"):
+            pd.DataFrame({"x": [1]}).to_parquet(file)
+        else:
+            file.write_bytes(b"no tensors")
+        (error,) = opened("attention").error
+        assert "damaged" in error.value

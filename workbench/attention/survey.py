@@ -1,0 +1,167 @@
+"""All that `workbench heads` asks of a subject's heads, part by part: a killed survey goes on from the next part."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from models.dataset import Dataset
+from models.hub import HubModel
+from models.table_files import kept_table
+from models.transformer import Transformer
+from workbench.attention.alignments import alignment_accuracy, alignments, right_places
+from workbench.attention.composition import composition_scores
+from workbench.attention.copying import copying_scores
+from workbench.attention.head_scores import head_scores
+from workbench.attention.importance import head_importance, weighted_scores
+from workbench.attention.random_heads import with_random_weights
+from workbench.attention.results import (
+    ALIGNED,
+    ALIGNMENTS,
+    COMPOSITION,
+    COPYING,
+    IMPORTANCE,
+    PATTERNS,
+    SCORES,
+    WEIGHTED,
+    WORDS,
+    write_patterns,
+)
+from workbench.attention.streaming import PatternHook, pattern_hooks, stream_patterns
+from workbench.features.vocabulary import ANY_STEP, token_strings
+from workbench.interventions.stand_ins import Ablation
+
+KEPT, LONGEST = 4, 128  # sequences whose patterns are kept, and their positions
+_MOST_BYTES = 32 << 20
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a survey is made.
+
+    Attributes:
+        ablation: what stands in for a head's output where its importance is measured.
+        seed: of random repeats, random weights, controls and intervals.
+    """
+
+    ablation: Ablation
+    seed: int
+
+
+def survey_heads(model: Any, untrained: Any, data: Dataset, folder: Path, settings: Settings) -> dict[str, Any]:
+    """Ask everything that can be asked of this subject's heads, and write it into a folder.
+
+    Args:
+        model: the subject.
+        untrained: the same before training; None where that was not kept: random weights then stand in as the control
+            of scores and alignments.
+        data: sequences that it was not trained on.
+        folder: where; parts that lie there are not made again.
+        settings: how.
+
+    Returns:
+        By hook, whose positions its queries and keys are.
+
+    Raises:
+        ValueError: the subject has no attention.
+    """
+    hooks = pattern_hooks(model)
+    control = with_random_weights(model, settings.seed) if untrained is None else untrained
+    repeats = not data.tokens.is_floating_point() and data.tokens.shape[1] > 4
+    kept_table(
+        folder / SCORES,
+        lambda: head_scores(model, data, untrained=control, random_repeats=repeats, seed=settings.seed),
+    )
+    if _says_tokens(model, data):
+        # Of a handful of tokens five would be all of them.
+        top = max(1, min(5, model.cfg.d_vocab // 10))
+        kept_table(folder / COPYING, lambda: copying_scores(model, untrained=untrained, top=top, seed=settings.seed))
+        if model.cfg.n_layers > 1:
+            kept_table(folder / COMPOSITION, lambda: composition_scores(model, untrained=untrained, seed=settings.seed))
+    outputs = [name for name in model.hook_dict if name.endswith("attn.hook_z")]
+    if outputs and not _asks_vectors(data):
+        kept_table(
+            folder / IMPORTANCE,
+            lambda: head_importance(model, data, ablation=settings.ablation, seed=settings.seed),
+        )
+        scores, importance = (pd.read_parquet(folder / name) for name in (SCORES, IMPORTANCE))
+        if importance["share"].notna().all():
+            kept_table(folder / WEIGHTED, lambda: weighted_scores(scores, importance))
+    kept = kept_sequences(data, hooks)
+    if not (folder / PATTERNS).exists():
+        patterns = patterns_of(model, kept, hooks)
+        write_patterns(folder, patterns)
+    kept_table(folder / WORDS, lambda: words_table(kept, model))
+    if any(hook.is_cross for hook in hooks):
+        some = data.select(torch.arange(len(kept)))
+        known = _has_places(data)
+        right = right_places(some) if known else None
+        kept_table(folder / ALIGNMENTS, lambda: alignments(model, some, untrained=control, right=right))
+        if known:
+            kept_table(folder / ALIGNED, lambda: alignment_accuracy(model, data, untrained=control, seed=settings.seed))
+    return {"axes": {hook.name: [hook.queries, hook.keys] for hook in hooks}}
+
+
+def kept_sequences(data: Dataset, hooks: Sequence[PatternHook]) -> Dataset:
+    """The first sequences, cut where they are very long; fewer of a subject with very many heads."""
+    n_heads = 16 * len(hooks)
+    fits = max(1, _MOST_BYTES // (n_heads * LONGEST * LONGEST))
+    rows = slice(0, min(KEPT, fits, len(data)))
+    batch = data.batch(rows)
+    cut: dict[str, Any] = {name: value[:, :LONGEST] for name, value in batch.items()}
+    tokens, mask = cut.pop("input"), cut.pop("mask")
+    return Dataset(tokens, mask, bos=data.bos, tokenizer=data.tokenizer, **cut)
+
+
+@torch.inference_mode()
+def patterns_of(
+    model: Any, data: Dataset, hooks: Sequence[PatternHook]
+) -> dict[tuple[str, int], Float[Tensor, "head query key"]]:
+    """By hook and sequence the attention at the real positions."""
+    real = {axis: data.on_axis(axis).mask.sum(1).tolist() for hook in hooks for axis in (hook.queries, hook.keys)}
+    found: dict[tuple[str, int], Tensor] = {}
+
+    def keep(hook: PatternHook, pattern: Tensor, rows: range) -> None:
+        for row, of_row in zip(rows, pattern, strict=True):
+            n_queries, n_keys = real[hook.queries][row], real[hook.keys][row]
+            found[hook.name, row] = of_row[:, :n_queries, :n_keys].float().cpu().clone()
+
+    stream_patterns(model, data, list(hooks), keep, desc="patterns")
+    return found
+
+
+def words_table(data: Dataset, model: Any) -> pd.DataFrame:
+    """The real positions of sequences, and of their sources, in words: `sequence, axis, position, word`."""
+    tables = []
+    for axis in ("target", "source")[: 1 + (data.source is not None)]:
+        rows = data.on_axis(axis)
+        sequence, position = (at.numpy() for at in rows.mask.nonzero(as_tuple=True))
+        tokenizer = data.tokenizer or getattr(model, "tokenizer", None)
+        if rows.tokens.is_floating_point():
+            words = [ANY_STEP] * len(sequence)
+        else:
+            words = token_strings(tokenizer, rows.tokens[rows.mask].tolist())
+        tables.append(pd.DataFrame({"sequence": sequence, "axis": axis, "position": position, "word": words}))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _says_tokens(model: Any, data: Dataset) -> bool:
+    """Whether a head's way from token to logit goes between one vocabulary and itself."""
+    if not isinstance(model, Transformer | HubModel) or data.tokens.is_floating_point():
+        return False
+    return (getattr(model.cfg, "d_vocab_out", None) or model.cfg.d_vocab) in (-1, model.cfg.d_vocab)
+
+
+def _asks_vectors(data: Dataset) -> bool:
+    return data.tokens.is_floating_point() or (data.targets is not None and data.targets.is_floating_point())
+
+
+def _has_places(data: Dataset) -> bool:
+    """Whether it is known where a decoder should look."""
+    labels = set() if data.labels is None else set(data.labels.column_names)
+    return "aligned_source" in labels or {"span_start", "span_end"} <= labels

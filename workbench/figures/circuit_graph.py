@@ -1,0 +1,113 @@
+"""A circuit as a graph: parts of a subject from its input up, and what passes between them, beside a control's."""
+
+from collections.abc import Collection, Sequence
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from workbench.figures.palette import NEURONS, RULE, TRAINED, Layers, require_columns
+
+Stages = Sequence[Sequence[str]]
+_WIDTH, _STAGE = 1.0, 62  # of a panel; pixels a stage
+_GAP = 0.25
+
+
+def circuit_graph(
+    edges: pd.DataFrame, stages: Stages, *, most: int = 40, known: Collection[tuple[str, str]] = ()
+) -> Layers:
+    """The strongest edges between nodes: blue raises the metric, vermilion lowers it, as thick as it is strong.
+
+    Every variant is a panel, the control beside the method, on one scale. Edges of a circuit that is known have a halo.
+
+    Args:
+        edges: `sender`, `receiver`, `score` and `variant`; one line of each.
+        stages: the nodes from the input up, those of one depth together.
+        most: edges of each variant.
+        known: pairs (sender, receiver) that are truly there.
+
+    Raises:
+        ValueError: a column is missing, or an edge is of a node that no stage has.
+    """
+    require_columns(edges, ["sender", "receiver", "score", "variant"], "circuit_graph")
+    places = {
+        node: ((i + 0.5) / len(stage), float(depth))
+        for depth, stage in enumerate(stages)
+        for i, node in enumerate(stage)
+    }
+    if foreign := sorted({*edges["sender"], *edges["receiver"]} - set(places)):
+        raise ValueError(f"the edge of {foreign[0]!r} has no place: no stage has that node.")
+    variants = edges["variant"].unique().tolist()
+    shift = {variant: i * (_WIDTH + _GAP) for i, variant in enumerate(variants)}
+    best = edges.assign(size=edges["score"].abs()).sort_values("size", ascending=False, kind="stable")
+    shown = best[best["size"] > 0].groupby("variant", sort=False).head(most)
+    ends = {
+        name: [places[node][0] + shift[v] if axis == 0 else places[node][1] for node, v in zip(*of, strict=True)]
+        for name, axis, of in (
+            ("x", 0, (shown["sender"], shown["variant"])),
+            ("y", 1, (shown["sender"], shown["variant"])),
+            ("x2", 0, (shown["receiver"], shown["variant"])),
+            ("y2", 1, (shown["receiver"], shown["variant"])),
+        )
+    }
+    lines = shown.assign(
+        **ends, known=[pair in set(known) for pair in zip(shown["sender"], shown["receiver"], strict=True)]
+    )
+    nodes = pd.DataFrame(
+        [
+            {"node": node, "variant": variant, "x": x + shift[variant], "y": y}
+            for variant in variants
+            for node, (x, y) in places.items()
+        ]
+    )
+    top = max(float(lines["size"].max()) if len(lines) else 0.0, 1e-9)
+    x = alt.X("x:Q", axis=None, scale=alt.Scale(domain=[0, len(variants) * (_WIDTH + _GAP) - _GAP], nice=False))
+    y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[-0.6, len(stages) - 0.2], nice=False))
+    tooltip = [
+        alt.Tooltip("sender:N"),
+        alt.Tooltip("receiver:N"),
+        alt.Tooltip("variant:N"),
+        alt.Tooltip("score:Q", format="+.4f"),
+    ]
+    halo = (
+        alt.Chart(lines[lines["known"]])
+        .mark_rule(color=RULE, strokeWidth=9, opacity=0.25, tooltip=None)
+        .encode(x=x, y=y, x2="x2:Q", y2="y2:Q")
+    )
+    drawn = (
+        alt.Chart(lines)
+        .mark_rule()
+        .encode(
+            x=x,
+            y=y,
+            x2="x2:Q",
+            y2="y2:Q",
+            color=alt.Color(
+                "score:Q",
+                scale=alt.Scale(domain=[-top, -1e-12, 1e-12, top], range=[NEURONS, NEURONS, TRAINED, TRAINED]),
+                legend=None,
+            ),
+            strokeWidth=alt.StrokeWidth("size:Q", scale=alt.Scale(domain=[0, top], range=[0.4, 5]), legend=None),
+            opacity=alt.Opacity("size:Q", scale=alt.Scale(domain=[0, top], range=[0.25, 1]), legend=None),
+            tooltip=tooltip,
+        )
+    )
+    dots = alt.Chart(nodes).mark_point(filled=True, size=70, color=RULE, opacity=1).encode(x=x, y=y, tooltip="node:N")
+    crowded = max(map(len, stages)) * len(variants) > _MOST_NAMED
+    # Edges come from below: what only receives them has its name above.
+    ends_here = ~nodes["node"].isin(set(edges["sender"]))
+    names = [
+        alt.Chart(nodes[of])
+        .mark_text(fontSize=10, dy=dy, color=RULE, angle=angle if crowded else 0, tooltip=None)
+        .encode(x=x, y=y, text="node:N")
+        for of, dy, angle in ((ends_here, -11, 340), (~ends_here, 13, 20))
+    ]
+    titles = (
+        alt.Chart(pd.DataFrame({"variant": variants, "x": [shift[v] for v in variants], "y": len(stages) - 0.4}))
+        .mark_text(align="left", fontWeight="bold", color=RULE, tooltip=None)
+        .encode(x=x, y=y, text="variant:N")
+    )
+    return alt.layer(halo, drawn, dots, *names, titles).properties(height=int(np.clip(_STAGE * len(stages), 180, 720)))
+
+
+_MOST_NAMED = 12  # nodes side by side whose names lie flat

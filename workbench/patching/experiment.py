@@ -1,0 +1,220 @@
+"""All that `workbench patch` does to pairs of prompts, part by part: a killed one goes on from the next part."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from models.dataset import Dataset
+from models.evaluation import as_evaluated
+from models.table_files import kept_table
+from workbench.activations.recorder import axis_of
+from workbench.dynamics import has_recurrence
+from workbench.features.vocabulary import token_strings
+from workbench.interventions.ablation import ablate
+from workbench.interventions.attribution import attribution_patching
+from workbench.interventions.components import components_of
+from workbench.interventions.direct_logit_attribution import beside_random, direct_logit_attribution
+from workbench.interventions.lens_tokens import lens_tokens
+from workbench.interventions.logit_lens import logit_lens
+from workbench.interventions.metrics import Metric, measured
+from workbench.interventions.pairs import batch_of, run
+from workbench.interventions.patching import activation_patching
+from workbench.interventions.reading_out import ReadOutOf, read_out_of
+from workbench.interventions.stand_ins import Ablation
+from workbench.patching.places import alike, by_place, differing
+from workbench.patching.prompts import Prompts, words_of
+from workbench.patching.results import (
+    LENS,
+    LENS_TOKENS,
+    LOGIT_ATTRIBUTION,
+    PAIRS,
+    PROFILE,
+    PROMPTS,
+    RANDOM_ANSWERS,
+    RESULT,
+)
+
+METHODS = ("patching", "attribution", "ablation")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How an experiment is made.
+
+    Attributes:
+        method: one of `METHODS`.
+        hooks: where.
+        by: what is patched one at a time.
+        ablation: what stands in, of an ablation.
+        steps: of the way along which attribution takes gradients; 1: at the corrupt prompts.
+        n_controls: random directions for each line.
+        batch_size: prompts a pass.
+        seed: of random directions, and of intervals.
+    """
+
+    method: str
+    hooks: Sequence[str]
+    by: Sequence[str]
+    ablation: Ablation = "mean"
+    steps: int = 1
+    n_controls: int = 1
+    batch_size: int = 64
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise ValueError(f"there is no method {self.method!r}: there are {', '.join(METHODS)}.")
+
+    @property
+    def keywords(self) -> dict[str, Any]:
+        """Those that all methods take."""
+        return {"n_controls": self.n_controls, "batch_size": self.batch_size, "seed": self.seed}
+
+
+def patch_prompts(model: Any, untrained: Any, prompts: Prompts, folder: Path, settings: Settings) -> dict[str, Any]:
+    """Intervene on pairs of prompts, and read the same prompts by lens and direct attribution; write it all down.
+
+    Where positions are taken one at a time, the map is of the pairs whose prompts differ at the same positions and are
+    as long as those of most: elsewhere the same position means another thing. The profile and the lens are of all.
+
+    Args:
+        model: the subject.
+        untrained: the same before training, a control of the lens; None where that was not kept.
+        prompts: the pairs.
+        folder: where; parts that lie there are not made again.
+        settings: how.
+
+    Returns:
+        `axes`, by hook whose positions it has rows for; the mean metric of `clean` and `corrupt` prompts; and of how
+        many pairs the map is.
+
+    Raises:
+        ValueError: as the functions that it calls.
+    """
+    by_position = "position" in settings.by
+    chosen = max((group.rows for group in alike(prompts)), key=len) if by_position else torch.arange(len(prompts))
+    size = settings.batch_size
+    clean, corrupt = (_metric_of(model, prompts.metric, data, size) for data in (prompts.clean, prompts.corrupt))
+    if settings.method != "ablation" and not (clean.mean() - corrupt.mean()).abs() > 0:
+        raise ValueError("the metric is the same on clean and on corrupt prompts: there is nothing to restore.")
+    part = prompts.some(chosen)
+    kept_table(folder / RESULT, lambda: _map(model, part, settings))
+    kept_table(folder / PROMPTS, lambda: _prompts_table(prompts, set(chosen.tolist())))
+    kept_table(folder / PAIRS, lambda: _pairs_table(model, prompts, clean, corrupt))
+    axes = {hook: axis_of(model, hook) for hook in settings.hooks}
+    of_places = prompts.position is not None and set(axes.values()) == {"target"}
+    if settings.method == "patching" and by_position and of_places:
+        kept_table(folder / PROFILE, lambda: by_place(model, prompts, settings.hooks, **settings.keywords))
+    lens: dict[str, Any] = {"untrained": untrained, "batch_size": size, "seed": settings.seed}
+    if prompts.answer is not None and (read_out := _read_out(model)) is not None:
+        kept_table(folder / LENS, lambda: logit_lens(model, prompts.clean, targets=prompts.targets, **lens))
+        if _adds_up(model, read_out):
+            kept_table(folder / LOGIT_ATTRIBUTION, lambda: _logit_attribution(model, prompts, settings))
+    if prompts.speaks:
+        first = prompts.some(chosen[:1])
+        kept_table(folder / LENS_TOKENS, lambda: _likeliest(model, first, lens))
+    return {
+        "axes": axes,
+        "clean": float(clean.mean()),
+        "corrupt": float(corrupt.mean()),
+        "pairs": len(prompts),
+        "mapped": len(chosen),
+    }
+
+
+def _map(model: Any, prompts: Prompts, settings: Settings) -> pd.DataFrame:
+    how = {"by": settings.by, **settings.keywords}
+    pair, hooks = (prompts.clean, prompts.corrupt), list(settings.hooks)
+    if settings.method == "patching":
+        return activation_patching(model, *pair, prompts.metric, hooks, **how)
+    if settings.method == "attribution":
+        return attribution_patching(model, *pair, prompts.metric, hooks, steps=settings.steps, **how)
+    return ablate(model, prompts.clean, prompts.metric, hooks, ablation=settings.ablation, **how)
+
+
+def _read_out(model: Any) -> ReadOutOf | None:
+    """How logits are read off a subject; None of a kind that has no stream to read them off."""
+    try:
+        return read_out_of(model)
+    except ValueError:
+        return None
+
+
+def _fineness(model: Any) -> str:
+    """How fine a logit is taken apart: by head, or by unit of a recurrent subject's state."""
+    return "neuron" if has_recurrence(model) else "head"
+
+
+def _adds_up(model: Any, read_out: ReadOutOf) -> bool:
+    """Whether logits are sums of what parts add: not where a tanh caps them, or each norm changes all of the stream."""
+    try:
+        components_of(model, read_out, {_fineness(model)})
+    except ValueError:
+        return False
+    return read_out.cap is None
+
+
+def _logit_attribution(model: Any, prompts: Prompts, settings: Settings) -> pd.DataFrame:
+    """What each head and MLP adds to the clean prompts' logit differences; of a recurrent subject each unit."""
+    assert prompts.answer is not None
+    found = direct_logit_attribution(
+        model,
+        prompts.clean,
+        prompts.answer,
+        prompts.wrong,
+        positions=prompts.position,
+        by=_fineness(model),
+        n_controls=RANDOM_ANSWERS,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+    )
+    return beside_random(found)
+
+
+def _likeliest(model: Any, prompts: Prompts, how: dict[str, Any]) -> pd.DataFrame:
+    """The likeliest tokens in words, or, where there is no tokenizer, their numbers."""
+    found = lens_tokens(model, prompts.clean, targets=prompts.targets, k=1, **how)
+    return found.assign(text=found["text"].where(found["text"].notna(), found["token"].astype(str)))
+
+
+def _metric_of(model: Any, metric: Metric, data: Dataset, batch_size: int) -> Tensor:
+    """The metric of each sequence of an unpatched run."""
+    found = []
+    with as_evaluated(model), torch.inference_mode():
+        for seq in torch.arange(len(data)).split(batch_size):
+            batch = batch_of(data, seq)
+            found.append(measured(metric, run(model, batch), batch).double().cpu())
+    return torch.cat(found).clone()
+
+
+def _prompts_table(prompts: Prompts, mapped: set[int]) -> pd.DataFrame:
+    rows = []
+    axes = ("target", "source")[: 1 + (prompts.clean.source is not None)]
+    for axis in axes:
+        pair = [data.on_axis(axis) for data in (prompts.clean, prompts.corrupt)]
+        apart = differing(*pair)
+        words = [words_of(data, axis) for data in (prompts.clean, prompts.corrupt)]
+        for i, (ours, theirs) in enumerate(zip(*words, strict=True)):
+            for position, (clean, corrupt) in enumerate(zip(ours, theirs, strict=True)):
+                about = {"pair": i, "axis": axis, "position": position, "clean": clean, "corrupt": corrupt}
+                rows.append(about | {"differs": bool(apart[i, position]), "mapped": i in mapped})
+    return pd.DataFrame(rows)
+
+
+def _pairs_table(model: Any, prompts: Prompts, clean: Tensor, corrupt: Tensor) -> pd.DataFrame:
+    texts = [
+        "".join(w[prompts.clean.bos is not None :])
+        for d in (prompts.clean, prompts.corrupt)
+        for w in words_of(d, "target")
+    ]
+    n = len(prompts)
+    table = pd.DataFrame({"pair": range(n), "clean_text": texts[:n], "corrupt_text": texts[n:]})
+    tokenizer = getattr(model, "tokenizer", None) if prompts.speaks else None
+    for name, ids in (("answer", prompts.answer), ("wrong", prompts.wrong)):
+        table[name] = "" if ids is None else token_strings(tokenizer, ids.tolist())
+    return table.assign(clean=clean.numpy(), corrupt=corrupt.numpy())
