@@ -73,7 +73,14 @@ def _about(patching: Patching, artifact: Artifact) -> None:
     ]
     if patching.crossing:
         crossing = short_hooks([patching.crossing])[patching.crossing]
-        shown.append(Fact("crosses at", crossing, "", "From here on the last token restores most."))
+        shown.append(
+            Fact(
+                "crosses at",
+                crossing,
+                "",
+                "From here on it is the last token that restores most.",
+            )
+        )
     facts(shown, key="patching_facts")
     notes = []
     if told["mapped"] < told["pairs"]:
@@ -98,7 +105,7 @@ def _pairs(patching: Patching) -> None:
     )
     answers = f"; the answer is {visible(first['answer'])}, not {visible(first['wrong'])}" if first["answer"] else ""
     st.caption(f"For one: {escape_markdown(changes or 'another source')}{escape_markdown(answers)}")
-    with st.expander(f"The {len(patching.pairs):,} prompts"):
+    with st.expander(f"The {len(patching.pairs):,} pair{'s' * (len(patching.pairs) != 1)} of prompts"):
         columns = [
             Column("clean", "prose"),
             Column("corrupt", "prose"),

@@ -2,6 +2,7 @@
 
 import json
 
+import pandas as pd
 import pytest
 import torch
 
@@ -29,8 +30,9 @@ from workbench.interventions.attribution import attribution_patching
 from workbench.interventions.metrics import LogitDifference, measured
 from workbench.interventions.pairs import batch_of
 from workbench.interventions.patching import activation_patching
-from workbench.patching import Prompts, by_place, example_prompts, experiment, read_patching
+from workbench.patching import Patching, Prompts, by_place, example_prompts, experiment, read_patching
 from workbench.patching.places import alike
+from workbench.patching.results import PLACES
 from workbench.runs import Run
 
 LINES = "def f(self, x):\n    return g(x) + h[x]\nclass A(B):\n    def a(self):\n        y = {x}\n        z = 'x'\n"
@@ -91,8 +93,8 @@ def test_a_place_is_patched_whole_over_pairs_of_any_length(source, capsys):
     assert found.crossing is not None
     assert set(found.profile["variant"]) == {"patch", "random direction"}
     mapped = found.prompts[found.prompts["mapped"]]
-    assert mapped.groupby("pair").size().nunique() == 1
-    assert mapped[mapped["differs"]].groupby("position").size().nunique() == 1
+    assert len(set(mapped.groupby("pair").size())) == 1
+    assert len(set(mapped[mapped["differs"]].groupby("position").size())) == 1
 
 
 def test_a_profile_weighs_pairs_and_not_groups_of_them(source):
@@ -118,6 +120,50 @@ def test_a_profile_weighs_pairs_and_not_groups_of_them(source):
         values.append(float(logits[pairs.answer[i]] - logits[pairs.wrong[i]]))
     assert line["value"] == pytest.approx(sum(values) / len(values), abs=1e-4)
     assert line["sequences"] == 8
+
+
+def profile_of(rows):
+    """What patching a whole place restores, of hooks by the three places."""
+    lines = [(hook, place, effect) for hook, *effects in rows for place, effect in zip(PLACES, effects, strict=True)]
+    return pd.DataFrame(lines, columns=["hook", "place", "effect"]).assign(variant="patch")
+
+
+@pytest.mark.parametrize(
+    ("rows", "crosses", "everywhere"),
+    [
+        ([("0.pre", 1.0, 0.0, 0.0), ("0.post", 0.7, 0.0, 0.3), ("1.post", 0.0, 0.0, 1.0)], "1.post", False),
+        ([("0.z", 0.04, 0.0, 0.14), ("1.z", 0.0, 0.0, 0.84)], None, False),
+        ([("h", 1.0, 1.0, 1.0)], None, True),
+        ([("h", 0.999, 1.001, 1.0), ("c", 1.0, 0.3, 1.0)], None, False),
+    ],
+    ids=["a stream", "heads, which hold nothing", "a state that is all there is", "one state of two"],
+)
+def test_an_effect_crosses_where_one_place_holds_it_and_then_the_other(rows, crosses, everywhere):
+    unused = pd.DataFrame()
+    found = Patching("patching", unused, profile_of(rows), unused, unused, None, None, None, {})
+    assert found.crossing == crosses
+    assert found.is_everywhere == everywhere
+
+
+def test_what_was_asked_and_which_heads_matter_is_told(source, capsys):
+    cli.main(["patch", "--run", str(source), *TYPED, "--by", "position", "head", "--name", "told"])
+    told = capsys.readouterr().out
+    assert "the answer: ')', not ']'" in told
+    assert "share of the effect restored" in told
+    assert "largest effects (share restored)" in told
+
+
+def test_a_killed_experiment_goes_on_from_the_next_part(source, capsys, monkeypatch):
+    def stop(*args, **how):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(experiment, "logit_lens", stop)
+        assert cli.main(["patch", "--run", str(source), *TYPED, "--name", "killed"]) == 130
+    with monkeypatch.context() as patched:
+        patched.setattr(experiment, "activation_patching", None)  # its table is there already
+        told = run_verb(source, *TYPED, "--name", "killed", capsys=capsys)
+    assert read_patching(told["path"]).lens is not None
 
 
 @pytest.mark.parametrize("method", ["attribution", "ablation"])

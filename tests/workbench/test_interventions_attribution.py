@@ -7,7 +7,8 @@ import torch
 from transformer_lens.tools.analysis.attribution_patching import cache_activation_and_gradient
 
 from models import Dataset, Recurrent, RecurrentConfig, Transformer, TransformerConfig
-from workbench.interventions.attribution import ATTRIBUTION_COLUMNS, agreement, attribution_patching
+from workbench.interventions.agreement import agreement
+from workbench.interventions.attribution import ATTRIBUTION_COLUMNS, attribution_patching
 from workbench.interventions.metrics import TargetLoss
 from workbench.interventions.patching import activation_patching
 from workbench.interventions.path_patching import path_patching

@@ -101,9 +101,19 @@ def run(args: argparse.Namespace) -> None:
     many = "s" if told["pairs"] != 1 else ""
     say(args, f"{made.path}: {told['pairs']:,} pair{many} of prompts{some}")
     say(args, f"metric: {told['clean']:+.3f} clean, {told['corrupt']:+.3f} corrupt")
-    say(args, profile_table(found) or effects_table(found))
+    first = found.pairs[found.pairs["pair"] == found.first].iloc[0]
+    if first["answer"]:
+        said = "the answer" if told["pairs"] == 1 else "the answer of the first"
+        say(args, f"{said}: {first['answer']!r}, not {first['wrong']!r}")
+    if found.profile is not None:
+        say(args, profile_table(found))
+    if found.profile is None or set(made.manifest.config["by"]) != {"position"}:
+        say(args, effects_table(found))
     if found.crossing:
         say(args, f"the effect crosses to the last token at {found.crossing}.")
+    if found.is_everywhere:
+        say(args, "these states are all that is kept, and so any of them restores all: --by position unit, or gates as")
+        say(args, "--hooks, say which part of them does.")
     say(args, f"next: workbench explore --run {args.run}")
     result = {"path": str(made.path), "id": made.id, "pairs": told["pairs"], "crosses_at": found.crossing}
     finish(args, result | {"clean": told["clean"], "corrupt": told["corrupt"]})
@@ -213,8 +223,7 @@ def profile_table(found: "Patching") -> str:
     """Hook by place, the control's mean beside each place that has one."""
     from workbench.patching.results import PLACES
 
-    if found.profile is None:
-        return ""
+    assert found.profile is not None
     means = found.profile.pivot_table("effect", "hook", ["place", "variant"], sort=False)
     columns = [(place, variant) for place in PLACES if place in means for variant in means[place].columns]
     heads = [place if variant == "patch" else "random" for place, variant in columns]

@@ -6,14 +6,15 @@ In the order in which they import each other:
 - runs: `values` (what stands at hooks), `many` (edits in shared passes), `metrics`, `passes` (any hooks in
   shared passes), `intervals`, `hook_parts` (heads, positions and units of a hook), `gradients`.
 - ablation: `masked_keys`, `stand_ins`, `ablation`.
-- patching: `sites`, `rerunning`, `resuming`, `patch_plan`, `patching`; `attribution`; `path_patching`.
+- patching: `sites`, `rerunning`, `resuming`, `patch_plan`, `patching`; `attribution`, `agreement`; `path_patching`.
 - reading out: `reading_out`, `tuned_lens`, `lens_rows`, `logit_lens`, `lens_tokens`; `components`,
   `direct_logit_attribution`.
 - behaviour: `interchange`, `rotation`; `steering`.
 """
 
 from workbench.interventions.ablation import ablate, ablating
-from workbench.interventions.attribution import agreement, attribution_patching
+from workbench.interventions.agreement import agreement
+from workbench.interventions.attribution import attribution_patching
 from workbench.interventions.controls import along_random, random_subspace
 from workbench.interventions.direct_logit_attribution import beside_random, direct_logit_attribution
 from workbench.interventions.edits import Edit, add, erase, project_out, set_to, swap

@@ -284,30 +284,3 @@ def _table(
         numbers |= {"effect_low": effect.low[i], "effect_high": effect.high[i]}
         rows.append(about | numbers | {"clean": clean[i], "corrupt": corrupt[i], "sequences": int(of[i].sum())})
     return as_table(rows, ATTRIBUTION_COLUMNS)
-
-
-def agreement(estimated: pd.DataFrame, patched: pd.DataFrame) -> pd.DataFrame:
-    """How well estimates tell what patching found, hook by hook and over all (`hook` is then missing).
-
-    Args:
-        estimated: what `attribution_patching` gave.
-        patched: what `activation_patching` gave, of the same hooks, by the same.
-
-    Returns:
-        A line for each hook and `variant` of the estimates, the controls' beside theirs: the correlation of their
-        effects with the patches', `pearson`, that of their ranks, `spearman`, and over how many `lines`.
-
-    Raises:
-        ValueError: no part is in both.
-    """
-    true = patched[patched["variant"] == "patch"][[*COLUMNS, "effect"]]
-    joined = estimated.merge(true, on=list(COLUMNS), suffixes=("", "_patched"))
-    if joined.empty:
-        raise ValueError("the two tables have no part in common: take them of the same hooks, by the same.")
-    rows = []
-    for variant, lines in joined.groupby("variant", sort=False):
-        for hook, of_hook in [(None, lines), *lines.groupby("hook", sort=False)]:
-            pair = of_hook["effect"], of_hook["effect_patched"]
-            found = {method: pair[0].corr(pair[1], method=method) for method in ("pearson", "spearman")}
-            rows.append({"hook": hook, "variant": variant} | found | {"lines": len(of_hook)})
-    return pd.DataFrame(rows)

@@ -21,7 +21,7 @@ from workbench.interventions.components import components_of
 from workbench.interventions.direct_logit_attribution import beside_random, direct_logit_attribution
 from workbench.interventions.lens_tokens import lens_tokens
 from workbench.interventions.logit_lens import logit_lens
-from workbench.interventions.metrics import Metric, measured
+from workbench.interventions.metrics import Metric, measured, restored
 from workbench.interventions.pairs import batch_of, run
 from workbench.interventions.patching import activation_patching
 from workbench.interventions.reading_out import ReadOutOf, read_out_of
@@ -100,8 +100,8 @@ def patch_prompts(model: Any, untrained: Any, prompts: Prompts, folder: Path, se
     chosen = max((group.rows for group in alike(prompts)), key=len) if by_position else torch.arange(len(prompts))
     size = settings.batch_size
     clean, corrupt = (_metric_of(model, prompts.metric, data, size) for data in (prompts.clean, prompts.corrupt))
-    if settings.method != "ablation" and not (clean.mean() - corrupt.mean()).abs() > 0:
-        raise ValueError("the metric is the same on clean and on corrupt prompts: there is nothing to restore.")
+    if settings.method != "ablation":
+        restored(corrupt, clean, corrupt)  # before any long work: whether there is a gap
     part = prompts.some(chosen)
     kept_table(folder / RESULT, lambda: _map(model, part, settings))
     kept_table(folder / PROMPTS, lambda: _prompts_table(prompts, set(chosen.tolist())))

@@ -15,6 +15,8 @@ RESULT, PROFILE, PROMPTS, PAIRS = "result.parquet", "profile.parquet", "prompts.
 LENS, LENS_TOKENS, LOGIT_ATTRIBUTION = "lens.parquet", "lens_tokens.parquet", "logit_attribution.parquet"
 BEFORE = "before"
 PLACES = DIFFER, BETWEEN, LAST = "where the prompts differ", "in between", "last token"
+# A place holds an effect from this share on; all of it, within rounding.
+MOST, ALL_BUT = 0.5, 0.01
 # Against which what parts add to an answer is held.
 RANDOM_ANSWERS = 40
 _NEEDED = {
@@ -57,17 +59,27 @@ class Patching:
 
     @property
     def crossing(self) -> str | None:
-        """The first hook at which the last token restores more than where the prompts differ; None if none does.
+        """The first hook at which it is the last token that restores most of the effect, and no longer the difference.
 
-        More by a hundredth of the effect at least: of a single recurrence every place restores all.
+        None where no hook before it held most where the prompts differ: what heads write is no stream that holds
+        anything, and of a single recurrence every place restores all.
         """
         if self.profile is None:
             return None
         own = self.profile[self.profile["variant"] == "patch"].pivot_table("effect", "hook", "place", sort=False)
         if DIFFER not in own or LAST not in own:
             return None
-        past = own[own[LAST] > own[DIFFER] + 0.01]
-        return str(past.index[0]) if len(past) else None
+        before, after = own[DIFFER] > MOST, (own[LAST] > MOST) & (own[DIFFER] <= MOST)
+        past = own.index[after & before.cummax()]
+        return str(past[0]) if len(past) else None
+
+    @property
+    def is_everywhere(self) -> bool:
+        """Whether every place of every hook restores all: a state that is all that is kept, which is no finding."""
+        if self.profile is None:
+            return False
+        own = self.profile[(self.profile["variant"] == "patch") & (self.profile["place"] != BEFORE)]
+        return own["hook"].nunique() < len(own) and bool(own["effect"].sub(1).abs().max() < ALL_BUT)
 
     @property
     def first(self) -> int:
