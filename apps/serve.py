@@ -20,13 +20,13 @@ from models.dataset import Dataset
 from workbench.attention.results import HeadSurvey, read_heads
 from workbench.decoding import Decoding, read_decoding
 from workbench.dynamics import Dynamics, StatesReading, read_dynamics, read_states
+from workbench.experiments import Patching, read_patching
 from workbench.features.index import Example, FeatureIndex, FeatureRecord
 from workbench.features.prompt import PromptReading, read_prompt
 from workbench.features.text_reading import predicts_next_token
 from workbench.interventions import Edit
 from workbench.interventions.steering import steer
 from workbench.interventions.steering import steerable as steerable_hooks
-from workbench.patching import Patching, read_patching
 from workbench.probing import read_results
 from workbench.runs import Artifact, Run, list_runs
 from workbench.sae import SAE, load_sae

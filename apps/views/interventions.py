@@ -13,10 +13,10 @@ from apps.place import Place
 from apps.prompt_box import reads_text, with_start
 from apps.text import escape_markdown, signed, visible
 from apps.views import steering
+from workbench.experiments import Patching
+from workbench.experiments.patching_results import RANDOM_ANSWERS
 from workbench.figures import component_bars, lens_by_layer, lens_map, patching_map, patching_profile
 from workbench.figures.hook_names import short_hooks
-from workbench.patching import Patching
-from workbench.patching.results import RANDOM_ANSWERS
 from workbench.runs import Artifact, Run
 
 _LISTED, _HEIGHT = 100, 320  # pairs in the table

@@ -7,7 +7,7 @@ import pytest
 from test_views import charts, component, copied, opened, unescaped_tags, words
 from tiny_run import WICKED
 
-from workbench.patching import Patching, read_patching
+from workbench.experiments import Patching, read_patching
 from workbench.runs import Run
 
 ARTIFACT = "circuits/analyses/patch"

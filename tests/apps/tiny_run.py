@@ -32,6 +32,7 @@ from workbench.activations import ActivationStore, harvest
 from workbench.cli.dynamics import make_dynamics
 from workbench.cli.heads import make_heads
 from workbench.cli.patch import make_patching
+from workbench.cli.prompt_options import AskedPrompts
 from workbench.decoding import Decoding, write_decoding
 from workbench.features import build_index
 from workbench.probing import probe_sweep
@@ -169,9 +170,9 @@ def make_circuits_run(path: Path, tiny: Path) -> None:
         shutil.copytree(tiny / part, path / part)
     make_heads(Run.open(path), n_tokens=600)
     pair = [f"# {WICKED}\ndef make_{i}(self" for i in (1, 2)]
-    make_patching(Run.open(path), clean=pair[0], corrupt=pair[1], answer=",", wrong=")")
-    make_patching(Run.open(path), "by-head", examples=True, n=6, by=["head"], method="ablation")
-    make_patching(Run.open(path), "whole", examples=True, n=6, by=[])
+    make_patching(Run.open(path), AskedPrompts(clean=pair[0], corrupt=pair[1], answer=",", wrong=")"))
+    make_patching(Run.open(path), AskedPrompts(examples=True, n=6), "by-head", by=["head"], method="ablation")
+    make_patching(Run.open(path), AskedPrompts(examples=True, n=6), "whole", by=[])
 
 
 def make_aligned_run(path: Path) -> None:
@@ -182,7 +183,7 @@ def make_aligned_run(path: Path) -> None:
     dataset.save(Run.create(path).path, config={"task": task.to_dict()})
     train(Seq2Seq(cfg), dataset, TrainConfig(n_steps=4, batch_size=16, warmup_steps=1, eval_every=2), path, task=task)
     make_heads(Run.open(path), n_tokens=60)
-    make_patching(Run.open(path), examples=True, n=4)
+    make_patching(Run.open(path), AskedPrompts(examples=True, n=4))
 
 
 def population(sets: list, hooks: tuple[str, ...], n_units: int = 14, n_bins: int = 320) -> Decoding:

@@ -25,14 +25,14 @@ from models.tasks import Copy, FlipFlop, minimal_pairs
 from models.tasks.minimal_pairs import python_minimal_pairs
 from workbench.cli import main as cli
 from workbench.cli import offered
+from workbench.experiments import Patching, Prompts, by_place, example_prompts, patching, read_patching
+from workbench.experiments.patching_results import PLACES
+from workbench.experiments.places import alike
 from workbench.interventions import hook_parts, stand_ins
 from workbench.interventions.attribution import attribution_patching
 from workbench.interventions.metrics import LogitDifference, measured
 from workbench.interventions.pairs import batch_of
 from workbench.interventions.patching import activation_patching
-from workbench.patching import Patching, Prompts, by_place, example_prompts, experiment, read_patching
-from workbench.patching.places import alike
-from workbench.patching.results import PLACES
 from workbench.runs import Run
 
 LINES = "def f(self, x):\n    return g(x) + h[x]\nclass A(B):\n    def a(self):\n        y = {x}\n        z = 'x'\n"
@@ -158,10 +158,10 @@ def test_a_killed_experiment_goes_on_from_the_next_part(source, capsys, monkeypa
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(experiment, "logit_lens", stop)
+        patched.setattr(patching, "logit_lens", stop)
         assert cli.main(["patch", "--run", str(source), *TYPED, "--name", "killed"]) == 130
     with monkeypatch.context() as patched:
-        patched.setattr(experiment, "activation_patching", None)  # its table is there already
+        patched.setattr(patching, "activation_patching", None)  # its table is there already
         told = run_verb(source, *TYPED, "--name", "killed", capsys=capsys)
     assert read_patching(told["path"]).lens is not None
 
@@ -287,6 +287,6 @@ def test_integrated_gradients_are_those_of_the_function(source, capsys):
 
 def test_what_verbs_offer_is_what_there_is():
     assert offered.ABLATIONS == stand_ins.ABLATIONS
-    assert offered.METHODS == experiment.METHODS
+    assert offered.METHODS == patching.METHODS
     assert tuple(minimal_pairs.KINDS) == offered.PAIR_KINDS
     assert set(offered.PARTS) < set(hook_parts.COLUMNS)

@@ -9,11 +9,11 @@ import torch
 
 from models import Transformer, TransformerConfig
 from models.tasks.minimal_pairs import MinimalPairs
+from workbench.experiments.patching_results import BEFORE, BETWEEN, DIFFER, LAST
+from workbench.experiments.places import alike
+from workbench.experiments.prompts import Prompts
 from workbench.figures.patching_map import patching_map
 from workbench.figures.patching_profile import patching_profile
-from workbench.patching.places import alike
-from workbench.patching.prompts import Prompts
-from workbench.patching.results import BEFORE, BETWEEN, DIFFER, LAST
 from workbench.reproductions import localisation
 from workbench.reproductions.localisation import answered, by_head, profile, stream
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from workbench.cli import dictionaries, explore, harvest, heads, index, patch, probe, reading, sae, train
 from workbench.cli.console import add_run, finish, run_path, say, table
+from workbench.cli.prompt_options import AskedPrompts
 from workbench.runs import Artifact, Run
 
 # Seconds on two cores without an accelerator; set-up (100 s) comes before, by `make`.
@@ -119,13 +120,15 @@ def _about_heads(made: Artifact) -> str:
 
 
 def _about_patching(args: argparse.Namespace, target: Run, pairs: str) -> str:
-    from workbench.patching import read_patching
+    from workbench.experiments import read_patching
 
     if args.corpus is not None:
         return (
             f"pairs are of Python source; of your own: workbench patch --run {target.path} --clean TEXT --corrupt TEXT"
         )
-    return patch.profile_table(read_patching(patch.make_patching(target, PATCH, pairs=pairs, n=N_PAIRS).path))
+    return patch.profile_table(
+        read_patching(patch.make_patching(target, AskedPrompts(pairs=pairs, n=N_PAIRS), PATCH).path)
+    )
 
 
 def _recurrent_subject(args: argparse.Namespace, source: Run) -> Run:

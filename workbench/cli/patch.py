@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.cli.console import add_run, finish, number, run_path, say, table
-from workbench.cli.offered import ABLATIONS, METHODS, PAIR_KINDS, PARTS
+from workbench.cli.offered import ABLATIONS, METHODS, PARTS
+from workbench.cli.prompt_options import AskedPrompts, add_prompts
 from workbench.cli.standing import standing
 from workbench.runs import Artifact, Run
 
 if TYPE_CHECKING:
+    from workbench.experiments import Patching
     from workbench.interventions.stand_ins import Ablation
-    from workbench.patching import Patching, Prompts
 
-N_PAIRS = 64
 # Lines of the table a person reads: the places with the largest effects.
 SHOWN = 8
 
@@ -22,15 +22,7 @@ SHOWN = 8
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's options."""
     add_run(parser)
-    parser.add_argument("--clean", metavar="TEXT", help="a prompt")
-    parser.add_argument("--corrupt", metavar="TEXT", help="the same but for a word or so, as many tokens long")
-    parser.add_argument("--answer", metavar="TOKEN", help="after the clean prompt (default: the subject's likeliest)")
-    parser.add_argument("--wrong", metavar="TOKEN", help="after the corrupt prompt (default: the subject's likeliest)")
-    parser.add_argument("--pairs", choices=PAIR_KINDS, help="minimal pairs of Python source instead")
-    parser.add_argument(
-        "--examples", action="store_true", help="pairs of the run's held-out examples instead, of a task"
-    )
-    parser.add_argument("--n", type=number, metavar="N", help=f"how many pairs or examples (default: {N_PAIRS})")
+    add_prompts(parser)
     parser.add_argument(
         "--hooks", nargs="+", metavar="HOOK", help="where (default: the residual stream, heads' outputs, or states)"
     )
@@ -73,18 +65,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """What `workbench patch` does and prints."""
-    from workbench.patching import read_patching
+    from workbench.experiments import read_patching
 
     made = make_patching(
         Run.open(run_path(args.run)),
+        AskedPrompts.of(args),
         args.name,
-        clean=args.clean,
-        corrupt=args.corrupt,
-        answer=args.answer,
-        wrong=args.wrong,
-        pairs=args.pairs,
-        examples=args.examples,
-        n=args.n,
         hooks=args.hooks,
         by=args.by,
         method=args.method,
@@ -121,15 +107,9 @@ def run(args: argparse.Namespace) -> None:
 
 def make_patching(
     run: Run,
+    asked: AskedPrompts,
     name: str = "patch",
     *,
-    clean: str | None = None,
-    corrupt: str | None = None,
-    answer: str | None = None,
-    wrong: str | None = None,
-    pairs: str | None = None,
-    examples: bool = False,
-    n: int | None = None,
     hooks: list[str] | None = None,
     by: list[str] | None = None,
     method: str = "patching",
@@ -140,31 +120,21 @@ def make_patching(
     seed: int = 0,
     replace: bool = False,
 ) -> Artifact:
-    """Interventions on pairs of prompts: those that are there, or made now. One of texts, `pairs` and `examples`."""
+    """Interventions on pairs of prompts: those that are there, or made now."""
     from models.artifacts import publishing
     from models.checked_input import whole_number
     from models.saving import checkpoint_steps
+    from workbench.experiments import Settings, patch_prompts
+    from workbench.experiments.patching_results import VERB
     from workbench.interventions.stand_ins import refuse_unknown
-    from workbench.patching import Settings, patch_prompts
-    from workbench.patching.results import VERB
 
-    typed = clean is not None or corrupt is not None
-    if typed + (pairs is not None) + examples != 1:
-        raise ValueError("prompts are wanted from one place: --clean with --corrupt, --pairs, or --examples.")
-    if typed and (clean is None or corrupt is None):
-        raise ValueError("patching wants two prompts: give both --clean and --corrupt.")
-    if not typed and (answer is not None or wrong is not None):
-        raise ValueError("--answer and --wrong are of typed prompts: pairs and examples have answers of their own.")
-    if typed and n is not None:
-        raise ValueError("--n is of --pairs and --examples: typed prompts are one pair.")
     for given, option, of in ((ablation, "ablation", "ablation"), (steps, "steps", "attribution")):
         if given is not None and method != of:
             raise ValueError(f"--{option} is of --method {of}: this one is {method}.")
-    n = N_PAIRS if n is None else n
     steps = 1 if steps is None else steps
     ablation = "mean" if ablation is None else ablation
     for value, what in (
-        (n, "the number of pairs"),
+        (asked.count, "the number of pairs"),
         (steps, "the number of steps"),
         (n_controls, "the number of controls"),
         (batch_size, "the number of prompts a pass"),
@@ -173,14 +143,13 @@ def make_patching(
     whole_number(seed, "seed")
     refuse_unknown(ablation)
     by = ["position"] if by is None else by
-    config: dict[str, Any] = {"verb": VERB, "clean": clean, "corrupt": corrupt, "answer": answer, "wrong": wrong}
-    config |= {"pairs": pairs, "examples": examples, "n": 1 if typed else n, "hooks": hooks, "by": by, "method": method}
+    config: dict[str, Any] = {"verb": VERB, **asked.config, "hooks": hooks, "by": by, "method": method}
     config |= {"ablation": ablation if method == "ablation" else None, "steps": steps, "n_controls": n_controls}
     config |= {"seed": seed}
     inputs = run.inputs(run.current("model"), run.current("dataset"))
     if standing(run, "analysis", name, inputs, config, replace=replace) is None:
         model = run.model()
-        prompts = _prompts(run, model, config)
+        prompts = asked.read(run, model, seed)
         chosen = default_hooks(model, by) if hooks is None else model.match_hooks(hooks)
         settings = Settings(method, chosen, by, ablation, steps, n_controls, batch_size, seed)
         untrained = run.model(step=0) if 0 in checkpoint_steps(run.path) else None
@@ -188,16 +157,6 @@ def make_patching(
             draft.results |= patch_prompts(model, untrained, prompts, Path(draft.path), settings)
         run = run.refresh()
     return run.find("analysis", name)
-
-
-def _prompts(run: Run, model: Any, config: dict[str, Any]) -> "Prompts":
-    from workbench.patching import example_prompts, minimal_pair_prompts, typed_prompts
-
-    if config["clean"] is not None:
-        return typed_prompts(model, *(config[name] for name in ("clean", "corrupt", "answer", "wrong")))
-    if config["pairs"] is not None:
-        return minimal_pair_prompts(model, config["pairs"], config["n"], config["seed"])
-    return example_prompts(run.dataset(with_labels=False), config["n"], config["seed"])
 
 
 def default_hooks(model: Any, by: list[str]) -> list[str]:
@@ -221,7 +180,7 @@ def default_hooks(model: Any, by: list[str]) -> list[str]:
 
 def profile_table(found: "Patching") -> str:
     """Hook by place, the control's mean beside each place that has one."""
-    from workbench.patching.results import PLACES
+    from workbench.experiments.patching_results import PLACES
 
     assert found.profile is not None
     means = found.profile.pivot_table("effect", "hook", ["place", "variant"], sort=False)

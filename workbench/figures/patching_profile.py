@@ -3,8 +3,8 @@
 import altair as alt
 import pandas as pd
 
+from workbench.experiments.patching_results import PLACES
 from workbench.figures.palette import NEURONS, PCA, RULE, TRAINED, Layers, require_columns
-from workbench.patching.results import PLACES
 
 _HUES = dict(zip(PLACES, (TRAINED, PCA, NEURONS), strict=True))
 _SHAPES = dict(zip(PLACES, ("circle", "triangle-up", "diamond"), strict=True))

@@ -19,13 +19,13 @@ from torch import Tensor
 
 from models.dataset import Dataset
 from models.tasks.minimal_pairs import KINDS, MinimalPairs, python_minimal_pairs
+from workbench.experiments.patching_results import BEFORE, DIFFER, LAST, PLACES
+from workbench.experiments.places import alike, by_place
+from workbench.experiments.prompts import Prompts
 from workbench.figures.patching_map import patching_map
 from workbench.figures.patching_profile import patching_profile
 from workbench.interventions.pairs import batch_of, run
 from workbench.interventions.patching import DIRECTION, PATCH, activation_patching
-from workbench.patching.places import alike, by_place
-from workbench.patching.prompts import Prompts
-from workbench.patching.results import BEFORE, DIFFER, LAST, PLACES
 from workbench.reproductions.base import Bench, Row, spread
 from workbench.reproductions.python_source import python_source
 

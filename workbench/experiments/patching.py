@@ -14,6 +14,18 @@ from models.evaluation import as_evaluated
 from models.table_files import kept_table
 from workbench.activations.recorder import axis_of
 from workbench.dynamics import has_recurrence
+from workbench.experiments.patching_results import (
+    LENS,
+    LENS_TOKENS,
+    LOGIT_ATTRIBUTION,
+    PAIRS,
+    PROFILE,
+    PROMPTS,
+    RANDOM_ANSWERS,
+    RESULT,
+)
+from workbench.experiments.places import alike, by_place, differing
+from workbench.experiments.prompts import Prompts, words_of
 from workbench.features.vocabulary import token_strings
 from workbench.interventions.ablation import ablate
 from workbench.interventions.attribution import attribution_patching
@@ -26,18 +38,6 @@ from workbench.interventions.pairs import batch_of, run
 from workbench.interventions.patching import activation_patching
 from workbench.interventions.reading_out import ReadOutOf, read_out_of
 from workbench.interventions.stand_ins import Ablation
-from workbench.patching.places import alike, by_place, differing
-from workbench.patching.prompts import Prompts, words_of
-from workbench.patching.results import (
-    LENS,
-    LENS_TOKENS,
-    LOGIT_ATTRIBUTION,
-    PAIRS,
-    PROFILE,
-    PROMPTS,
-    RANDOM_ANSWERS,
-    RESULT,
-)
 
 METHODS = ("patching", "attribution", "ablation")
 

@@ -12,9 +12,9 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from models.dataset import Dataset
+from workbench.experiments.patching_results import BEFORE, BETWEEN, DIFFER, LAST, PLACES
+from workbench.experiments.prompts import Prompts
 from workbench.interventions.patching import activation_patching
-from workbench.patching.prompts import Prompts
-from workbench.patching.results import BEFORE, BETWEEN, DIFFER, LAST, PLACES
 
 _WHERE = ("hook", "layer", "head", "unit", "place", "variant", "seed")
 _MEANS = ("value", "clean", "corrupt")

@@ -1,9 +1,9 @@
 """Pairs of prompts and what an intervention on them restores: where a subject holds what two prompts differ in."""
 
-from workbench.patching.experiment import Settings, patch_prompts
-from workbench.patching.places import by_place
-from workbench.patching.prompts import Prompts, example_prompts, minimal_pair_prompts, typed_prompts
-from workbench.patching.results import Patching, read_patching
+from workbench.experiments.patching import Settings, patch_prompts
+from workbench.experiments.patching_results import Patching, read_patching
+from workbench.experiments.places import by_place
+from workbench.experiments.prompts import Prompts, example_prompts, minimal_pair_prompts, typed_prompts
 
 __all__ = [
     "Patching",
