@@ -2,7 +2,6 @@
 
 import argparse
 import shutil
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from workbench.cli.console import add_run, finish, number, run_path, say, table
@@ -98,6 +97,7 @@ def make_probes(
     from models.checked_input import whole_number
     from workbench.activations import ActivationStore
     from workbench.probing import probe_labels, probe_sweep
+    from workbench.probing.estimators import estimator
     from workbench.probing.results import RESULT
     from workbench.probing.sweep import choose_rows
 
@@ -122,7 +122,7 @@ def make_probes(
                 store,
                 hooks,
                 labels,
-                {chosen: _estimator(chosen) for chosen in names},
+                {chosen: estimator(chosen) for chosen in names},
                 untrained=record_untrained(run, source, hooks, draft.path / "untrained/rows"),
                 positions=positions,
                 where=where,
@@ -154,19 +154,6 @@ def best_table(found: "pd.DataFrame") -> str:
     columns = ["label", "hook", "estimator", "positions", "probe", "control task", "random subject", "type alone"]
     headings = [*columns[:4], "balanced accuracy", "control task", "random subject", "type alone"]
     return table(headings, best[columns].to_numpy().tolist())
-
-
-def _estimator(name: str) -> Any:
-    from probes import LDAProbe, LogisticProbe, MassMeanProbe, MLPProbe, SparseProbe
-
-    made: dict[str, Any] = {
-        "logistic": partial(LogisticProbe, multi_class="one_vs_rest"),  # all labels of a hook by one fit
-        "mass_mean": MassMeanProbe,
-        "lda": LDAProbe,
-        "sparse": SparseProbe,
-        "mlp": MLPProbe,
-    }
-    return made[name]()
 
 
 def _positions(text: str) -> tuple[int, int]:

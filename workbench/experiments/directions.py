@@ -1,0 +1,165 @@
+"""Where a subject is pushed: from some texts to others, along a dictionary's latent, or along a probe of a table."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from workbench.activations import ActivationStore
+from workbench.interventions.edits import Edit, add
+from workbench.interventions.steering import steerable, steering_direction
+from workbench.interventions.subspace import Subspace
+from workbench.probing.estimators import estimator as made
+from workbench.probing.labels import probe_labels
+from workbench.probing.results import best_beyond_word
+from workbench.probing.sweep import choose_rows
+from workbench.sae import SAE
+
+
+@dataclass(frozen=True)
+class Direction:
+    """Where a subject is pushed.
+
+    Attributes:
+        hook: where.
+        subspace: along what.
+        name: which it is.
+        unit: of the strength, in words: those of the subspace.
+        whole: how far a whole push goes, in these units: a share of a push is a share of this.
+    """
+
+    hook: str
+    subspace: Subspace
+    name: str
+    unit: str
+    whole: float
+
+    def edits(self, shares: Sequence[float]) -> dict[str, Edit]:
+        """A push by each share of the whole, by its name."""
+        return {f"{share:+g}": add(self.subspace, share * self.whole) for share in shares}
+
+
+def usual_hook(model: Any) -> str:
+    """Where a subject is steered if nobody says where: the stream after its first layer, or its first state."""
+    hooks = list(steerable(model))
+    if not hooks:
+        raise ValueError(f"no hook of this {type(model).__name__} has one row a token: it cannot be steered.")
+    return next((name for name in hooks if name.endswith(("hook_resid_post", "hook_h"))), hooks[0])
+
+
+def text_direction(model: Any, towards: Sequence[str], away: Sequence[str], hook: str) -> Direction:
+    """From the mean over some texts' tokens to the mean over others': a whole push goes all the way.
+
+    Raises:
+        ValueError: there is no such hook, a text has no tokens, or the means are not apart.
+    """
+    (name,) = model.match_hooks(hook)
+    subspace = steering_direction(model, list(towards), list(away), name)
+    return Direction(name, subspace, "texts", "of the way from one mean to the other", 1.0)
+
+
+def feature_direction(sae: SAE, feature: int, largest: float, hooks: Mapping[str, Any]) -> Direction:
+    """What a latent adds to the hook that its dictionary rebuilds, in the units of its activation.
+
+    Args:
+        sae: the dictionary.
+        feature: which of its latents.
+        largest: its largest activation in the recording: a whole push.
+        hooks: the subject's.
+
+    Raises:
+        ValueError: the dictionary writes to another hook than it reads, or the latent is not there or never fires.
+    """
+    if sae.cfg.kind != "sae" or sae.cfg.hook_name not in hooks:
+        raise ValueError("this dictionary writes to another hook than it reads: choose one of a single hook.")
+    if not 0 <= feature < sae.cfg.d_sae:
+        raise ValueError(
+            f"there is no feature {feature} in this dictionary: they are numbered 0 to {sae.cfg.d_sae - 1}."
+        )
+    if not largest > 0:
+        raise ValueError(f"feature {feature} never fires in the recording: no strength is its own. Choose another.")
+    subspace = Subspace.along(sae.W_dec[feature].detach())
+    return Direction(sae.cfg.hook_name, subspace, f"feature {feature}", "of its activation", largest)
+
+
+@dataclass(frozen=True)
+class ProbeTable:
+    """A table of probes with what it was made of, from which one of its probes is fitted again.
+
+    Attributes:
+        table: as `read_results` gives it.
+        config: of its manifest.
+        store: the recording that it was made from.
+    """
+
+    table: Any
+    config: Mapping[str, Any]
+    store: ActivationStore
+
+    def direction(self, label: str, hook: str | None = None) -> Direction:
+        """The direction of a label's probe: a whole push goes from the mean read-out of one class to the other's.
+
+        Tables keep scores and no weights. The probe is fitted again, as `workbench probe` does it: on the same rows,
+        by the table's first estimator that reads rows linearly. Rows are moved along its pattern (`along_pattern`), as
+        they differ where the read-out does.
+
+        Args:
+            label: that was probed; of more than two classes `LABEL=CLASS`, from all others to this one.
+            hook: where; the one at which the label is read best beyond the word where None.
+
+        Raises:
+            ValueError: no such label or hook was probed, no probe is linear, positions were probed apart, or it is not
+                said which class is meant.
+        """
+        name, _, wanted = label.partition("=")
+        by = self._estimator(name)
+        if hook is None:
+            best = best_beyond_word(by).set_index("label")
+            hook = str(best.loc[name, "hook"])
+        elif hook not in (known := list(dict.fromkeys(by["hook"]))):
+            raise ValueError(f"{hook} was not probed: {', '.join(known)} were.")
+        rows, y = self._rows(hook, name)
+        classes = np.unique(y)
+        if (len(classes) > 2) != bool(wanted) or (wanted and wanted not in classes):
+            raise ValueError(_which_class(name, classes.tolist()))
+        probe = made(str(by["probe"].iloc[0])).fit(rows, y)
+        target = classes.tolist().index(wanted) if wanted else None
+        subspace = Subspace.of_probe(probe, target).along_pattern(rows)
+        own = torch.from_numpy(y == (wanted if wanted else classes[1]))
+        read = subspace.coordinates(rows.double())[:, 0]
+        whole = float(read[own].mean() - read[~own].mean())
+        return Direction(hook, subspace, f"probe of {label}", "of the probe's read-out", whole)
+
+    def _estimator(self, label: str) -> Any:
+        """The lines of the first estimator that is linear."""
+        if label not in set(self.table["label"]):
+            known = ", ".join(dict.fromkeys(self.table["label"]))
+            raise ValueError(f"no label {label!r} was probed: {known} were.")
+        if self.config["positions"] is not None:
+            raise ValueError("these probes are of ranges of positions apart: take a table of all positions together.")
+        linear = [name for name in dict.fromkeys(self.table["probe"]) if name != "mlp"]
+        if not linear:
+            raise ValueError("this table has no linear probe: one that is not linear has no direction.")
+        return self.table[self.table["probe"] == linear[0]]
+
+    def _rows(self, hook: str, label: str) -> tuple[Float[Tensor, "n d"], np.ndarray]:
+        """The rows that were fitted on, and their labels."""
+        config = self.config
+        store = self.store.on(self.store.axis_of(hook))
+        chosen, parts = choose_rows(store, config["where"], config["n_rows"], config["seed"])
+        y = probe_labels(store, chosen, [label], max_classes=config["max_classes"])[label]
+        X = torch.as_tensor(store.read(hook, chosen[parts.fit])).float()
+        return X, y[parts.fit]
+
+
+def _which_class(label: str, classes: list[Any]) -> str:
+    words = [str(name) for name in classes]
+    if len(words) > 2:
+        return f"{label} has the classes {', '.join(words)}: say which is meant, {label}={words[0]} for one."
+    return (
+        f"{label} has two classes, {words[0]} and {words[1]}: name no class, and go to the first by a strength below 0."
+    )
