@@ -1,9 +1,16 @@
 """What every test stands on."""
 
+import shutil
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 import pytest
 import torch
 from threadpoolctl import threadpool_limits
 from typechecker import unchecked
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 
 def pytest_addoption(parser):
@@ -23,3 +30,18 @@ def one_thread():
     """The subjects of the tests are tiny: a second thread only makes them wait for each other."""
     torch.set_num_threads(1)
     threadpool_limits(1)  # NumPy's products have threads of their own
+
+
+@pytest.fixture(scope="session")
+def browser() -> "Iterator[Browser]":
+    """The machine's own Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if program is None:
+        pytest.fail("the browser tests need Chromium: `apt-get install chromium` brings it.")
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-quic"]
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=program, args=flags)
+        yield chromium
+        chromium.close()

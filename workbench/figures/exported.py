@@ -1,0 +1,56 @@
+"""A figure as a file: SVG, PNG, or a page that fetches nothing.
+
+`chart.save("figure.html")` of Altair makes a page that loads Vega from the network, and Vega's own way to put all of it
+inside lets a token `</script>` end the script; here neither happens.
+"""
+
+import functools
+import html
+import json
+from typing import Any
+
+import vl_convert
+
+WIDTH = 640  # of a chart that would take the width of its page
+_PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>{title}</title>
+<div id="figure"></div>
+<script>{vega}</script>
+<script>vegaEmbed("#figure", {spec}, {{"actions": false, "renderer": "svg"}});</script>
+</html>
+"""
+
+
+def to_svg(chart: Any) -> str:
+    """A chart, or its Vega-Lite, as SVG on white."""
+    return vl_convert.vegalite_to_svg(_drawn(chart))
+
+
+def to_png(chart: Any, scale: float = 2.0) -> bytes:
+    """A chart, or its Vega-Lite, as PNG on white, `scale` pixels for each of the chart's own."""
+    return vl_convert.vegalite_to_png(_drawn(chart), scale=scale)
+
+
+def to_html(chart: Any, title: str = "figure") -> str:
+    """A page that draws a chart, hover texts and all, without a network."""
+    return _PAGE.format(title=html.escape(title), vega=vega_script(), spec=in_script(_drawn(chart)))
+
+
+@functools.cache
+def vega_script() -> str:
+    """Vega, Vega-Lite and `window.vegaEmbed` in one script."""
+    return vl_convert.javascript_bundle()
+
+
+def in_script(value: Any) -> str:
+    """JSON that can stand inside a script of a page, whatever its strings say."""
+    text = json.dumps(value)
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def _drawn(chart: Any) -> dict[str, Any]:
+    spec: dict[str, Any] = chart if isinstance(chart, dict) else chart.to_dict()
+    single = "mark" in spec or "layer" in spec
+    return {"background": "white", **({"width": WIDTH} if single else {}), **spec}
