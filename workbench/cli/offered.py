@@ -9,3 +9,4 @@ ABLATIONS: "tuple[Ablation, ...]" = ("zero", "mean", "position mean", "resample"
 PAIR_KINDS = ("bracket", "quote", "name", "keyword")
 METHODS = ("patching", "attribution", "ablation")
 PARTS = ("position", "head", "unit")
+SEARCHES = ("attribution", "acdc")
