@@ -29,6 +29,7 @@ from workbench.experiments import Patching, Prompts, by_place, example_prompts, 
 from workbench.experiments.patching_results import PLACES
 from workbench.experiments.places import alike
 from workbench.interventions import hook_parts, stand_ins
+from workbench.interventions.ablation import ablate
 from workbench.interventions.attribution import attribution_patching
 from workbench.interventions.metrics import LogitDifference, measured
 from workbench.interventions.pairs import batch_of
@@ -245,8 +246,16 @@ def test_what_does_not_add_up_to_a_logit_is_left_out(tmp_path, capsys):
         (["--pairs", "bracket", "--examples"], "prompts are wanted from one place"),
         (["--examples", "--answer", "x"], "have answers of their own"),
         ([*TYPED, "--controls", "0"], "controls"),
-        ([*TYPED, "--steps", "4"], "--steps is of --method attribution: this one is patching"),
+        ([*TYPED, "--steps", "4"], "--steps is of --method attribution or rotation: this one is patching"),
         ([*TYPED, "--ablation", "zero"], "--ablation is of --method ablation"),
+        ([*TYPED, "--set", "a=0.0"], "--set is of --method ablation: this one is patching"),
+        ([*TYPED, "--method", "ablation", "--set", "a=0.0", "--by", "head"], "leave out --hooks and --by"),
+        ([*TYPED, "--method", "ablation", "--set", "0.0,0.1"], "is not NAME=PLACE,PLACE"),
+        ([*TYPED, "--method", "ablation", "--set", "a=0.0,"], "is not NAME=PLACE,PLACE"),
+        ([*TYPED, "--method", "ablation", "--set", "a=0.0", "--set", "a=0.1"], "two sets are named 'a'"),
+        ([*TYPED, "--method", "ablation", "--set", "a=2.0"], "there is no head 2.0"),
+        ([*TYPED, "--method", "ablation", "--set", "a=0.2"], "has no head 2"),
+        ([*TYPED, "--method", "ablation", "--set", "a=gone"], "no hook named 'gone'"),
         ([*TYPED, "--n", "4"], "typed prompts are one pair"),
         ([*TYPED, "--method", "attribution", "--steps", "0"], "steps"),
         ([*TYPED, "--batch-size", "0"], "prompts a pass"),
@@ -285,8 +294,26 @@ def test_integrated_gradients_are_those_of_the_function(source, capsys):
     assert found["effect"].tolist() == pytest.approx(wanted["effect"].tolist(), abs=1e-5)
 
 
+def test_a_set_is_taken_out_together(source, capsys):
+    sets = ("--set", "both=0.0,1.1", "--set", "second=blocks.1.attn.hook_z")
+    told = run_verb(source, *TYPED, "--method", "ablation", *sets, "--name", "sets", capsys=capsys)
+    found = read_patching(told["path"]).table
+    model = Run.open(source).model()
+    clean = model.to_tokens("return g(x")
+    answer, wrong = (torch.tensor([model.tokenizer.encode(text).ids[-1]]) for text in ")]")
+    metric = LogitDifference(answer, wrong, torch.tensor([clean.shape[1] - 1]))
+    z = [f"blocks.{layer}.attn.hook_z" for layer in range(2)]
+    wanted = ablate(model, clean, metric, {"both": [(z[0], 0), (z[1], 1)], "second": [z[1]]}, ablation="mean")
+    assert found["hook"].tolist() == ["both", "both", "second", "second"]
+    assert found["variant"].tolist() == ["ablation", "random direction"] * 2
+    assert found["effect"].tolist() == pytest.approx(wanted["effect"].tolist(), abs=1e-5)
+    assert found["places"].unique().tolist() == [f"{z[0]}[0], {z[1]}[1]", z[1]]
+    cli.main(["patch", "--run", str(source), *TYPED, "--method", "ablation", *sets, "--name", "sets"])
+    assert f"{z[0]}[0], {z[1]}[1]" in capsys.readouterr().out
+
+
 def test_what_verbs_offer_is_what_there_is():
     assert offered.ABLATIONS == stand_ins.ABLATIONS
-    assert offered.METHODS == patching.METHODS
+    assert (*patching.METHODS, "rotation") == offered.METHODS
     assert tuple(minimal_pairs.KINDS) == offered.PAIR_KINDS
     assert set(offered.PARTS) < set(hook_parts.COLUMNS)

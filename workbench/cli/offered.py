@@ -7,6 +7,7 @@ if TYPE_CHECKING:
 
 ABLATIONS: "tuple[Ablation, ...]" = ("zero", "mean", "position mean", "resample")
 PAIR_KINDS = ("bracket", "quote", "name", "keyword")
-METHODS = ("patching", "attribution", "ablation")
+METHODS = ("patching", "attribution", "ablation", "rotation")
+SWAPPED_AT = ("last", "differ")
 PARTS = ("position", "head", "unit")
 SEARCHES = ("attribution", "acdc")

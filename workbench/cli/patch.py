@@ -5,14 +5,16 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workbench.cli import patch_rotation
 from workbench.cli.console import add_run, finish, number, run_path, say, table
-from workbench.cli.offered import ABLATIONS, METHODS, PARTS
+from workbench.cli.offered import ABLATIONS, METHODS, PARTS, SWAPPED_AT
 from workbench.cli.prompt_options import AskedPrompts, add_prompts
 from workbench.cli.standing import standing
 from workbench.runs import Artifact, Run
 
 if TYPE_CHECKING:
     from workbench.experiments import Patching
+    from workbench.interventions.hook_parts import Part
     from workbench.interventions.stand_ins import Ablation
 
 # Lines of the table a person reads: the places with the largest effects.
@@ -30,7 +32,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--by",
         nargs="*",
         choices=PARTS,
-        default=["position"],
         help="what is taken one at a time, what is not named all at once; nothing: whole hooks (default: position)",
     )
     parser.add_argument(
@@ -38,27 +39,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=METHODS,
         default="patching",
         help="patching: what the clean prompt has there is put into the corrupt one; attribution: the same, estimated "
-        "from gradients, all places in a few runs; ablation: something that means nothing is put into the clean one "
-        "(default: patching)",
+        "from gradients, all places in a few runs; ablation: something that means nothing is put into the clean one; "
+        "rotation: directions are learned along which a swap for the corrupt prompt's values turns the clean one's "
+        "answer, and scored on pairs that were held out (default: patching)",
     )
     parser.add_argument(
         "--steps",
         type=number,
         metavar="N",
-        help="of --method attribution: gradients are taken at N points between the prompts (default: 1, the corrupt)",
+        help="of --method attribution: gradients are taken at N points between the prompts (default: 1, the corrupt); "
+        f"of --method rotation: steps of each search (default: {patch_rotation.STEPS})",
+    )
+    parser.add_argument(
+        "--directions",
+        nargs="+",
+        type=number,
+        metavar="K",
+        help="of --method rotation: how many directions, a search for each number (default: 1)",
+    )
+    parser.add_argument(
+        "--at",
+        choices=SWAPPED_AT,
+        help="of --method rotation: where they are swapped: last, where the answer is asked; differ, wherever the "
+        "prompts differ up to there (default: last)",
     )
     parser.add_argument(
         "--ablation", choices=ABLATIONS, help="of --method ablation: what is put there instead (default: mean)"
     )
     parser.add_argument(
+        "--set",
+        action="append",
+        dest="sets",
+        metavar="NAME=PLACE,…",
+        help="of --method ablation, again for each set: places that are taken out together, in place of --hooks and "
+        "--by: heads as LAYER.HEAD, or hooks, such as both=1.0,1.1",
+    )
+    parser.add_argument(
         "--controls",
         type=number,
-        default=1,
         metavar="N",
-        help="random directions for each place (default: 1); attribution to logits always has 40 random answers",
+        help=f"random directions for each place (default: 1, of --method rotation {patch_rotation.CONTROLS}); "
+        "attribution to logits always has 40 random answers",
     )
     parser.add_argument("--batch-size", type=number, default=64, metavar="N", help="prompts a pass (default: 64)")
-    parser.add_argument("--name", default="patch", help="the result's name (default: patch)")
+    parser.add_argument("--name", help="the result's name (default: patch, of --method rotation: rotation)")
     parser.add_argument("--seed", type=int, default=0, help="of pairs, controls and intervals")
     parser.add_argument("--replace", action="store_true", help="make it anew over one made with other settings")
 
@@ -67,16 +91,21 @@ def run(args: argparse.Namespace) -> None:
     """What `workbench patch` does and prints."""
     from workbench.experiments import read_patching
 
+    refuse_foreign(args)
+    if args.method == "rotation":
+        patch_rotation.run(args)
+        return
     made = make_patching(
         Run.open(run_path(args.run)),
         AskedPrompts.of(args),
-        args.name,
+        args.name or "patch",
         hooks=args.hooks,
         by=args.by,
         method=args.method,
         ablation=args.ablation,
         steps=args.steps,
-        n_controls=args.controls,
+        sets=args.sets,
+        n_controls=1 if args.controls is None else args.controls,
         batch_size=args.batch_size,
         seed=args.seed,
         replace=args.replace,
@@ -115,6 +144,7 @@ def make_patching(
     method: str = "patching",
     ablation: "Ablation | None" = None,
     steps: int | None = None,
+    sets: list[str] | None = None,
     n_controls: int = 1,
     batch_size: int = 64,
     seed: int = 0,
@@ -128,9 +158,8 @@ def make_patching(
     from workbench.experiments.patching_results import VERB
     from workbench.interventions.stand_ins import refuse_unknown
 
-    for given, option, of in ((ablation, "ablation", "ablation"), (steps, "steps", "attribution")):
-        if given is not None and method != of:
-            raise ValueError(f"--{option} is of --method {of}: this one is {method}.")
+    if sets is not None and (hooks is not None or by is not None):
+        raise ValueError("--set names what is taken out together: leave out --hooks and --by.")
     steps = 1 if steps is None else steps
     ablation = "mean" if ablation is None else ablation
     for value, what in (
@@ -142,21 +171,69 @@ def make_patching(
         whole_number(value, what, least=1)
     whole_number(seed, "seed")
     refuse_unknown(ablation)
-    by = ["position"] if by is None else by
+    by = by if by is not None else [] if sets is not None else ["position"]
     config: dict[str, Any] = {"verb": VERB, **asked.config, "hooks": hooks, "by": by, "method": method}
     config |= {"ablation": ablation if method == "ablation" else None, "steps": steps, "n_controls": n_controls}
-    config |= {"seed": seed}
+    config |= {"sets": sets, "seed": seed}
     inputs = run.inputs(run.current("model"), run.current("dataset"))
     if standing(run, "analysis", name, inputs, config, replace=replace) is None:
         model = run.model()
         prompts = asked.read(run, model, seed)
-        chosen = default_hooks(model, by) if hooks is None else model.match_hooks(hooks)
-        settings = Settings(method, chosen, by, ablation, steps, n_controls, batch_size, seed)
+        together = None if sets is None else read_sets(model, sets)
+        if together is not None:
+            chosen = list(dict.fromkeys(part.hook for places in together.values() for part in places))
+        else:
+            chosen = default_hooks(model, by) if hooks is None else model.match_hooks(hooks)
+        settings = Settings(method, chosen, by, ablation, steps, n_controls, batch_size, seed, together)
         untrained = run.model(step=0) if 0 in checkpoint_steps(run.path) else None
         with publishing(run.path_of("analysis", name), "analysis", inputs=inputs, config=config, seed=seed) as draft:
             draft.results |= patch_prompts(model, untrained, prompts, Path(draft.path), settings)
         run = run.refresh()
     return run.find("analysis", name)
+
+
+def refuse_foreign(args: argparse.Namespace) -> None:
+    """`ValueError` for an option of another method than the one that is asked for."""
+    for option, given, methods in (
+        ("ablation", args.ablation, ("ablation",)),
+        ("set", args.sets, ("ablation",)),
+        ("steps", args.steps, ("attribution", "rotation")),
+        ("directions", args.directions, ("rotation",)),
+        ("at", args.at, ("rotation",)),
+        ("by", args.by, ("patching", "attribution", "ablation")),
+    ):
+        if given is not None and args.method not in methods:
+            raise ValueError(f"--{option} is of --method {' or '.join(methods)}: this one is {args.method}.")
+
+
+def read_sets(model: Any, given: list[str]) -> "dict[str, list[Part]]":
+    """Sets of places as the command line names them: `NAME=PLACE,…`, a place `LAYER.HEAD` or a hook.
+
+    Raises:
+        ValueError: a set has no name or one of another's, or a place is not there.
+    """
+    from workbench.interventions.hook_parts import Part
+
+    found: dict[str, list[Part]] = {}
+    for text in given:
+        name, _, places = text.partition("=")
+        if not name or not places or "" in places.split(","):
+            raise ValueError(f"the set {text!r} is not NAME=PLACE,PLACE, such as both=1.0,1.1.")
+        if name in found:
+            raise ValueError(f"two sets are named {name!r}: give each a name of its own.")
+        found[name] = [part for place in places.split(",") for part in _places(model, place)]
+    return found
+
+
+def _places(model: Any, place: str) -> "list[Part]":
+    from workbench.interventions.hook_parts import Part
+
+    numbers = re.fullmatch(r"(\d+)\.(\d+)", place)
+    if numbers is None:
+        return [Part(hook) for hook in model.match_hooks(place)]
+    if (hook := f"blocks.{numbers[1]}.attn.hook_z") not in model.hook_dict:
+        raise ValueError(f"there is no head {place}: this subject has no hook {hook}.")
+    return [Part(hook, int(numbers[2]))]
 
 
 def default_hooks(model: Any, by: list[str]) -> list[str]:
@@ -199,4 +276,7 @@ def effects_table(found: "Patching") -> str:
     there = [name for name in places if best[name].notna().any()]
     rows = best[[*there, own, *controls]].astype(object).to_numpy().tolist()
     effect = "effect on the metric" if found.method == "ablation" else "share restored"
+    if "places" in found.table:  # of sets, each of which is a line
+        of = found.table.drop_duplicates("hook").set_index("hook")["places"]
+        rows, there = [[row[0], of[row[0]], *row[1:]] for row in rows], ["set", "places"]
     return f"largest effects ({effect})\n" + table([*there, own, *controls], rows)

@@ -1,19 +1,22 @@
 """All that `workbench patch` does to pairs of prompts, part by part: a killed one goes on from the next part."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
+from models.compiled import Node
 from models.dataset import Dataset
 from models.evaluation import as_evaluated
 from models.table_files import kept_table
 from workbench.activations.recorder import axis_of
-from workbench.dynamics import has_recurrence
+from workbench.experiments.answer_parts import adds_up, answer_parts
 from workbench.experiments.patching_results import (
     LENS,
     LENS_TOKENS,
@@ -21,7 +24,6 @@ from workbench.experiments.patching_results import (
     PAIRS,
     PROFILE,
     PROMPTS,
-    RANDOM_ANSWERS,
     RESULT,
 )
 from workbench.experiments.places import alike, by_place, differing
@@ -29,8 +31,7 @@ from workbench.experiments.prompts import Prompts, words_of
 from workbench.features.vocabulary import token_strings
 from workbench.interventions.ablation import ablate
 from workbench.interventions.attribution import attribution_patching
-from workbench.interventions.components import components_of
-from workbench.interventions.direct_logit_attribution import beside_random, direct_logit_attribution
+from workbench.interventions.hook_parts import Part, named
 from workbench.interventions.lens_tokens import lens_tokens
 from workbench.interventions.logit_lens import logit_lens
 from workbench.interventions.metrics import Metric, measured, restored
@@ -51,6 +52,7 @@ class Settings:
         hooks: where.
         by: what is patched one at a time.
         ablation: what stands in, of an ablation.
+        sets: of an ablation, by name places that are ablated together, one set at a time; None: as `by` says.
         steps: of the way along which attribution takes gradients; 1: at the corrupt prompts.
         n_controls: random directions for each line.
         batch_size: prompts a pass.
@@ -65,8 +67,11 @@ class Settings:
     n_controls: int = 1
     batch_size: int = 64
     seed: int = 0
+    sets: Mapping[str, Sequence[Part]] | None = None
 
     def __post_init__(self) -> None:
+        if self.sets is not None and self.method != "ablation":
+            raise ValueError(f"sets are of the method ablation: this one is {self.method}.")
         if self.method not in METHODS:
             raise ValueError(f"there is no method {self.method!r}: there are {', '.join(METHODS)}.")
 
@@ -99,22 +104,24 @@ def patch_prompts(model: Any, untrained: Any, prompts: Prompts, folder: Path, se
     by_position = "position" in settings.by
     chosen = max((group.rows for group in alike(prompts)), key=len) if by_position else torch.arange(len(prompts))
     size = settings.batch_size
-    clean, corrupt = (_metric_of(model, prompts.metric, data, size) for data in (prompts.clean, prompts.corrupt))
+    clean, corrupt = (metric_of(model, prompts.metric, data, size) for data in (prompts.clean, prompts.corrupt))
     if settings.method != "ablation":
         restored(corrupt, clean, corrupt)  # before any long work: whether there is a gap
     part = prompts.some(chosen)
     kept_table(folder / RESULT, lambda: _map(model, part, settings))
     kept_table(folder / PROMPTS, lambda: _prompts_table(prompts, set(chosen.tolist())))
-    kept_table(folder / PAIRS, lambda: _pairs_table(model, prompts, clean, corrupt))
-    axes = {hook: axis_of(model, hook) for hook in settings.hooks}
+    kept_table(folder / PAIRS, lambda: pairs_table(model, prompts, clean, corrupt))
+    axes = {hook: axis_of(model, hook) for hook in settings.hooks} if settings.sets is None else {}
     of_places = prompts.position is not None and set(axes.values()) == {"target"}
     if settings.method == "patching" and by_position and of_places:
         kept_table(folder / PROFILE, lambda: by_place(model, prompts, settings.hooks, **settings.keywords))
     lens: dict[str, Any] = {"untrained": untrained, "batch_size": size, "seed": settings.seed}
     if prompts.answer is not None and (read_out := _read_out(model)) is not None:
         kept_table(folder / LENS, lambda: logit_lens(model, prompts.clean, targets=prompts.targets, **lens))
-        if _adds_up(model, read_out):
-            kept_table(folder / LOGIT_ATTRIBUTION, lambda: _logit_attribution(model, prompts, settings))
+        if adds_up(model, read_out):
+            of_answer: dict[str, Any] = {"positions": prompts.position, "batch_size": size, "seed": settings.seed}
+            parts = partial(answer_parts, model, prompts.clean, prompts.answer, prompts.wrong, **of_answer)
+            kept_table(folder / LOGIT_ATTRIBUTION, parts)
     if prompts.speaks:
         first = prompts.some(chosen[:1])
         kept_table(folder / LENS_TOKENS, lambda: _likeliest(model, first, lens))
@@ -134,6 +141,10 @@ def _map(model: Any, prompts: Prompts, settings: Settings) -> pd.DataFrame:
         return activation_patching(model, *pair, prompts.metric, hooks, **how)
     if settings.method == "attribution":
         return attribution_patching(model, *pair, prompts.metric, hooks, steps=settings.steps, **how)
+    if settings.sets is not None:
+        found = ablate(model, prompts.clean, prompts.metric, dict(settings.sets), ablation=settings.ablation, **how)
+        of = {name: ", ".join(named(Node(p.hook, p.head)) for p in places) for name, places in settings.sets.items()}
+        return found.assign(places=found["hook"].map(of))
     return ablate(model, prompts.clean, prompts.metric, hooks, ablation=settings.ablation, **how)
 
 
@@ -145,44 +156,13 @@ def _read_out(model: Any) -> ReadOutOf | None:
         return None
 
 
-def _fineness(model: Any) -> str:
-    """How fine a logit is taken apart: by head, or by unit of a recurrent subject's state."""
-    return "neuron" if has_recurrence(model) else "head"
-
-
-def _adds_up(model: Any, read_out: ReadOutOf) -> bool:
-    """Whether logits are sums of what parts add: not where a tanh caps them, or each norm changes all of the stream."""
-    try:
-        components_of(model, read_out, {_fineness(model)})
-    except ValueError:
-        return False
-    return read_out.cap is None
-
-
-def _logit_attribution(model: Any, prompts: Prompts, settings: Settings) -> pd.DataFrame:
-    """What each head and MLP adds to the clean prompts' logit differences; of a recurrent subject each unit."""
-    assert prompts.answer is not None
-    found = direct_logit_attribution(
-        model,
-        prompts.clean,
-        prompts.answer,
-        prompts.wrong,
-        positions=prompts.position,
-        by=_fineness(model),
-        n_controls=RANDOM_ANSWERS,
-        batch_size=settings.batch_size,
-        seed=settings.seed,
-    )
-    return beside_random(found)
-
-
 def _likeliest(model: Any, prompts: Prompts, how: dict[str, Any]) -> pd.DataFrame:
     """The likeliest tokens in words, or, where there is no tokenizer, their numbers."""
     found = lens_tokens(model, prompts.clean, targets=prompts.targets, k=1, **how)
     return found.assign(text=found["text"].where(found["text"].notna(), found["token"].astype(str)))
 
 
-def _metric_of(model: Any, metric: Metric, data: Dataset, batch_size: int) -> Tensor:
+def metric_of(model: Any, metric: Metric, data: Dataset, batch_size: int) -> Float[Tensor, " seq"]:
     """The metric of each sequence of an unpatched run."""
     found = []
     with as_evaluated(model), torch.inference_mode():
@@ -206,7 +186,8 @@ def _prompts_table(prompts: Prompts, mapped: set[int]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _pairs_table(model: Any, prompts: Prompts, clean: Tensor, corrupt: Tensor) -> pd.DataFrame:
+def pairs_table(model: Any, prompts: Prompts, clean: Tensor, corrupt: Tensor) -> pd.DataFrame:
+    """Each pair's texts and answers, and the metric of both runs."""
     texts = [
         "".join(w[prompts.clean.bos is not None :])
         for d in (prompts.clean, prompts.corrupt)

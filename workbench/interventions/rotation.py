@@ -43,11 +43,17 @@ class Rotation:
             the columns): random frames of as many directions, the rows' principal axes, what was found in the untrained
             subject, other subspaces that were given, nothing swapped and everything swapped.
         losses: of the search: `start`, `step`, `loss`, of each step's pairs.
+        tested: the numbers of the held-out pairs.
+        principal: the rows' principal axes.
+        untrained: what was found in the untrained subject; None where there was none.
     """
 
     subspace: Subspace
     scores: pd.DataFrame
     losses: pd.DataFrame
+    tested: Int[Tensor, " held_out"]
+    principal: Subspace
+    untrained: Subspace | None
 
 
 @dataclass(frozen=True)
@@ -129,16 +135,18 @@ def fit_rotation(
     tested, fitted = order[:n_held].sort().values, order[n_held:].sort().values
     search = _Search(n_steps, lr, n_starts, batch_size, seed)
     subspace, losses = _searched(made, fitted, k, search)
-    compared = {("", LEARNED): subspace, ("", PRINCIPAL): _principal_axes(made, fitted, k)}
+    principal = _principal_axes(made, fitted, k)
+    compared = {("", LEARNED): subspace, ("", PRINCIPAL): principal}
     compared |= {(name, BESIDE): other for name, other in (beside or {}).items()}
     how: dict[str, Any] = {"metric": metric, "batch_size": batch_size, "seed": seed}
     scores = scored(made, tested, compared, n_controls=n_controls, **how)
+    found = None
     if untrained is not None:
         before = Interchange.of(untrained, base, source, targets, hook_name, at, batch_size=batch_size)
         found, _ = _searched(before, fitted, k, search)
         of_it = scored(before, tested, {("", UNTRAINED): found}, n_controls=0, **how)
         scores = pd.concat([scores, of_it[of_it["variant"] == UNTRAINED]], ignore_index=True)
-    return Rotation(subspace, scores, losses)
+    return Rotation(subspace, scores, losses, tested, principal, found)
 
 
 def _searched(
