@@ -21,6 +21,7 @@ from workbench.attention.results import HeadSurvey, read_heads
 from workbench.decoding import Decoding, read_decoding
 from workbench.dynamics import Dynamics, StatesReading, read_dynamics, read_states
 from workbench.experiments import Patching, read_patching
+from workbench.experiments.rotation_results import Rotations, read_rotations
 from workbench.features.index import Example, FeatureIndex, FeatureRecord
 from workbench.features.prompt import PromptReading, read_prompt
 from workbench.features.text_reading import predicts_next_token
@@ -142,6 +143,11 @@ def patching(artifact: Artifact) -> Patching:
     return _patching(artifact.id, artifact.path)
 
 
+def rotations(artifact: Artifact) -> Rotations:
+    """Directions that were learned on pairs of prompts."""
+    return _rotations(artifact.id, artifact.path)
+
+
 def steerable(run: Run) -> dict[str, int]:
     """The hooks at which the run's subject can be steered, and how wide they are."""
     return _steerable(run.find("model").id, model(run))
@@ -202,6 +208,12 @@ def _heads(artifact_id: str, _path: Path) -> HeadSurvey:
 def _patching(artifact_id: str, _path: Path) -> Patching:
     with _named(_path):
         return read_patching(_path)
+
+
+@st.cache_resource(max_entries=8, show_spinner="Opening the result …")
+def _rotations(artifact_id: str, _path: Path) -> Rotations:
+    with _named(_path):
+        return read_rotations(_path)
 
 
 @st.cache_data(max_entries=32, show_spinner=False)

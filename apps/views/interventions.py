@@ -12,7 +12,7 @@ from apps.messages import no_patching, no_subject
 from apps.place import Place
 from apps.prompt_box import reads_text, with_start
 from apps.text import escape_markdown, signed, visible
-from apps.views import steering
+from apps.views import rotation, steering
 from workbench.experiments import Patching
 from workbench.experiments.patching_results import RANDOM_ANSWERS
 from workbench.figures import component_bars, lens_by_layer, lens_map, patching_map, patching_profile
@@ -45,6 +45,7 @@ def show() -> None:
         _experiment(here.run, serve.patching(artifact), artifact)
     else:
         no_patching(here.run, reads_text=reads)
+    rotation.show(here.run)
     if reads:
         steering.show(here, subject)
 
@@ -93,7 +94,7 @@ def _about(patching: Patching, artifact: Artifact) -> None:
 
 def _titled(patching: Patching, artifact: Artifact) -> str:
     config = artifact.manifest.config
-    by = " and ".join(config["by"]) or "hook"
+    by = " and ".join(config["by"]) or ("set" if config.get("sets") else "hook")
     kind = f"{config['ablation']} ablation" if patching.method == "ablation" else patching.method
     return f"{kind[0].upper() + kind[1:]} by {by}"
 

@@ -26,6 +26,7 @@ from workbench.figures.patching_profile import patching_profile
 from workbench.figures.probe_by_hook import probe_by_hook
 from workbench.figures.probe_heatmap import probe_heatmap
 from workbench.figures.rate_maps import maps_table, rate_maps
+from workbench.figures.rotation_scores import rotation_scores
 from workbench.figures.spectrum import eigenvalue_table, spectrum
 from workbench.figures.state_heatmap import state_heatmap
 from workbench.figures.state_portrait import state_portrait
@@ -66,6 +67,7 @@ __all__ = [
     "probe_by_hook",
     "probe_heatmap",
     "rate_maps",
+    "rotation_scores",
     "spectrum",
     "state_heatmap",
     "state_portrait",

@@ -1,0 +1,45 @@
+"""Directions that hold an answer: what swapping along them does, hook by hook; a part of the interventions page."""
+
+import streamlit as st
+
+from apps import serve
+from apps.choices import analyses, choose_analysis, segments
+from apps.components.facts import Fact, facts
+from apps.layout import download
+from apps.text import signed
+from workbench.experiments.rotation_results import VERB
+from workbench.figures import rotation_scores
+from workbench.runs import Run
+
+_SCORES = {"answers": "said", "logit difference": "effect"}
+_PLACES = {"last": "last token", "differ": "where they differ"}
+
+
+def show(run: Run) -> None:
+    """Draw the part, where directions were learned."""
+    found = analyses(run, VERB)
+    if not found:
+        return
+    st.subheader("Directions that hold the answer", anchor=False)
+    artifact = choose_analysis(found, "rotation")
+    learned, told = serve.rotations(artifact), artifact.manifest.config["results"]
+    facts(
+        [
+            Fact("fitted", f"{told['fitted']:,}", "pairs", "Of a clean and a corrupt prompt, equally long."),
+            Fact("held out", f"{told['held_out']:,}", "pairs", "All scores are of these, which no search has seen."),
+            Fact("clean metric", signed(told["clean"]), "", "Mean logit of the clean answer above the corrupt one's."),
+            Fact("corrupt metric", signed(told["corrupt"]), "", "The same after the corrupt prompts."),
+            Fact("swapped at", _PLACES[learned.place], "", "Where the clean prompt is given the corrupt one's values."),
+        ],
+        key="rotation_facts",
+    )
+    score = _SCORES[segments("Score", list(_SCORES), "said")]
+    st.altair_chart(rotation_scores(learned.table, score), width="stretch")
+    stale = " :material/history: Stale: something it was made from has changed since." if artifact.stale else ""
+    st.caption(
+        "What the clean prompts are answered once their values along the learned directions are the corrupt ones'. "
+        "Beside it: as many random and as many principal directions, what as long a search finds in the untrained "
+        "subject, nothing, and everything swapped. Directions that do more than everything swapped push the subject "
+        f"to where its own runs do not take it.{stale}"
+    )
+    download(learned.table, "Scores as CSV", artifact.name)
