@@ -1,5 +1,6 @@
 """`workbench heads`: one survey, whole, controls beside every number; what is wrong in one sentence."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -20,11 +21,22 @@ from models import (
 from models.artifacts import ArtifactError
 from models.dataset import Dataset
 from models.tasks import Copy, Dyck
-from workbench.attention import head_scores, survey
+from workbench.attention import head_scores, head_svd, rollout, survey, survey_weights, token_pairs, value_weighted
 from workbench.attention.composition import composition_scores
 from workbench.attention.results import read_heads
 from workbench.cli import main as cli
 from workbench.runs import Run
+
+# What is told of weights and values, each beside its control.
+_WEIGHTS = (
+    "QK pair",
+    "OV pair",
+    "singular value",
+    "virtual head",
+    "learned positions",
+    "by position alone",
+    "Values move",
+)
 
 
 def trained(path, task, model):
@@ -91,8 +103,105 @@ def test_kept_patterns_are_the_subject_s(brackets, capsys):
 def test_a_person_reads_the_best_heads_beside_their_controls(brackets, capsys):
     assert cli.main(["heads", "--run", str(brackets), "--tokens", "200"]) == 0
     said = capsys.readouterr().out
-    for words in ("previous_token", "entropy (lowest)", "K-composition", "mean ablation of", "random direction"):
+    for words in (
+        "previous_token",
+        "entropy (lowest)",
+        "K-composition",
+        "mean ablation of",
+        "random direction",
+        *_WEIGHTS,
+    ):
         assert words in said
+
+
+def held_out(path):
+    return Run.open(path).dataset().sample(200, test_share=1.0, seed=0).split("test")
+
+
+def test_what_weights_say_of_every_head_is_what_the_functions_give(brackets, capsys):
+    found = read_heads(run_verb(brackets, capsys=capsys)["path"])
+    model, data = Run.open(brackets).model(), held_out(brackets)
+    common = survey_weights.commonest(data, model.cfg.d_vocab)
+    assert set(common.tolist()) == set(data.tokens[data.mask].tolist()), "fewer than are kept: all that occur"
+    for layer, head, circuit in ((0, 1, "QK"), (1, 0, "OV")):
+        own = {"layer": layer, "head": head, "circuit": circuit}
+        pairs, directions = (
+            table.loc[(table[list(own)] == pd.Series(own)).all(axis=1)] for table in (found.pairs, found.directions)
+        )
+        wanted = token_pairs(model, layer, head, circuit, k=10, tokens=common, n_random=1)
+        assert pairs["value"].tolist() == pytest.approx(wanted["value"].tolist())
+        assert pairs["from_text"].tolist() == wanted["from_text"].tolist()
+        assert {"head", "random matrices"} == set(pairs["variant"])
+        wanted = head_svd(model, layer, head, circuit, k=5)
+        assert directions["value"].tolist() == pytest.approx(wanted["value"].tolist())
+    assert len(found.virtual) == 4 + 4
+    assert found.spectrum["value"].sum() == pytest.approx(1)
+    assert set(found.profiles["to"]) == {"first", "0", "1", "2", "3"}
+    assert found.rotary is None, "positions are learned"
+    for table in (found.singular, found.spectrum, found.profiles):
+        assert table[["random_mean", "random_high"]].notna().all(axis=None)
+
+
+def test_what_attention_moves_in_kept_sequences_is_the_subject_s(brackets, capsys):
+    found = read_heads(run_verb(brackets, capsys=capsys)["path"])
+    model, data = Run.open(brackets).model(), held_out(brackets)
+    hook, n = "blocks.1.attn.hook_pattern", int(data.mask[1].sum())
+    wanted = value_weighted(model, data.select(torch.arange(2)), hook)[1, :, :n, :n]
+    torch.testing.assert_close(found.values[hook, 1].float(), wanted, atol=1e-4, rtol=2e-3)
+    rolled = rollout(model, data.select(torch.arange(2)))[1, :n, :n]
+    torch.testing.assert_close(found.rollout("target", "attention", "trained", 1), rolled, atol=0.003, rtol=0)
+    control = found.rollout("target", "attention", "control", 1)
+    assert not torch.allclose(control, rolled, atol=1e-3), "another subject's"
+    assert {weights for _, weights, _, _ in found.rollouts} == {"attention", "value"}
+    shift = found.moved[(found.moved["measure"] == "shift") & (found.moved["hook"] == hook)]
+    A, M = found.pattern(hook, 0)[:, 1:], found.values[hook, 0].float()[:, 1:]
+    moved = [(A - M / M.sum(-1, keepdim=True)).abs().sum(-1) / 2]
+    for row in range(1, survey.KEPT):
+        A, M = found.pattern(hook, row)[:, 1:], found.values[hook, row].float()[:, 1:]
+        moved.append((A - M / M.sum(-1, keepdim=True)).abs().sum(-1) / 2)
+    assert shift["value"].tolist() == pytest.approx(torch.cat(moved, 1).mean(1).tolist(), abs=0.005)
+    assert (shift["control_low"] <= shift["control_high"]).all()
+
+
+def test_a_survey_of_before_these_parts_still_opens(brackets, capsys):
+    told = run_verb(brackets, "--name", "older", capsys=capsys)
+    newer = {
+        *(survey_weights.PAIRS, survey_weights.DIRECTIONS, survey_weights.SINGULAR, survey_weights.VIRTUAL),
+        *(survey_weights.SPECTRUM, survey_weights.PROFILES, survey.MOVED, survey.VALUES, survey.ROLLOUTS),
+    }
+    for name in newer:
+        (brackets / "analyses/older" / name).unlink()
+    found = read_heads(told["path"])
+    assert found.pairs is found.directions is found.singular is found.virtual is found.spectrum is None
+    assert found.profiles is found.moved is found.values is found.rollouts is None
+    assert found.standout().beyond in (True, False)
+
+
+def test_rotations_are_asked_of_where_positions_are_rotary(tmp_path):
+    shape = {"n_layers": 1, "d_model": 16, "n_heads": 2, "d_vocab": 9, "n_ctx": 8, "attn_only": True}
+    model = Transformer(TransformerConfig(positional_embedding_type="rotary", **shape))
+    tokens = torch.randint(0, 9, (4, 8), generator=torch.Generator().manual_seed(0))
+    survey_weights.survey_weights(model, None, Dataset(tokens), tmp_path, 0)
+    made = {path.name for path in tmp_path.iterdir()}
+    assert {survey_weights.ROTARY, survey_weights.PROFILES} <= made
+    assert survey_weights.SPECTRUM not in made, "no positions are added"
+    assert not {survey_weights.VIRTUAL, survey_weights.COMPOSITION} & made, "one layer has no pairs"
+
+
+def test_the_head_that_stands_out_is_farthest_above_its_control(brackets, capsys):
+    found = read_heads(run_verb(brackets, capsys=capsys)["path"])
+    shares = found.scores[~found.scores["score"].isin(["entropy", "distance"])]
+    far = shares["value"] - shares["control_high"]
+    best = found.standout()
+    assert best.value - best.control == pytest.approx(far.max())
+    raised = found.scores.assign(control_high=2.0)
+    assert not dataclasses.replace(found, scores=raised).standout().beyond
+    bits = pd.DataFrame(
+        {"hook": "h", "layer": 0, "head": [0, 1], "text": "real", "score": "entropy", "value": [2.0, 0.5],
+         "control": 3.0, "control_low": 2.5, "control_high": 3.5}
+    )  # fmt: skip
+    best = dataclasses.replace(found, scores=bits).standout()
+    assert (best.head, best.value, best.control, best.beyond) == (1, 0.5, 2.5, True)
 
 
 def test_the_same_call_keeps_what_is_there_and_another_is_refused(brackets, capsys, monkeypatch):
@@ -109,7 +218,7 @@ def test_a_killed_survey_goes_on_from_the_next_part(brackets, capsys, monkeypatc
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(survey, "composition_scores", stop)
+        patched.setattr(survey_weights, "composition_scores", stop)
         assert cli.main(["heads", "--run", str(brackets), "--tokens", "200", "--name", "killed"]) == 130
     with monkeypatch.context() as patched:
         patched.setattr(survey, "head_scores", None)  # it is there already

@@ -11,28 +11,29 @@ from jaxtyping import Float
 from torch import Tensor
 
 from models.dataset import Dataset
-from models.hub import HubModel
 from models.table_files import kept_table
-from models.transformer import Transformer
 from workbench.attention.alignments import alignment_accuracy, alignments, right_places
-from workbench.attention.composition import composition_scores
-from workbench.attention.copying import copying_scores
 from workbench.attention.head_scores import head_scores
 from workbench.attention.importance import head_importance, weighted_scores
 from workbench.attention.random_heads import with_random_weights
 from workbench.attention.results import (
     ALIGNED,
     ALIGNMENTS,
-    COMPOSITION,
-    COPYING,
     IMPORTANCE,
+    MOVED,
     PATTERNS,
+    ROLLOUTS,
     SCORES,
+    VALUES,
     WEIGHTED,
     WORDS,
     write_patterns,
+    write_rollouts,
+    write_values,
 )
 from workbench.attention.streaming import PatternHook, pattern_hooks, stream_patterns
+from workbench.attention.survey_moved import moved_in, moved_table, rollouts_of, with_values
+from workbench.attention.survey_weights import survey_weights
 from workbench.features.vocabulary import ANY_STEP, token_strings
 from workbench.interventions.stand_ins import Ablation
 
@@ -77,12 +78,7 @@ def survey_heads(model: Any, untrained: Any, data: Dataset, folder: Path, settin
         folder / SCORES,
         lambda: head_scores(model, data, untrained=control, random_repeats=repeats, seed=settings.seed),
     )
-    if _says_tokens(model, data):
-        # Of a handful of tokens five would be all of them.
-        top = max(1, min(5, model.cfg.d_vocab // 10))
-        kept_table(folder / COPYING, lambda: copying_scores(model, untrained=untrained, top=top, seed=settings.seed))
-        if model.cfg.n_layers > 1:
-            kept_table(folder / COMPOSITION, lambda: composition_scores(model, untrained=untrained, seed=settings.seed))
+    survey_weights(model, untrained, data, folder, settings.seed)
     outputs = [name for name in model.hook_dict if name.endswith("attn.hook_z")]
     if outputs and not _asks_vectors(data):
         kept_table(
@@ -93,9 +89,7 @@ def survey_heads(model: Any, untrained: Any, data: Dataset, folder: Path, settin
         if importance["share"].notna().all():
             kept_table(folder / WEIGHTED, lambda: weighted_scores(scores, importance))
     kept = kept_sequences(data, hooks)
-    if not (folder / PATTERNS).exists():
-        patterns = patterns_of(model, kept, hooks)
-        write_patterns(folder, patterns)
+    _kept_patterns(model, control, kept, hooks, folder)
     kept_table(folder / WORDS, lambda: words_table(kept, model))
     if any(hook.is_cross for hook in hooks):
         some = data.select(torch.arange(len(kept)))
@@ -105,6 +99,26 @@ def survey_heads(model: Any, untrained: Any, data: Dataset, folder: Path, settin
         if known:
             kept_table(folder / ALIGNED, lambda: alignment_accuracy(model, data, untrained=control, seed=settings.seed))
     return {"axes": {hook.name: [hook.queries, hook.keys] for hook in hooks}}
+
+
+def _kept_patterns(model: Any, control: Any, kept: Dataset, hooks: list[PatternHook], folder: Path) -> None:
+    """What is drawn of some sequences: attention, what it moves, and attention through the layers."""
+    if not (folder / PATTERNS).exists():
+        write_patterns(folder, patterns_of(model, kept, hooks))
+    moving = with_values(model, hooks)
+    if moving:
+        if not (folder / VALUES).exists():
+            write_values(folder, moved_in(model, kept, moving))
+
+        def moved() -> pd.DataFrame:
+            own, other = (
+                (patterns_of(subject, kept, moving), moved_in(subject, kept, moving)) for subject in (model, control)
+            )
+            return moved_table(moving, own, other)
+
+        kept_table(folder / MOVED, moved)
+    if any(not hook.is_cross for hook in hooks) and not (folder / ROLLOUTS).exists():
+        write_rollouts(folder, rollouts_of(model, control, kept, hooks))
 
 
 def kept_sequences(data: Dataset, hooks: Sequence[PatternHook]) -> Dataset:
@@ -148,13 +162,6 @@ def words_table(data: Dataset, model: Any) -> pd.DataFrame:
             words = token_strings(tokenizer, rows.tokens[rows.mask].tolist())
         tables.append(pd.DataFrame({"sequence": sequence, "axis": axis, "position": position, "word": words}))
     return pd.concat(tables, ignore_index=True)
-
-
-def _says_tokens(model: Any, data: Dataset) -> bool:
-    """Whether a head's way from token to logit goes between one vocabulary and itself."""
-    if not isinstance(model, Transformer | HubModel) or data.tokens.is_floating_point():
-        return False
-    return (getattr(model.cfg, "d_vocab_out", None) or model.cfg.d_vocab) in (-1, model.cfg.d_vocab)
 
 
 def _asks_vectors(data: Dataset) -> bool:

@@ -2,6 +2,7 @@
 
 import pandas as pd
 import torch
+from torch import Tensor
 from transformer_lens import FactoredMatrix
 
 from models.checked_input import whole_number
@@ -37,17 +38,17 @@ def virtual_heads(model: Heads, *, n_random: int = 200, seed: int = 0) -> pd.Dat
     weights = weights_of(model)
     heads = weights.each_head()
     # The later factor of W_E and the earlier one of W_U are all that a norm between tokens and logits needs of them.
-    reads = weights.W_E.double().mT @ weights.W_E.double()
-    says = weights.W_U.double() @ weights.W_U.double().mT
+    W_E, W_U = weights.W_E.double(), weights.W_U.double()
+    reads, says, through = W_E.mT @ W_E, W_U @ W_U.mT, W_U @ W_E
     rows = []
     for layer, head in heads:
         own = ov_circuit(weights, layer, head)
-        rows.append(_line(weights, own, reads, says) | {"from_layer": layer, "from_head": head})
+        rows.append(_line(own, reads, says, through) | {"from_layer": layer, "from_head": head})
         for later, other in ((later, other) for later, other in heads if later > layer):
             second = ov_circuit(weights, later, other)
             both = FactoredMatrix(own.A, own.B @ second.A @ second.B)
             place = {"from_layer": layer, "from_head": head, "to_layer": later, "to_head": other}
-            rows.append(_line(weights, both, reads, says) | place | {"composition": float(composition(own, second))})
+            rows.append(_line(both, reads, says, through) | place | {"composition": float(composition(own, second))})
     table = pd.DataFrame(rows, columns=["from_layer", "from_head", "to_layer", "to_head", *_MEASURES])
     table["share"] = table["norm"] ** 2 / (table["norm"] ** 2).sum()
     one, two, composed = _random(weights, n_random, seed)
@@ -60,10 +61,11 @@ def virtual_heads(model: Heads, *, n_random: int = 200, seed: int = 0) -> pd.Dat
 _MEASURES = ["norm", "share", "composition", "copying"]
 
 
-def _line(weights: HeadWeights, ov: FactoredMatrix, reads: torch.Tensor, says: torch.Tensor) -> dict[str, float]:
+def _line(ov: FactoredMatrix, reads: Tensor, says: Tensor, through: Tensor) -> dict[str, float]:
     square = ((ov.A.mT @ reads @ ov.A) * (ov.B @ says @ ov.B.mT)).sum()
-    full = FactoredMatrix((weights.W_E @ ov.A.float()).double(), (ov.B.float() @ weights.W_U).double())
-    return {"norm": float(square.clamp(min=0).sqrt()), "copying": float(eigenvalue_score(full))}
+    # The eigenvalues of W_E A B W_U are those of B W_U W_E A, which no vocabulary makes large.
+    copying = eigenvalue_score(FactoredMatrix(ov.A, ov.B @ through))
+    return {"norm": float(square.clamp(min=0).sqrt()), "copying": float(copying)}
 
 
 def _random(weights: HeadWeights, n: int, seed: int) -> tuple[float, float, float]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 N_TOKENS = 20_000
 # Pairs of composing heads in the table a person reads.
 SHOWN = 4
+_LONGEST = 16  # characters of a token
 # Scores of which a low one says something.
 _LEAST = ("entropy",)
 
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace) -> None:
     n_heads = found.scores[["hook", "head"]].drop_duplicates()
     say(args, f"{made.path}: {len(n_heads)} heads")
     say(args, scores_table(found.scores))
-    for shown in (weights_table(found), importance_table(found)):
+    for shown in (weights_table(found), importance_table(found), moved_line(found)):
         if shown:
             say(args)
             say(args, shown)
@@ -123,7 +124,7 @@ def scores_table(scores: pd.DataFrame) -> str:
 
 
 def weights_table(found: "HeadSurvey") -> str:
-    """The head that copies most, and the heads of each kind that compose most, with their percentiles."""
+    """What weights tell most clearly, a line a kind, each with what random matrices give."""
     rows: list[list[Any]] = []
     if found.copying is not None:
         best = found.copying.nlargest(1, "value")
@@ -133,8 +134,63 @@ def weights_table(found: "HeadSurvey") -> str:
         for line in best.to_dict("records"):
             ways = f"{line['from_layer']}.{line['from_head']} → {line['to_layer']}.{line['to_head']}"
             rows.append([f"{line['kind']}-composition", ways, *_scores(line)])
+    rows += [*_pair_rows(found), *_direction_rows(found), *_virtual_rows(found), *_position_rows(found)]
     columns = ["weights", "highest", "value", "random's 99%", "percentile", "untrained"]
     return table(columns, rows) if rows else ""
+
+
+def _pair_rows(found: "HeadSurvey") -> list[list[Any]]:
+    """The pair of tokens that stands out most of any head's QK and OV, in standard deviations."""
+    from workbench.figures.words import visible
+
+    rows = []
+    if found.pairs is not None:
+        own, random = (found.pairs[(found.pairs["variant"] == "head") == ours] for ours in (True, False))
+        for circuit, pairs in own.groupby("circuit", sort=False):
+            best = pairs.loc[pairs["deviations"].idxmax()]
+            pair = " → ".join(visible(best[end])[:_LONGEST] for end in ("from_text", "to_text"))
+            chance = random.loc[random["circuit"] == circuit, "deviations"].max()
+            rows.append([f"{circuit} pair, deviations", f"{_head(best)}: {pair}", best["deviations"], chance])
+    return [[*row, None, None] for row in rows]
+
+
+def _direction_rows(found: "HeadSurvey") -> list[list[Any]]:
+    """Of QK and OV the head whose first singular value is farthest above random matrices'."""
+    rows: list[list[Any]] = []
+    if found.singular is not None:
+        first = found.singular[found.singular["direction"] == 0]
+        for circuit, own in first.groupby("circuit", sort=False):
+            best = own.loc[(own["value"] / own["random_high"]).idxmax()]
+            rows.append([f"{circuit}'s first singular value", _head(best), best["value"], best["random_high"]])
+    return [[*row, None, None] for row in rows]
+
+
+def _virtual_rows(found: "HeadSurvey") -> list[list[Any]]:
+    """The virtual head that copies most."""
+    if found.virtual is None:
+        return []
+    pairs = found.virtual[found.virtual["to_layer"].notna()]
+    best = pairs.loc[pairs["copying"].idxmax()]
+    ways = f"{_head(best, 'from_')} → {_head(best, 'to_')}"
+    return [["virtual head, copying", ways, best["copying"], best["random_copying_high"], None, None]]
+
+
+def _position_rows(found: "HeadSurvey") -> list[list[Any]]:
+    """The strongest wave of learned positions; where a head looks by position alone; the rotation that is used most."""
+    rows: list[list[Any]] = []
+    if found.spectrum is not None:
+        best = found.spectrum.loc[found.spectrum["value"].idxmax()]
+        rows.append(["learned positions, share", f"wave of {best['period']:.3g} positions", *_scores(best)])
+    if found.profiles is not None:
+        best = found.profiles.loc[(found.profiles["value"] - found.profiles["random_high"]).idxmax()]
+        where = "the first" if best["to"] == "first" else f"{best['to']} back"
+        rows.append(["by position alone", f"{_head(best)}: {where}", *_scores(best)])
+    if found.rotary is not None:
+        turned = found.rotary[found.rotary["pair"].notna()]
+        best = turned.loc[(turned["value"] - turned["random_high"]).idxmax()]
+        wave = f"{_head(best)}: a turn in {best['wavelength']:.3g} positions"
+        rows.append(["rotation, share", wave, *_scores(best)])
+    return rows
 
 
 def importance_table(found: "HeadSurvey") -> str:
@@ -152,5 +208,25 @@ def importance_table(found: "HeadSurvey") -> str:
     return table([f"{kind} ablation of", "rise of the loss", "low", "high", "random direction"], rows)
 
 
-def _scores(line: dict[Any, Any]) -> list[Any]:
+def _head(line: pd.Series, end: str = "") -> str:
+    """A line of whole numbers and others has only others: its head as it is named."""
+    return f"{int(line[end + 'layer'])}.{int(line[end + 'head'])}"
+
+
+def moved_line(found: "HeadSurvey") -> str:
+    """The head whose values change most where it looks."""
+    from workbench.figures.hook_names import head_names
+
+    if found.moved is None:
+        return ""
+    own = found.moved[found.moved["measure"] == "shift"]
+    best = own.assign(name=head_names(own)).loc[own["value"].idxmax()]
+    return (
+        f"Values move attention most in head {best['name']}: {best['value']:.0%} of it lies elsewhere once each key is "
+        f"weighted by the length of what it gives (control heads: {best['control']:.0%}, at most "
+        f"{best['control_high']:.0%})."
+    )
+
+
+def _scores(line: Any) -> list[Any]:
     return [line["value"], line["random_high"], line["percentile"], line.get("untrained")]

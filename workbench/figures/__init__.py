@@ -23,18 +23,23 @@ from workbench.figures.naming_fractions import naming_fractions
 from workbench.figures.pareto import pareto
 from workbench.figures.patching_map import patching_map
 from workbench.figures.patching_profile import patching_profile
+from workbench.figures.position_spectrum import position_spectrum
 from workbench.figures.probe_by_hook import probe_by_hook
 from workbench.figures.probe_heatmap import probe_heatmap
 from workbench.figures.rate_maps import maps_table, rate_maps
+from workbench.figures.rotary_frequencies import rotary_frequencies
 from workbench.figures.rotation_scores import rotation_scores
+from workbench.figures.singular_values import singular_values
 from workbench.figures.spectrum import eigenvalue_table, spectrum
 from workbench.figures.state_heatmap import state_heatmap
 from workbench.figures.state_portrait import state_portrait
 from workbench.figures.steering_effect import steering_effect
 from workbench.figures.time_courses import time_courses
+from workbench.figures.token_pairs import token_pairs
 from workbench.figures.training_curve import training_curve
 from workbench.figures.unit_ablation import unit_ablation
 from workbench.figures.unit_scores import unit_scores
+from workbench.figures.virtual_heads import virtual_heads
 
 __all__ = [
     "activation_histogram",
@@ -64,16 +69,21 @@ __all__ = [
     "pareto",
     "patching_map",
     "patching_profile",
+    "position_spectrum",
     "probe_by_hook",
     "probe_heatmap",
     "rate_maps",
+    "rotary_frequencies",
     "rotation_scores",
+    "singular_values",
     "spectrum",
     "state_heatmap",
     "state_portrait",
     "steering_effect",
     "time_courses",
+    "token_pairs",
     "training_curve",
     "unit_ablation",
     "unit_scores",
+    "virtual_heads",
 ]
