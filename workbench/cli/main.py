@@ -21,6 +21,8 @@ VERBS = {
     "dynamics": "find where a recurrent subject's states lead: fixed points, portrait, gates, units",
     "heads": "tell what each attention head looks at, what its weights compute, what it costs to lose it",
     "patch": "find where a subject holds what two prompts differ in: patching, lens, direct logit attribution",
+    "lens": "tell what a subject would say after each layer, and which parts add to what it says",
+    "steer": "let a subject go on from text while it is pushed along a direction",
     "circuit": "find which edges between its parts, and which features, an answer goes through, beside random ones",
     "index": "make a dictionary's features browsable, with names that are measured",
     "explore": "open the explorer",

@@ -144,6 +144,7 @@ class AskedDirection:
         from workbench.activations import ActivationStore
         from workbench.experiments.directions import ProbeTable, feature_direction, text_direction, usual_hook
         from workbench.features import FeatureIndex
+        from workbench.interventions import steerable
         from workbench.probing import read_results
         from workbench.sae import load_sae
 
@@ -158,7 +159,7 @@ class AskedDirection:
             return table.direction(self.probe.partition("/")[2], self.hook)
         assert self.towards is not None
         assert self.away is not None
-        return text_direction(model, self.towards, self.away, self.hook or usual_hook(model))
+        return text_direction(model, self.towards, self.away, self.hook or usual_hook(steerable(model)))
 
 
 def _index_of(run: Run, dictionary: Artifact) -> Artifact:

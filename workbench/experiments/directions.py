@@ -1,6 +1,6 @@
 """Where a subject is pushed: from some texts to others, along a dictionary's latent, or along a probe of a table."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from workbench.activations import ActivationStore
 from workbench.interventions.edits import Edit, add
-from workbench.interventions.steering import steerable, steering_direction
+from workbench.interventions.steering import steering_direction
 from workbench.interventions.subspace import Subspace
 from workbench.probing.estimators import estimator as made
 from workbench.probing.labels import probe_labels
@@ -43,12 +43,12 @@ class Direction:
         return {f"{share:+g}": add(self.subspace, share * self.whole) for share in shares}
 
 
-def usual_hook(model: Any) -> str:
-    """Where a subject is steered if nobody says where: the stream after its first layer, or its first state."""
-    hooks = list(steerable(model))
-    if not hooks:
-        raise ValueError(f"no hook of this {type(model).__name__} has one row a token: it cannot be steered.")
-    return next((name for name in hooks if name.endswith(("hook_resid_post", "hook_h"))), hooks[0])
+def usual_hook(hooks: Iterable[str]) -> str:
+    """Of those that can be steered the stream after the first layer, or the first state; else the first of all."""
+    names = list(hooks)
+    if not names:
+        raise ValueError("no hook of this model has one row a token: it cannot be steered.")
+    return next((name for name in names if name.endswith(("hook_resid_post", "hook_h"))), names[0])
 
 
 def text_direction(model: Any, towards: Sequence[str], away: Sequence[str], hook: str) -> Direction:
@@ -62,7 +62,7 @@ def text_direction(model: Any, towards: Sequence[str], away: Sequence[str], hook
     return Direction(name, subspace, "texts", "of the way from one mean to the other", 1.0)
 
 
-def feature_direction(sae: SAE, feature: int, largest: float, hooks: Mapping[str, Any]) -> Direction:
+def feature_direction(sae: SAE, feature: int, largest: float, hooks: Collection[str]) -> Direction:
     """What a latent adds to the hook that its dictionary rebuilds, in the units of its activation.
 
     Args:
