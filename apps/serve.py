@@ -21,6 +21,7 @@ from workbench.attention.results import HeadSurvey, read_heads
 from workbench.decoding import Decoding, read_decoding
 from workbench.dynamics import Dynamics, StatesReading, read_dynamics, read_states
 from workbench.experiments import Patching, read_patching
+from workbench.experiments.circuit_results import Circuit, read_circuit
 from workbench.experiments.rotation_results import Rotations, read_rotations
 from workbench.features.index import Example, FeatureIndex, FeatureRecord
 from workbench.features.prompt import PromptReading, read_prompt
@@ -143,6 +144,11 @@ def patching(artifact: Artifact) -> Patching:
     return _patching(artifact.id, artifact.path)
 
 
+def circuit(artifact: Artifact) -> Circuit:
+    """Which edges and latents prompts' answers go through."""
+    return _circuit(artifact.id, artifact.path)
+
+
 def rotations(artifact: Artifact) -> Rotations:
     """Directions that were learned on pairs of prompts."""
     return _rotations(artifact.id, artifact.path)
@@ -208,6 +214,12 @@ def _heads(artifact_id: str, _path: Path) -> HeadSurvey:
 def _patching(artifact_id: str, _path: Path) -> Patching:
     with _named(_path):
         return read_patching(_path)
+
+
+@st.cache_resource(max_entries=8, show_spinner="Opening the result …")
+def _circuit(artifact_id: str, _path: Path) -> Circuit:
+    with _named(_path):
+        return read_circuit(_path)
 
 
 @st.cache_resource(max_entries=8, show_spinner="Opening the result …")

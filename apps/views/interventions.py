@@ -12,7 +12,7 @@ from apps.messages import no_patching, no_subject
 from apps.place import Place
 from apps.prompt_box import reads_text, with_start
 from apps.text import escape_markdown, signed, visible
-from apps.views import rotation, steering
+from apps.views import circuit, rotation, steering
 from workbench.experiments import Patching
 from workbench.experiments.patching_results import RANDOM_ANSWERS
 from workbench.figures import component_bars, lens_by_layer, lens_map, patching_map, patching_profile
@@ -46,6 +46,7 @@ def show() -> None:
     else:
         no_patching(here.run, reads_text=reads)
     rotation.show(here.run)
+    circuit.show(here)
     if reads:
         steering.show(here, subject)
 

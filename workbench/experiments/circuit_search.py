@@ -110,10 +110,8 @@ def search_edges(model: Any, prompts: Prompts, settings: CircuitSettings, gap: f
     found = found[list(_COLUMNS)].astype(dict.fromkeys(("threshold", "low", "high"), float) | {"steps": "Int64"})
     own = found[found["seed"].isna()]
     if not own["kept"].any():
-        threshold = f"{found['threshold'].iloc[0]:.4g}"
-        raise ValueError(
-            f"no edge is kept at the threshold {threshold}: the largest score is {own['score'].max():.4g}."
-        )
+        least, largest = found["threshold"].iloc[0], own["score"].abs().max()
+        raise ValueError(f"no edge is kept at the threshold {least:.4g}: the largest score is {largest:.4g}.")
     return found
 
 

@@ -1,6 +1,6 @@
 """A circuit as a graph: parts of a subject from its input up, and what passes between them, beside a control's."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import altair as alt
 import numpy as np
@@ -14,17 +14,23 @@ _GAP = 0.25
 
 
 def circuit_graph(
-    edges: pd.DataFrame, stages: Stages, *, most: int = 40, known: Collection[tuple[str, str]] = ()
+    edges: pd.DataFrame,
+    stages: Stages,
+    *,
+    most: int = 40,
+    known: Collection[tuple[str, str]] = (),
+    names: Mapping[str, str] | None = None,
 ) -> Layers:
     """The strongest edges between nodes: blue raises the metric, vermilion lowers it, as thick as it is strong.
 
     Every variant is a panel, the control beside the method, on one scale. Edges of a circuit that is known have a halo.
 
     Args:
-        edges: `sender`, `receiver`, `score` and `variant`; one line of each.
-        stages: the nodes from the input up, those of one depth together.
+        edges: `sender`, `receiver`, `score` and `variant`; one line of each. A `note` is told where the pointer is.
+        stages: the nodes from the input up, those of one depth together; an empty name leaves a place free.
         most: edges of each variant.
         known: pairs (sender, receiver) that are truly there.
+        names: what is written at a node, where that is not its name.
 
     Raises:
         ValueError: a column is missing, or an edge is of a node that no stage has.
@@ -34,6 +40,7 @@ def circuit_graph(
         node: ((i + 0.5) / len(stage), float(depth))
         for depth, stage in enumerate(stages)
         for i, node in enumerate(stage)
+        if node
     }
     if foreign := sorted({*edges["sender"], *edges["receiver"]} - set(places)):
         raise ValueError(f"the edge of {foreign[0]!r} has no place: no stage has that node.")
@@ -53,9 +60,10 @@ def circuit_graph(
     lines = shown.assign(
         **ends, known=[pair in set(known) for pair in zip(shown["sender"], shown["receiver"], strict=True)]
     )
+    written = names or {}
     nodes = pd.DataFrame(
         [
-            {"node": node, "variant": variant, "x": x + shift[variant], "y": y}
+            {"node": node, "name": written.get(node, node), "variant": variant, "x": x + shift[variant], "y": y}
             for variant in variants
             for node, (x, y) in places.items()
         ]
@@ -68,6 +76,7 @@ def circuit_graph(
         alt.Tooltip("receiver:N"),
         alt.Tooltip("variant:N"),
         alt.Tooltip("score:Q", format="+.4f"),
+        *([alt.Tooltip("note:N", title="as its")] if "note" in edges else []),
     ]
     halo = (
         alt.Chart(lines[lines["known"]])
@@ -87,19 +96,19 @@ def circuit_graph(
                 scale=alt.Scale(domain=[-top, -1e-12, 1e-12, top], range=[NEURONS, NEURONS, TRAINED, TRAINED]),
                 legend=None,
             ),
-            strokeWidth=alt.StrokeWidth("size:Q", scale=alt.Scale(domain=[0, top], range=[0.4, 5]), legend=None),
-            opacity=alt.Opacity("size:Q", scale=alt.Scale(domain=[0, top], range=[0.25, 1]), legend=None),
+            strokeWidth=alt.StrokeWidth("size:Q", scale=alt.Scale(domain=[0, top], range=[0.6, 5]), legend=None),
+            opacity=alt.Opacity("size:Q", scale=alt.Scale(domain=[0, top], range=[0.4, 1]), legend=None),
             tooltip=tooltip,
         )
     )
     dots = alt.Chart(nodes).mark_point(filled=True, size=70, color=RULE, opacity=1).encode(x=x, y=y, tooltip="node:N")
-    crowded = max(map(len, stages)) * len(variants) > _MOST_NAMED
+    crowded = max(sum(map(bool, stage)) for stage in stages) * len(variants) > _MOST_NAMED
     # Edges come from below: what only receives them has its name above.
     ends_here = ~nodes["node"].isin(set(edges["sender"]))
-    names = [
+    words = [
         alt.Chart(nodes[of])
         .mark_text(fontSize=10, dy=dy, color=RULE, angle=angle if crowded else 0, tooltip=None)
-        .encode(x=x, y=y, text="node:N")
+        .encode(x=x, y=y, text="name:N")
         for of, dy, angle in ((ends_here, -11, 340), (~ends_here, 13, 20))
     ]
     titles = (
@@ -107,7 +116,7 @@ def circuit_graph(
         .mark_text(align="left", fontWeight="bold", color=RULE, tooltip=None)
         .encode(x=x, y=y, text="variant:N")
     )
-    return alt.layer(halo, drawn, dots, *names, titles).properties(height=int(np.clip(_STAGE * len(stages), 180, 720)))
+    return alt.layer(halo, drawn, dots, *words, titles).properties(height=int(np.clip(_STAGE * len(stages), 180, 720)))
 
 
-_MOST_NAMED = 12  # nodes side by side whose names lie flat
+_MOST_NAMED = 16  # nodes side by side whose names lie flat

@@ -1,0 +1,254 @@
+"""The part of the interventions page that shows circuits: which edges, and which latents, an answer goes through."""
+
+from typing import Literal
+
+import pandas as pd
+import streamlit as st
+
+from apps import serve
+from apps.choices import analyses, choose_analysis
+from apps.components.facts import Fact, facts
+from apps.components.link_table import Cell, Column, link_table, opened
+from apps.layout import download, halves
+from apps.place import FEATURES, Place, jump
+from apps.text import escape_markdown, number, signed
+from models.transformer import Transformer
+from workbench.circuits.faithfulness import CUT, KEPT
+from workbench.experiments.circuit_drawn import drawn_edges, drawn_features
+from workbench.experiments.circuit_results import LATENTS, NEURONS, Circuit, node_name, part_name, read_as
+from workbench.figures import circuit_graph
+from workbench.figures.hook_names import short_hooks
+from workbench.runs import Artifact
+
+_LISTED, _HEIGHT = 60, 320  # lines of a table; pixels
+_SEARCHES = {
+    "attribution": "By how much the metric changes when the edge alone is cut, estimated; beside it the same scores "
+    "dealt out at random.",
+    "acdc": "By how much further off the metric is when the edge is cut too; beside it the same scores dealt out to "
+    "as many random edges.",
+}
+
+
+def show(here: Place) -> None:
+    """Draw the section."""
+    found = analyses(here.run, "circuit")
+    if not found:
+        if isinstance(serve.model(here.run), Transformer):
+            st.subheader("Circuit", anchor=False)
+            command = escape_markdown(f"workbench circuit --run {here.run.path} --pairs bracket")
+            st.caption(f"No circuit was searched for yet: {command}, or with --examples of a task, does.")
+        return
+    st.subheader("Circuit", anchor=False)
+    artifact = choose_analysis(found, "circuit")
+    circuit = serve.circuit(artifact)
+    _about(circuit, artifact)
+    if circuit.edges is not None:
+        _edges(circuit, artifact)
+    if circuit.features is not None:
+        _features(here, circuit, artifact)
+
+
+def _about(circuit: Circuit, artifact: Artifact) -> None:
+    config = artifact.manifest.config
+    told, shares = config["results"], circuit.shares
+    shown = [
+        Fact("clean metric", signed(told["clean"]), f"{signed(told['corrupt'])} corrupt", "Means over the prompts."),
+    ]
+    if shares:
+        shown += [
+            Fact("edges kept", f"{told['kept']:,}", f"of {told['edges']:,}", "Every other edge is cut."),
+            Fact(
+                "by these edges alone",
+                _share(shares["alone"]),
+                f"{_share(shares['random alone'])} random circuits",
+                "Share of the whole subject's metric; 0 is every edge cut. Random circuits have as many edges.",
+                "trained",
+            ),
+            Fact(
+                "without them",
+                _share(shares["without"]),
+                f"{_share(shares['random without'])} without random ones",
+                "Share that is left where these edges alone are cut.",
+            ),
+        ]
+    for name, (n, share, random) in circuit.feature_shares.items():
+        hue: Literal["trained", "neurons"] = "trained" if name == LATENTS else "neurons"
+        note = "Kept of the metric by the nodes of the largest effects, all others of these hooks ablated."
+        shown.append(Fact(f"by {n} {name}", _share(share), f"{_share(random)} random ones", note, hue))
+    facts(shown, key="circuit_facts")
+    asked = f"pairs of the kind {config['pairs']}" if config["pairs"] else "examples" if config["examples"] else "pair"
+    stale = " :material/history: Stale: something it was made from has changed since." if artifact.stale else ""
+    search = {"attribution": "Attribution", "acdc": "ACDC"}[circuit.search]
+    st.caption(
+        f"{search}, {escape_markdown(config['ablation'])} ablation; {told['pairs']:,} {escape_markdown(asked)}.{stale}"
+    )
+
+
+def _edges(circuit: Circuit, artifact: Artifact) -> None:
+    edges, stages = drawn_edges(circuit)
+    st.altair_chart(circuit_graph(edges, stages, most=_LISTED), width="stretch")
+    st.caption("Blue carries the answer, vermilion works against it. On the right the same scores on random edges.")
+    left, right = halves()
+    with left:
+        _edge_table(circuit)
+        download(circuit.edges, "Edges as CSV", f"{artifact.name}-edges")
+    with right:
+        _sizes(circuit)
+        _paths(circuit, artifact)
+
+
+def _edge_table(circuit: Circuit) -> None:
+    assert circuit.edges is not None
+    control = circuit.edges[circuit.edges["seed"].notna()].groupby(["sender", "receiver"])["score"].mean()
+    columns = [
+        Column("from", "word"),
+        Column("to", "word"),
+        Column("read as", "word"),
+        Column("effect of cutting", help=_SEARCHES[circuit.search]),
+        Column("at random"),
+    ]
+    rows = [
+        [
+            *(Cell(words) for words in (part_name(line.sender), part_name(line.receiver), read_as(line.receiver))),
+            Cell(signed(line.score, 3)),
+            Cell(signed(control.get((line.sender, line.receiver), float("nan")), 3)),
+        ]
+        for line in circuit.kept.head(_LISTED).itertuples()
+    ]
+    link_table(columns, rows, key="circuit_edges", height=_HEIGHT, caption="Edges that are kept")
+
+
+def _sizes(circuit: Circuit) -> None:
+    """A line a circuit: what it does alone and what is left without it, each beside random circuits."""
+    if circuit.faithfulness is None:
+        return
+    table = circuit.faithfulness.assign(random=circuit.faithfulness["seed"].notna())
+    means = table.groupby(["edges", "left", "random"])["share"].mean()
+    rows = [
+        [Cell(f"{n:,}"), *(Cell(_share(means[n, left, random])) for left in (KEPT, CUT) for random in (False, True))]
+        for n in sorted(table["edges"].unique().tolist())
+    ]
+    columns = [Column("edges"), Column("alone"), Column("random"), Column("without"), Column("random")]
+    link_table(columns, rows, key="circuit_sizes", caption="Share of the metric, by how many of the strongest are kept")
+
+
+def _paths(circuit: Circuit, artifact: Artifact) -> None:
+    if circuit.paths is None:
+        return
+    ends = ["sender", "receiver"]
+    means = circuit.paths.pivot_table("effect", ends, "variant", sort=False)
+    (norm,) = circuit.paths["norm"].unique()
+    columns = [
+        Column("from", "word"),
+        Column("to", "word"),
+        Column("read as", "word"),
+        Column("restored", help=f"Share of the gap between corrupt (0) and clean (1); norms {norm}."),
+        Column("random direction"),
+    ]
+    rows = [
+        [
+            *(Cell(words) for words in (part_name(sender), part_name(receiver), read_as(receiver))),
+            *(Cell(signed(value, 3)) for value in means.loc[(sender, receiver)]),
+        ]
+        for sender, receiver in circuit.paths[ends].drop_duplicates().itertuples(index=False, name=None)
+    ]
+    link_table(columns, rows, key="circuit_paths", caption=f"Paths patched one by one, norms {norm}")
+    download(circuit.paths, "Paths as CSV", f"{artifact.name}-paths")
+
+
+def _features(here: Place, circuit: Circuit, artifact: Artifact) -> None:
+    assert circuit.features is not None
+    st.subheader("Latents that the answer goes through", anchor=False)
+    edges, stages = drawn_features(circuit)
+    names = {node: node.rpartition(" ")[2] for stage in stages for node in stage}
+    st.altair_chart(circuit_graph(edges, stages, names=names), width="stretch")
+    upwards = " and, above it, ".join(short_hooks(circuit.features["hook"].unique().tolist()).values())
+    st.caption(f"Latents of {escape_markdown(upwards)}, and what each dictionary leaves out (error).")
+    left, right = halves()
+    with left:
+        _latents(here, circuit)
+        download(circuit.features, "Latents as CSV", f"{artifact.name}-latents")
+    with right:
+        _nodes_kept(circuit)
+
+
+def _latents(here: Place, circuit: Circuit) -> None:
+    """The largest effects, each latent with a link to its page and its name there, where it has been indexed."""
+    assert circuit.features is not None
+    own = circuit.strongest_features.head(_LISTED)
+    controls = circuit.features[circuit.features["seed"].notna() & (circuit.features["dictionary"] == LATENTS)]
+    nodes = [node_name(hook, unit) for hook, unit in zip(controls["hook"], controls["unit"], strict=True)]
+    at_random = controls.groupby(nodes)["effect"].mean()
+    indexed = _indexes(here, circuit)
+    short = short_hooks(list(circuit.dictionaries))
+    rows = []
+    for line in own.to_dict("records"):
+        hook, unit = line["hook"], line["unit"]
+        href, name = "", "what the dictionary leaves out" if line["kind"] == "error" else ""
+        if line["kind"] != "error" and hook in indexed:
+            index, words = indexed[hook]
+            href, name = here.href(FEATURES, index=index.name, feature=unit), words.get(unit, "")
+        random = at_random[node_name(hook, unit)]
+        rows.append(
+            [
+                Cell(short[hook]),
+                Cell("error" if line["kind"] == "error" else str(unit), href),
+                Cell(name),
+                Cell(signed(line["effect"], 3)),
+                Cell(signed(random, 3)),
+            ]
+        )
+    columns = [
+        Column("hook", "word"),
+        Column("latent", "word"),
+        Column("name", "code"),
+        Column("effect", help="By how much the metric changes when it is ablated, estimated."),
+        Column("random direction", help="The same activity, written along random directions as long."),
+    ]
+    key = "circuit_latents"
+
+    def follow() -> None:
+        line = own.iloc[opened(key)[0]]
+        jump(FEATURES, index=indexed[line["hook"]][0].name, feature=line["unit"])
+
+    link_table(columns, rows, key=key, ids=range(len(rows)), on_open=follow, height=_HEIGHT, caption="Largest effects")
+
+
+def _indexes(here: Place, circuit: Circuit) -> dict[str, tuple[Artifact, dict[int, str]]]:
+    """By hook the index of its dictionary, and the features' names there; nothing of what has not been indexed."""
+    of_name = {a.name: a.id for a in here.run.artifacts() if a.kind == "sae"}
+    found = {}
+    for hook, name in circuit.dictionaries.items():
+        for artifact in here.run.artifacts():
+            if artifact.kind == "features" and of_name.get(name) in artifact.manifest.inputs.values():
+                table = serve.index(artifact).table
+                found[hook] = artifact, dict(zip(table["feature"].tolist(), table["name"].tolist(), strict=True))
+    return found
+
+
+def _nodes_kept(circuit: Circuit) -> None:
+    """A line a size: latents beside neurons, each beside as many random ones."""
+    if circuit.feature_faithfulness is None:
+        return
+    table = circuit.feature_faithfulness
+    table = table.assign(random=table["seed"].notna())
+    errors = table["errors"] == "kept"
+    kinds = {LATENTS: (table["dictionary"] == LATENTS) & ~errors, NEURONS: table["dictionary"] == NEURONS}
+    kinds["latents, errors kept"] = (table["dictionary"] == LATENTS) & errors
+    means = pd.DataFrame(
+        {
+            (kind, random): table[of & (table["random"] == random)].groupby("nodes")["share"].mean()
+            for kind, of in kinds.items()
+            for random in (False, True)
+        }
+    ).dropna()  # all nodes, of which each kind has another number
+    columns = [Column("nodes")]
+    for kind in kinds:
+        columns += [Column(kind), Column("random")]
+    rows = [[Cell(f"{n:,}"), *(Cell(_share(value)) for value in means.loc[n])] for n in means.index]
+    link_table(columns, rows, key="circuit_nodes", height=_HEIGHT, caption="Share of the metric, by how many are kept")
+
+
+def _share(value: float) -> str:
+    """Two digits, and no minus before nothing."""
+    return number(round(value, 2) + 0.0)
