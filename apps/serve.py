@@ -20,7 +20,7 @@ from models.dataset import Dataset
 from workbench.attention.results import HeadSurvey, read_heads
 from workbench.decoding import Decoding, read_decoding
 from workbench.dynamics import Dynamics, StatesReading, read_dynamics, read_states
-from workbench.experiments import Patching, read_patching
+from workbench.experiments import LensReading, Patching, Steering, read_lens, read_patching, read_steering
 from workbench.experiments.circuit_results import Circuit, read_circuit
 from workbench.experiments.rotation_results import Rotations, read_rotations
 from workbench.features.index import Example, FeatureIndex, FeatureRecord
@@ -149,6 +149,16 @@ def circuit(artifact: Artifact) -> Circuit:
     return _circuit(artifact.id, artifact.path)
 
 
+def lens(artifact: Artifact) -> LensReading:
+    """What a subject's read-out says of its layers."""
+    return _lens(artifact.id, artifact.path)
+
+
+def steering(artifact: Artifact) -> Steering:
+    """What a subject said while it was pushed along a direction."""
+    return _steering(artifact.id, artifact.path)
+
+
 def rotations(artifact: Artifact) -> Rotations:
     """Directions that were learned on pairs of prompts."""
     return _rotations(artifact.id, artifact.path)
@@ -226,6 +236,18 @@ def _circuit(artifact_id: str, _path: Path) -> Circuit:
 def _rotations(artifact_id: str, _path: Path) -> Rotations:
     with _named(_path):
         return read_rotations(_path)
+
+
+@st.cache_resource(max_entries=8, show_spinner="Opening the result …")
+def _lens(artifact_id: str, _path: Path) -> LensReading:
+    with _named(_path):
+        return read_lens(_path)
+
+
+@st.cache_resource(max_entries=8, show_spinner="Opening the result …")
+def _steering(artifact_id: str, _path: Path) -> Steering:
+    with _named(_path):
+        return read_steering(_path)
 
 
 @st.cache_data(max_entries=32, show_spinner=False)

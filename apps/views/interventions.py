@@ -1,6 +1,5 @@
 """The interventions page: what two prompts differ in, traced through the subject; and steering."""
 
-import pandas as pd
 import streamlit as st
 
 from apps import serve
@@ -12,7 +11,7 @@ from apps.messages import no_patching, no_subject
 from apps.place import Place
 from apps.prompt_box import reads_text, with_start
 from apps.text import escape_markdown, signed, visible
-from apps.views import circuit, rotation, steering
+from apps.views import circuit, lens, rotation, steering
 from workbench.experiments import Patching
 from workbench.experiments.patching_results import RANDOM_ANSWERS
 from workbench.figures import component_bars, lens_by_layer, lens_map, patching_map, patching_profile
@@ -47,6 +46,7 @@ def show() -> None:
         no_patching(here.run, reads_text=reads)
     rotation.show(here.run)
     circuit.show(here)
+    lens.show(here)
     if reads:
         steering.show(here, subject)
 
@@ -190,17 +190,12 @@ def _lens(patching: Patching) -> None:
 
 
 def _words(run: Run, patching: Patching) -> None:
-    lens = patching.lens_tokens
-    if lens is None:
+    if patching.lens_tokens is None:
         return
     st.subheader("The likeliest next token, layer by layer", anchor=False)
-    st.altair_chart(lens_map(readings_of(lens), with_start(run, patching.words())), width="stretch")
-
-
-def readings_of(lens: pd.DataFrame) -> pd.DataFrame:
-    """The likeliest token of every place and kind of lens, as the figure takes it; of several draws the first."""
-    best = lens[lens["place"] == 1].drop_duplicates(["variant", "hook", "position"])
-    return best.assign(token=best["text"])[["hook", "position", "variant", "token", "probability"]]
+    st.altair_chart(
+        lens_map(lens.readings_of(patching.lens_tokens), with_start(run, patching.words())), width="stretch"
+    )
 
 
 if __name__ == "__main__":  # Streamlit runs a page's file as a script
