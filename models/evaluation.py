@@ -36,12 +36,14 @@ def accepted(model: Any, batch: Batch) -> Batch:
 def as_evaluated(model: torch.nn.Module) -> Iterator[None]:
     """The subject in evaluation mode, and afterwards each part of it in the mode that it was in, whatever is raised."""
     modes = [(module, module.training) for module in model.modules()]
-    model.eval()
+    if any(was_training for _, was_training in modes):
+        model.eval()
     try:
         yield
     finally:
         for module, was_training in modes:
-            module.training = was_training
+            if module.training != was_training:  # to set what a module has takes longer than to ask for it
+                module.training = was_training
 
 
 def evaluate(

@@ -1,7 +1,7 @@
 """`activation_patching`: what a subject restores of a clean run's behaviour when given some of its activations."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from workbench.interventions.passes import refuse_unusable
 from workbench.interventions.patch_plan import Plan
 from workbench.interventions.positions import Positions
 from workbench.interventions.rerunning import BothRuns, SomePairs, rerun
-from workbench.interventions.resuming import CorruptRun, can_resume, entry, kept_hooks, resumed
+from workbench.interventions.resuming import CorruptRun, both_runs, can_resume, entry, kept_hooks, resumed
 from workbench.interventions.sites import Choice, Site, draw_noise
 from workbench.interventions.subspace import Subspace
 
@@ -129,15 +129,17 @@ def _measured(
 ) -> tuple[Plan, _Found]:
     resume = [can_resume(model, hook) for hook in hooks]
     kept = kept_hooks(model) if any(resume) else []
-    both = BothRuns.of(model, given[0], hooks, kept)
+    run_both = both_runs if kept else BothRuns.of
+    both = run_both(model, given[0], hooks, kept)
     plan = Plan.of(both, hooks, where, by, choice)
-    ends = [(both.of_clean, both.of_corrupt), *((r.of_clean, r.of_corrupt) for r in _unpatched(model, given[1:]))]
+    others = (run_both(model, some, []) for some in given[1:])
+    ends = [(one.of_clean, one.of_corrupt) for one in itertools.chain([both], others)]
     of_clean, of_corrupt = (torch.cat(values) for values in zip(*ends, strict=True))
     restored(of_corrupt, of_clean, of_corrupt)  # before any long work: whether there is a gap
     values = torch.empty(len(plan.patches), len(of_clean), dtype=torch.float64)
     with progress(total=values.numel(), desc="patching", unit="run") as bar:
         for number, some in enumerate(given):
-            both = both if number == 0 else BothRuns.of(model, some, hooks, kept)
+            both = both if number == 0 else run_both(model, some, hooks, kept)
             sites = _sites(model, some, plan, both)
             corrupt_run = CorruptRun.of(model, both) if kept else None
             for chosen in _passes(plan, resume, max(1, some.rows // len(some))):
@@ -149,10 +151,6 @@ def _measured(
                 values[torch.tensor(chosen)[:, None], some.seq] = found
                 bar.update(found.numel())
     return plan, _Found(values, of_clean, of_corrupt)
-
-
-def _unpatched(model: Any, given: list[SomePairs]) -> Iterator[BothRuns]:
-    return (BothRuns.of(model, some, []) for some in given)
 
 
 def _sites(model: Any, given: SomePairs, plan: Plan, both: BothRuns) -> list[Site]:
@@ -188,17 +186,21 @@ def _passes(plan: Plan, resume: list[bool], n_patches: int) -> list[list[int]]:
 def _table(plan: Plan, found: _Found, docs: np.ndarray, seed: int) -> pd.DataFrame:
     """A line for each patch, in their order."""
     lines = [p.part.columns | {"variant": PATCH if p.seed is None else DIRECTION, "seed": p.seed} for p in plan.patches]
-    table = pd.DataFrame(lines, columns=list(COLUMNS))
     at = [
         plan.where[p.site].any(1) if p.part.position is None else plan.where[p.site][:, p.part.position]
         for p in plan.patches
     ]
     some = torch.stack(at).numpy()
+    numbers = np.full((len(lines), len(COLUMNS[7:])), np.nan)
     for of in np.unique(some, axis=0):  # lines of the same sequences
         rows = (some == of).all(1)
-        table.loc[rows, COLUMNS[7:]] = _summary(found, rows, of, docs[of], seed)
-    numbers = dict.fromkeys(("layer", "head", "position", "unit", "seed", "sequences"), "Int64")
-    return table.astype(numbers | dict.fromkeys(COLUMNS[7:-1], "float64"))
+        numbers[rows] = _summary(found, rows, of, docs[of], seed)
+    columns = {name: [line[name] for line in lines] for name in COLUMNS[:7]} | dict(
+        zip(COLUMNS[7:], numbers.T, strict=True)
+    )
+    whole = ("layer", "head", "position", "unit", "seed", "sequences")
+    # Made as it shall be: to fill a table and convert it takes as long as a pass of a small subject.
+    return pd.DataFrame(columns | {name: pd.array(columns[name], "Int64") for name in whole})
 
 
 def _summary(

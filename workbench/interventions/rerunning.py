@@ -98,13 +98,13 @@ class BothRuns(NamedTuple):
 
     Attributes:
         clean, corrupt: what stands at some hooks, positions first: [seq, pos, …].
-        output: of the corrupt run.
+        output: of the corrupt run; None where nobody wants it whole.
         of_clean, of_corrupt: the metric of each.
     """
 
     clean: dict[str, Tensor]
     corrupt: dict[str, Tensor]
-    output: Tensor
+    output: Tensor | None
     of_clean: Float[Tensor, " seq"]
     of_corrupt: Float[Tensor, " seq"]
 
@@ -121,12 +121,14 @@ class BothRuns(NamedTuple):
         return cls(clean, corrupt, output, values, given.measured(output)[0])
 
 
-def held(model: Any, given: Batch, names: Sequence[str], rows: int) -> tuple[Tensor, dict[str, Tensor]]:
+def held(
+    model: Any, given: Batch, names: Sequence[str], rows: int, return_type: str | None = "logits"
+) -> tuple[Any, dict[str, Tensor]]:
     """A subject's output, and what stands at some hooks, positions first: [seq, pos, …]."""
-    found: list[tuple[Tensor, dict[str, Tensor]]] = []
+    found: list[tuple[Any, dict[str, Tensor]]] = []
     for start in range(0, len(given["input"]), rows):
         batch = {name: value[start : start + rows] for name, value in given.items()}
-        output, values = output_and_values(model, batch, names)
+        output, values = output_and_values(model, batch, names, return_type=return_type)
         for name, value in values.items():
             if value.isnan().any():
                 raise ValueError(f"{name} holds NaN in one of the two runs: there is nothing to patch with.")
@@ -134,4 +136,5 @@ def held(model: Any, given: Batch, names: Sequence[str], rows: int) -> tuple[Ten
     outputs, caches = zip(*found, strict=True)
     if len(outputs) == 1:
         return outputs[0], caches[0]
-    return torch.cat(outputs), {name: torch.cat([cache[name] for cache in caches]) for name in names}
+    output = None if return_type is None else torch.cat(outputs)
+    return output, {name: torch.cat([cache[name] for cache in caches]) for name in names}

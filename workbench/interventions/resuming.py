@@ -16,11 +16,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from models.evaluation import accepted
 from models.hooks import attached
 from models.key_values import KeyValues
 from models.transformer import Transformer
-from workbench.interventions.metrics import LogitDifference
-from workbench.interventions.rerunning import BothRuns, SomePairs, Values, patched
+from workbench.interventions.metrics import LogitDifference, measured
+from workbench.interventions.rerunning import BothRuns, SomePairs, Values, held, patched
 from workbench.interventions.sites import Patch, Site
 
 _READING = re.compile(r"blocks\.(\d+)\.(hook_resid_pre|ln1\..+|attn\..+)")
@@ -63,7 +64,7 @@ class CorruptRun:
     k: list[Tensor]
     v: list[Tensor]
     z: list[Tensor]
-    logits: Tensor
+    logits: Tensor | None
     values: Float[Tensor, " seq"]
 
     @classmethod
@@ -84,6 +85,41 @@ def _kept_by_part(model: Transformer) -> dict[str, list[str]]:
     heads = {"k": keys, "v": "hook_v", "z": "hook_z"}
     stream = [f"blocks.{b}.hook_resid_pre" for b in blocks] + [f"blocks.{blocks[-1]}.hook_resid_post"]
     return {"stream": stream} | {part: [f"blocks.{b}.attn.{name}" for b in blocks] for part, name in heads.items()}
+
+
+def both_runs(model: Transformer, given: SomePairs, hooks: Sequence[str], of_corrupt: Sequence[str] = ()) -> BothRuns:
+    """`BothRuns.of`, of a transformer to which nothing is attached.
+
+    The two share a pass where both fit into one, and where `LogitDifference` is measured nothing else is read out.
+    """
+    asked, end = type(given.metric) is LogitDifference, f"blocks.{len(model.blocks) - 1}.hook_resid_post"
+    return_type, ends = (None, [end]) if asked else ("logits", [])
+    of_clean, of_both = ([*dict.fromkeys([*hooks, *more, *ends])] for more in ((), of_corrupt))
+    if 2 * len(given) <= given.rows:
+        batch = {name: torch.cat([given.clean[name], x]) for name, x in accepted(model, given.corrupt).items()}
+        output, values = held(model, batch, of_both, given.rows, return_type)
+        halves = {name: value.chunk(2) for name, value in values.items()}
+        clean, corrupt = ({name: half[i] for name, half in halves.items()} for i in (0, 1))
+        outputs = (None, None) if asked else output.chunk(2)
+    else:
+        first, clean = held(model, given.clean, of_clean, given.rows, return_type)
+        second, corrupt = held(model, given.corrupt, of_both, given.rows, return_type)
+        outputs = (first, second)
+    values_of = [
+        _at_the_end(model, given, held_there[end]) if asked else given.measured(output)[0]
+        for held_there, output in zip((clean, corrupt), outputs, strict=True)
+    ]
+    return BothRuns(clean, corrupt, outputs[1], values_of[0], values_of[1])
+
+
+def _at_the_end(model: Transformer, given: SomePairs, stream: Stream) -> Float[Tensor, " seq"]:
+    """The logit difference, read out of the stream after the last block at the positions alone that it reads."""
+    metric = given.metric
+    assert isinstance(metric, LogitDifference)
+    asked = metric.asked(given.seq, stream.shape[1]).to(stream.device)
+    rows = stream[torch.arange(len(stream), device=stream.device), asked]
+    logits = model.unembed(model.ln_final(rows[:, None]))[:, 0]
+    return measured(lambda output: metric.of_outputs(output, given.seq), logits, given.clean).double().cpu()
 
 
 def resumed(
@@ -126,6 +162,7 @@ class _Pass:
 
     def logits(self) -> Float[Tensor, "row pos d_vocab"]:
         """Of all positions; of those before the first patch, the corrupt run's."""
+        assert self.corrupt.logits is not None
         before = _for_each(self.corrupt.logits[self.part, : self.start], len(self.patches))
         return torch.cat([before, self.model.unembed(self.model.ln_final(self._climb(None)))], 1)
 
@@ -150,9 +187,7 @@ class _Pass:
         for depth in range(n_blocks + 1):
             entering = [p for p in self.patches[done:] if entry(self.sites[p.site].name) == depth]
             if entering:
-                joining = self._entered(entering, depth)
-                if depth == n_blocks and asked is not None:
-                    joining = joining[:, asked]
+                joining = self._entered(entering, depth, asked if depth == n_blocks else None)
                 stream = joining if stream is None else torch.cat([stream, joining])
             if depth < n_blocks and stream is not None:
                 reading = [p for p in entering if not _READ.fullmatch(self.sites[p.site].name)]
@@ -166,36 +201,43 @@ class _Pass:
     ) -> Float[Tensor, "row _ d_model"]:
         """One block; patches of what it reads are made on the way."""
         n_patches = len(stream) // len(self.seq)
-        k, v = (_for_each(x[depth][self.part, : self.start], n_patches) for x in (self.corrupt.k, self.corrupt.v))
+        past = None
+        if self.start:
+            before = (x[depth][self.part, : self.start] for x in (self.corrupt.k, self.corrupt.v))
+            past = KeyValues.of(*(_for_each(x, n_patches) for x in before))
         last = depth == len(self.model.blocks) - 1
         whole = any(self.sites[p.site].name.endswith(_OF_QUERIES) for p in reading)
         at = asked if last and not whole else None
-        with patched(self.model, self.sites, reading, first, start=self.start):
-            stream = self.model.blocks[depth](stream, KeyValues.of(k, v), at)
+        with patched(self.model, self.sites, reading, first, at=slice(self.start, None)):
+            stream = self.model.blocks[depth](stream, past, at)
         return stream[:, asked] if last and whole and asked is not None else stream
 
-    def _entered(self, entering: list[Patch], depth: int) -> Stream:
+    def _entered(self, entering: list[Patch], depth: int, asked: Int[Tensor, " asked"] | None) -> Stream:
         """What enters a block: the corrupt run's stream, with what patches behind the block before made of it."""
-        stream = _for_each(self.corrupt.stream[depth][self.part, self.start :], len(entering))
         read = [p for p in entering if _READ.fullmatch(self.sites[p.site].name)]
+        by_position = bool(read) and read[0].part.position is not None
+        at = slice(self.start, None) if asked is None else asked + self.start
+        stream = self.corrupt.stream[depth][self.part]
         if not read:
-            return stream
-        stream = stream.clone()  # of one patch it may be the corrupt run's own
-        entered = stream.unflatten(0, (len(entering), -1))[: len(read)]  # a view; those that read come after
+            return _for_each(stream[:, at], len(entering))
         before, z = (x[depth - 1][self.part] for x in (self.corrupt.stream, self.corrupt.z))
-        if read[0].part.position is None:
-            before, z = (_for_each(x[:, self.start :], len(read)) for x in (before, z))
-        else:
-            at = torch.tensor([p.part.position for p in read], device=before.device)
-            before, z = (x[:, at].transpose(0, 1).flatten(0, 1)[:, None] for x in (before, z))
-        how: dict[str, Any] = {"start": self.start} if read[0].part.position is None else {"each_its_own": True}
+        if not by_position:
+            before, z = (_for_each(x[:, at], len(read)) for x in (before, z))
+            made = self._written(before, z, depth - 1, read, at=at)
+            rest = len(entering) - len(read)
+            return torch.cat([made, _for_each(stream[:, at], rest)]) if rest else made
+        own = torch.tensor([p.part.position for p in read], device=before.device)
+        before, z = (x[:, own].transpose(0, 1).flatten(0, 1)[:, None] for x in (before, z))
+        made = self._written(before, z, depth - 1, read, each_its_own=True)
+        stream = _for_each(stream[:, self.start :], len(entering)).clone()  # of one patch it is the corrupt run's own
+        entered = stream.unflatten(0, (len(entering), -1))[: len(read)]  # a view; those that read come after
+        entered[torch.arange(len(read)), :, own - self.start] = made.unflatten(0, (len(read), -1))[:, :, 0]
+        return stream if asked is None else stream[:, asked]
+
+    def _written(self, before: Stream, z: Tensor, depth: int, read: list[Patch], **how: Any) -> Stream:
+        """The stream after a block of which the heads have read, with patches of what comes then."""
         with patched(self.model, self.sites, read, **how):
-            made = self.model.blocks[depth - 1].after_reading(before, z).unflatten(0, (len(read), -1))
-        if read[0].part.position is None:
-            entered[:] = made
-        else:
-            entered[torch.arange(len(read)), :, at - self.start] = made[:, :, 0]
-        return stream
+            return self.model.blocks[depth].after_reading(before, z)
 
 
 def _for_each(x: Float[Tensor, "seq pos *rest"], n_patches: int) -> Float[Tensor, "row pos *rest"]:

@@ -6,12 +6,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from models.step_hooks import HookFunction, pos_dim_of, positions_seen
 from workbench.interventions.hook_parts import Part
 from workbench.interventions.subspace import Subspace
+
+At = slice | Int[Tensor, " asked"]
 
 
 class Patch(NamedTuple):
@@ -71,7 +73,7 @@ class Site:
         return replace(self, **parts, noise=self.noise[:, part])
 
     def put(
-        self, current: Float[Tensor, "patch seq pos *row"], patches: Sequence[Patch], pos: slice | None
+        self, current: Float[Tensor, "patch seq pos *row"], patches: Sequence[Patch], pos: At | None
     ) -> Float[Tensor, "patch seq pos *row"]:
         """What stands there once the patches are made.
 
@@ -94,7 +96,7 @@ class Site:
             new[drawn] = torch.where(free & where, target.to(current.dtype), current[drawn])
         return new
 
-    def _at(self, x: Tensor, patches: Sequence[Patch], pos: slice | None) -> Tensor:
+    def _at(self, x: Tensor, patches: Sequence[Patch], pos: At | None) -> Tensor:
         """Values [control or 1, seq, pos, …] at the positions that are patched, [patch or 1, seq, pos, …]."""
         number = torch.tensor([0 if len(x) == 1 else self._control_of(patch) for patch in patches], device=x.device)
         if pos is not None:
@@ -125,7 +127,7 @@ class Site:
         return (change.unflatten(-1, self.row) if together else change).to(current.dtype)
 
     def _control(
-        self, clean: Tensor, corrupt: Tensor, patches: Sequence[Patch], pos: slice | None
+        self, clean: Tensor, corrupt: Tensor, patches: Sequence[Patch], pos: At | None
     ) -> tuple[Tensor, Tensor]:
         """Rows as far from the corrupt run's as the patched ones, in random directions; and which numbers these are."""
         noise = self._at(self.noise, patches, pos)
@@ -163,7 +165,7 @@ def draw_noise(
 
 
 def putting(
-    site: Site, patches: Sequence[Patch], rows: slice, *, start: int = 0, each_its_own: bool = False
+    site: Site, patches: Sequence[Patch], rows: slice, *, at: At = slice(0, None), each_its_own: bool = False
 ) -> HookFunction:
     """A hook that makes patches, in a pass of every sequence under one after the other.
 
@@ -171,31 +173,29 @@ def putting(
         site: where.
         patches: what is done.
         rows: which of the pass's patches these are.
-        start: the position at which the pass begins.
+        at: the positions that the pass has: from one on; or, where patches are of all at once, some of them.
         each_its_own: the pass has one position, which is each patch's own.
     """
     n_seq = len(site.where)
+    by_position = patches[0].part.position is not None and not each_its_own
 
     def edit(value: Tensor, hook: Any) -> Tensor | None:
-        seen = positions_seen(value, hook)
-        seen = slice(seen.start + start, seen.stop + start)
-        chosen = [
-            i for i, p in enumerate(patches) if p.part.position is None or seen.start <= p.part.position < seen.stop
-        ]
-        if not chosen and not each_its_own:
+        seen, offset = positions_seen(value, hook), at.start if isinstance(at, slice) else 0
+        first, after = seen.start + offset, seen.stop + offset
+        chosen = [i for i, p in enumerate(patches) if not by_position or first <= p.part.position < after]
+        if not chosen:
             return None
         edited = value.clone()
         # Views all: what is written there is written to the copy.
         mine = edited.unflatten(0, (-1, n_seq)).movedim(pos_dim_of(hook) + 1, 2)[rows]
-        if each_its_own:
-            mine[:] = site.put(mine, patches, None)
-        elif patches[0].part.position is None:
-            mine[:] = site.put(mine, patches, seen)
-        else:
-            of_these = [patches[i] for i in chosen]
-            at = torch.tensor([patch.part.position - seen.start for patch in of_these])
-            index = torch.tensor(chosen)
-            mine[index, :, at] = site.put(mine[index, :, at][:, :, None], of_these, None)[:, :, 0]
+        if not by_position:
+            pos = slice(first, after) if isinstance(at, slice) else at
+            mine[:] = site.put(mine, patches, None if each_its_own else pos)
+            return edited
+        of_these = [patches[i] for i in chosen]
+        own = torch.tensor([patch.part.position for patch in of_these]) - first
+        index = torch.tensor(chosen)
+        mine[index, :, own] = site.put(mine[index, :, own][:, :, None], of_these, None)[:, :, 0]
         return edited
 
     return edit
