@@ -4,15 +4,18 @@
 
 Of a pair of sequences every layer × position (× head) of the corrupt run is patched from the clean one: the residual
 stream, what attention and the MLP write, each head at a position and at all of them. TransformerLens's
-`patching.get_act_patch_*` are given our model; both normalise the same logit difference, in turn, and must agree. A
-metric that may be of the whole output, which is then made whole, has rows of its own. Memory grows with `batch_size`,
+`patching.get_act_patch_*` are given our model; both normalise the same logit difference, in turn, and must agree: as
+each rounds in float32, how far each is from TransformerLens's sweep in double stands beside it. A metric that may be of
+the whole output, which is then made whole, has rows of its own. Memory grows with `batch_size`,
 and not with the number of patches. Attribution patching is counted in passes, and `head_scores` stands beside a
 forward pass.
 """
 
 import argparse
+import copy
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -63,17 +66,8 @@ def _subject(n_pairs: int) -> tuple[Transformer, torch.Tensor, torch.Tensor, Log
 
 @torch.inference_mode()
 def _sweep(name: str, rounds: int) -> list[dict[str, Any]]:
-    hook, by, theirs = SWEEPS[name]
+    hook, by, _ = SWEEPS[name]
     model, clean, corrupt, metric = _subject(1)
-
-    def difference(logits: torch.Tensor) -> torch.Tensor:
-        return logits[:, -1, ANSWER] - logits[:, -1, WRONG]
-
-    ends = [float(difference(model(tokens))) for tokens in (clean, corrupt)]
-    _, cache = model.run_with_cache(clean)
-
-    def normalised(logits: torch.Tensor) -> torch.Tensor:
-        return (difference(logits).mean() - ends[1]) / (ends[0] - ends[1])
 
     def ours(of_ours: Any) -> torch.Tensor:
         hooks = [f"blocks.{layer}.{hook}" for layer in range(LAYERS)]
@@ -82,15 +76,37 @@ def _sweep(name: str, rounds: int) -> list[dict[str, Any]]:
 
     ours(metric)
     (slow, truth), (fast, found), (whole, opaque) = take_turns(
-        rounds, lambda: theirs(model, corrupt, cache, normalised), lambda: ours(metric), lambda: ours(difference)
+        rounds, _theirs(name, model, clean, corrupt), lambda: ours(metric), lambda: ours(_difference)
     )
-    apart = max(float((x - truth.flatten()).abs().max()) for x in (found, opaque))
+    exact = _theirs(name, copy.deepcopy(model).double(), clean, corrupt)()
+    apart, off, theirs_off = (
+        max(float((x - of.flatten()).abs().max()) for x in some)
+        for some, of in (((found, opaque), truth), ((found, opaque), exact), ((truth.flatten(),), exact))
+    )
     return [
         row(f"patching: {name}, TransformerLens", slow, "s"),
         row(f"patching: {name}", fast, "s", slow / fast, BAR),
         row(f"patching: {name}, a metric of the whole output", whole, "s", slow / whole),
         row(f"patching: {name}, distance of the normalised effects", apart, "", bar=BAR_SAME, at_most=True),
+        row(f"patching: {name}, distance from double, TransformerLens", theirs_off, ""),
+        row(f"patching: {name}, distance from double", off, "", off / theirs_off),
     ]
+
+
+def _difference(logits: torch.Tensor) -> torch.Tensor:
+    return logits[:, -1, ANSWER] - logits[:, -1, WRONG]
+
+
+def _theirs(name: str, model: Transformer, clean: torch.Tensor, corrupt: torch.Tensor) -> Callable[[], torch.Tensor]:
+    """TransformerLens's sweep, which begins with the clean run's cache and both runs' metric in its hands."""
+    sweep = SWEEPS[name][2]
+    ends = [float(_difference(model(tokens))) for tokens in (clean, corrupt)]
+    _, cache = model.run_with_cache(clean)
+
+    def normalised(logits: torch.Tensor) -> torch.Tensor:
+        return (_difference(logits).mean() - ends[1]) / (ends[0] - ends[1])
+
+    return lambda: sweep(model, corrupt, cache, normalised)
 
 
 def _attribution_rows() -> list[dict[str, Any]]:

@@ -228,6 +228,26 @@ def test_only_what_a_patch_can_change_is_run(model, monkeypatch):
     assert max(rows for rows, _ in read) == 2
 
 
+def test_where_one_position_is_read_nothing_else_is_written_behind_the_last_block_or_read_out(model, monkeypatch):
+    read, written, read_out = [], [], []
+    forward, after_reading = Block.forward, Block.after_reading
+    monkeypatch.setattr(
+        Block, "forward", lambda self, x, *a, **k: read.append(x.shape[:2]) or forward(self, x, *a, **k)
+    )
+    monkeypatch.setattr(
+        Block, "after_reading", lambda self, x, z: written.append(x.shape[:2]) or after_reading(self, x, z)
+    )
+    watched = model.unembed.register_forward_pre_hook(lambda module, given: read_out.append(given[0].shape[:2]))
+    hooks = ["blocks.0.attn.hook_z", "blocks.1.attn.hook_z"]
+    activation_patching(model, CLEAN, CORRUPT, LAST, hooks, by=("head",), n_controls=0, bos=True)
+    watched.remove()
+    assert read == [(2 * N, T)] * 2 + [
+        (HEADS * N, T)
+    ]  # both runs together, and the last block under the first's patches
+    assert written == [(HEADS * N, T), (HEADS * N, 1)]
+    assert read_out == [(N, 1), (N, 1), (2 * HEADS, N)]
+
+
 def test_everything_at_one_layer_is_the_clean_run_and_what_comes_before_a_difference_is_none(model):
     data, start = Dataset(CLEAN), CLEAN.clone()
     start[:, 4:] = CORRUPT[:, 4:]
