@@ -26,6 +26,7 @@ VERBS = {
     "circuit": "find which edges between its parts, and which features, an answer goes through, beside random ones",
     "index": "make a dictionary's features browsable, with names that are measured",
     "explore": "open the explorer",
+    "notes": "tell what people wrote about a run's features; export it and import it",
     "reproduce": "re-make published results: published | ours | bar",
     "ls": "list runs and what they hold",
 }
