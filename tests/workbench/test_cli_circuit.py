@@ -169,6 +169,7 @@ def test_latents_of_a_recurrent_subject_are_looked_at_without_a_graph(gru, capsy
 
 def test_a_subject_without_a_graph_of_edges_is_refused(gru, capsys):
     assert "a Recurrent has no graph of edges" in refused(gru, *PAIRS, "--name", "none", capsys=capsys)
+    assert not Run.open(gru).unfinished()
 
 
 def test_what_was_found_is_told_beside_chance(source, capsys):

@@ -127,6 +127,7 @@ def make_circuit(
     """The circuit of pairs of prompts: the one that is there, or searched for now."""
     from models.artifacts import publishing
     from workbench.experiments import CircuitSettings, find_circuit
+    from workbench.experiments.circuit import has_graph
     from workbench.experiments.circuit_results import VERB
     from workbench.experiments.circuit_search import N_EDGES, N_STEPS
 
@@ -145,6 +146,7 @@ def make_circuit(
     if standing(run, "analysis", name, inputs, config, replace=replace) is None:
         model = run.model()
         saes, names = dictionaries_of(model, sources)
+        has_graph(model, saes)  # refuses before anything is begun
         prompts = asked.read(run, model, seed)
         with publishing(run.path_of("analysis", name), "analysis", inputs=inputs, config=config, seed=seed) as draft:
             draft.results |= find_circuit(model, prompts, saes, Path(draft.path), settings)

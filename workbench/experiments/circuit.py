@@ -53,14 +53,9 @@ def find_circuit(
         and how many are `kept` (None where it has no graph), and which `tables` were made.
 
     Raises:
-        ValueError: the subject has no graph of edges and no dictionary is given, or as the functions that it calls.
+        ValueError: as `has_graph`, and as the functions that it calls.
     """
-    has_graph = isinstance(model, Transformer)
-    if not has_graph and not saes:
-        raise ValueError(
-            f"a {type(model).__name__} has no graph of edges: a circuit is of a decoder-only transformer, or, with "
-            "--features, of the latents of this run's dictionaries."
-        )
+    of_edges = has_graph(model, saes)
     values = [
         measure_jobs(
             model, data, prompts.metric, 1, lambda *_: [], asked=prompts.clean, batch_size=settings.batch_size
@@ -71,7 +66,7 @@ def find_circuit(
     clean, corrupt = (float(each.mean()) for each in values)
     told: dict[str, Any] = {"clean": clean, "corrupt": corrupt, "pairs": len(prompts), "edges": None, "kept": None}
     tables = []
-    if has_graph:
+    if of_edges:
         kept_table(folder / RESULT, lambda: search_edges(model, prompts, settings, clean - corrupt))
         edges = pd.read_parquet(folder / RESULT)
         told |= {"edges": len(Graph.of(model).edges), "kept": int((edges["kept"] & edges["seed"].isna()).sum())}
@@ -89,3 +84,15 @@ def find_circuit(
         kept_table(folder / FEATURE_FAITHFULNESS, lambda: size_table(model, prompts, saes, nodes, settings))
         tables += [FEATURES, FEATURE_FAITHFULNESS]
     return told | {"tables": tables}
+
+
+def has_graph(model: Any, saes: Mapping[str, SAE]) -> bool:
+    """Whether a subject has a graph of edges. `ValueError` where it has none, and no dictionary is given either."""
+    if isinstance(model, Transformer):
+        return True
+    if not saes:
+        raise ValueError(
+            f"a {type(model).__name__} has no graph of edges: a circuit is of a decoder-only transformer, or, with "
+            "--features, of the latents of this run's dictionaries."
+        )
+    return False

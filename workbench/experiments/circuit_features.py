@@ -13,6 +13,7 @@ from workbench.experiments.prompts import Prompts
 from workbench.sae import SAE
 
 SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+AT_ONCE = 16  # prompts whose latents are all held at once, with their slopes
 PASSED_ON = 8  # nodes of each hook between which edges are measured
 
 
@@ -24,7 +25,7 @@ def both(dictionaries: Mapping[str, SAE]) -> dict[str, dict[str, Dictionary]]:
 
 def node_table(model: Any, prompts: Prompts, saes: Mapping[str, SAE], settings: CircuitSettings) -> pd.DataFrame:
     """`feature_circuit` of latents and of neurons, in the column `dictionary`."""
-    how = _how(prompts, settings) | {"steps": settings.steps}
+    how = _how(prompts, settings) | {"steps": settings.steps, "batch_size": min(settings.batch_size, AT_ONCE)}
     found = [
         feature_circuit(model, prompts.clean, dictionaries=chosen, **how).assign(dictionary=name)
         for name, chosen in both(saes).items()
@@ -37,7 +38,7 @@ def edge_table(
 ) -> pd.DataFrame:
     """`feature_edges` between the largest latents and errors of several hooks."""
     own = nodes[nodes["dictionary"] == LATENTS]
-    how = _how(prompts, settings) | {"most": PASSED_ON}
+    how = _how(prompts, settings) | {"most": PASSED_ON, "batch_size": min(settings.batch_size, AT_ONCE)}
     return feature_edges(model, prompts.clean, dictionaries=dict(saes), nodes=own, **how)
 
 

@@ -22,7 +22,7 @@ N_EDGES, N_STEPS = 20, 5
 SHARE = 0.01
 # The circuits whose faithfulness is held beside that of the kept edges, by how many edges they have of theirs.
 SIZES = (0.25, 0.5, 1, 2)
-RUNS = 256  # runs of a sequence a pass, of a subject with edges cut
+SETS = 4  # sets of cut edges that go side by side through a pass with a batch of prompts
 _COLUMNS = ("sender", "receiver", "ablation", "steps", "threshold", "variant", "seed", "score", "low", "high", "kept")
 
 
@@ -104,7 +104,7 @@ def search_edges(model: Any, prompts: Prompts, settings: CircuitSettings, gap: f
         )
     else:
         threshold = SHARE * abs(gap) if settings.threshold is None else settings.threshold
-        how = {"ablation": settings.ablation, **settings.keywords, "batch_size": RUNS}
+        how = {"ablation": settings.ablation, **settings.keywords, "batch_size": SETS * settings.batch_size}
         found = acdc(model, *pair, prompts.metric, threshold, **how)
         found = _dealt_out(found.rename(columns={"rise": "score"})).assign(steps=pd.NA, low=np.nan, high=np.nan)
     found = found[list(_COLUMNS)].astype(dict.fromkeys(("threshold", "low", "high"), float) | {"steps": "Int64"})
@@ -135,7 +135,7 @@ def faithfulness_by_size(model: Any, prompts: Prompts, edges: pd.DataFrame, sett
         sizes = sorted({min(max(1, round(len(kept) * size)), len(scored)) for size in SIZES})
         circuits |= {f"strongest {n}": scored.head(n) for n in sizes if n != len(kept)}
     corrupt = None if settings.ablation == "zero" else prompts.corrupt
-    how = {"ablation": settings.ablation, **settings.keywords, "batch_size": RUNS}
+    how = {"ablation": settings.ablation, **settings.keywords, "batch_size": SETS * settings.batch_size}
     return faithfulness(model, prompts.clean, corrupt, prompts.metric, circuits, **how)
 
 
