@@ -69,8 +69,8 @@ def _layers(lens: LensReading) -> None:
 
 
 def _parts(prompt: PromptLens) -> None:
-    said = f"The next token of this text is {visible(prompt.answer)}, probability {number(prompt.probability)}."
-    st.markdown(f"**What adds to it.** {escape_markdown(said)}")
+    said = f"After this text it is “{visible(prompt.answer)}”, with probability {number(prompt.probability)}."
+    st.markdown(f"**What adds to the next token.** {escape_markdown(said)}")
     if prompt.attribution is None:
         st.caption("This subject's logits are no sum of what its parts add.")
         return

@@ -36,6 +36,7 @@ def show(here: Place, subject: Any) -> None:
     )
     _live(here, subject)
     if found := analyses(here.run, "steer"):
+        st.subheader("Steering that was kept", anchor=False)
         _kept(choose_analysis(found, "steer"))
 
 
@@ -72,10 +73,9 @@ def _live(here: Place, subject: Any) -> None:
 def _kept(artifact: Artifact) -> None:
     """What the verb `steer` left: the texts of one prompt at a time, and how fluent those of all are."""
     kept = serve.steering(artifact)
-    st.subheader("Steering that was kept", anchor=False)
     whole = "" if kept.whole == 1 else f" Strength 1 is {number(kept.whole)} {kept.unit}."
     stale = " :material/history: Stale: something it was made from has changed since." if artifact.stale else ""
-    st.caption(f"{escape_markdown(f'Along {kept.direction}, at {kept.hook}.{whole}')}{stale}")
+    st.caption(f"{escape_markdown(f'Pushed along: {kept.direction}, at {kept.hook}.{whole}')}{stale}")
     prompts = kept.texts.drop_duplicates("sequence")["prompt"].tolist()
     named = [f"{at + 1}  {visible(prompt)}" for at, prompt in enumerate(prompts)]
     chosen = named.index(select("Prompt", named, named[0], "steered_prompt")) if len(named) > 1 else 0

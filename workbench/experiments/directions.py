@@ -19,6 +19,9 @@ from workbench.probing.results import best_beyond_word
 from workbench.probing.sweep import choose_rows
 from workbench.sae import SAE
 
+# Characters of a text that a direction is named by.
+_TOLD = 40
+
 
 @dataclass(frozen=True)
 class Direction:
@@ -59,7 +62,13 @@ def text_direction(model: Any, towards: Sequence[str], away: Sequence[str], hook
     """
     (name,) = model.match_hooks(hook)
     subspace = steering_direction(model, list(towards), list(away), name)
-    return Direction(name, subspace, "texts", "of the way from one mean to the other", 1.0)
+    named = f"from {_first(away)} to {_first(towards)}"
+    return Direction(name, subspace, named, "of the way from one mean to the other", 1.0)
+
+
+def _first(texts: Sequence[str]) -> str:
+    """The first of some texts, as it is told of, and how many more there are."""
+    return repr(texts[0][:_TOLD]) + (f" and {len(texts) - 1} more" if len(texts) > 1 else "")
 
 
 def feature_direction(sae: SAE, feature: int, largest: float, hooks: Collection[str]) -> Direction:
