@@ -74,8 +74,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """What `workbench decode` does and prints."""
-    from workbench.decoding import read_decoding
-
     made = make_decoding(
         Run.open(run_path(args.run)),
         args.activations,
@@ -93,6 +91,9 @@ def run(args: argparse.Namespace) -> None:
         seed=args.seed,
         replace=args.replace,
     )
+
+    from workbench.decoding import read_decoding  # a run that is not there has been refused by now
+
     found = read_decoding(made.path)
     say(args, str(made.path))
     say(args, scores_table(found))

@@ -51,8 +51,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """What `workbench dynamics` does and prints."""
-    from workbench.dynamics.results import read_dynamics
-
     made = make_dynamics(
         Run.open(run_path(args.run)),
         args.name,
@@ -68,6 +66,9 @@ def run(args: argparse.Namespace) -> None:
         seed=args.seed,
         replace=args.replace,
     )
+
+    from workbench.dynamics.results import read_dynamics  # a run that is not there has been refused by now
+
     found = read_dynamics(made.path)
     say(args, f"{made.path}: {len(found.points)} points from {len(found.points.starts):,} starts")
     say(args, points_table(found))

@@ -22,9 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """What `workbench index` does and prints."""
-    from workbench.features import FeatureIndex
-
     made = make_index(Run.open(run_path(args.run)), args.sae, args.name, seed=args.seed, replace=args.replace)
+
+    from workbench.features import FeatureIndex  # a run that is not there has been refused by now
+
     index = FeatureIndex.open(made.path)
     say(args, str(made.path))
     say(args, naming_table(index.naming))

@@ -53,8 +53,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """What `workbench probe` does and prints."""
-    from workbench.probing import read_results
-
     made = make_probes(
         Run.open(run_path(args.run)),
         args.activations,
@@ -70,6 +68,9 @@ def run(args: argparse.Namespace) -> None:
         seed=args.seed,
         replace=args.replace,
     )
+
+    from workbench.probing import read_results  # a run that is not there has been refused by now
+
     found = read_results(made.path)
     say(args, f"{made.path}: {found['label'].nunique()} labels × {found['hook'].nunique()} hooks")
     say(args, best_table(found))
