@@ -12,12 +12,17 @@ from typing import Any
 
 import pandas as pd
 import streamlit as st
+import torch
 from safetensors import SafetensorError
 
 from apps.environment import root
 from models.artifacts import ArtifactError
 from models.dataset import Dataset
+from models.saving import checkpoint_steps
+from workbench.attention.random_heads import with_random_weights
 from workbench.attention.results import HeadSurvey, read_heads
+from workbench.attention.streaming import pattern_hooks
+from workbench.attention.survey_moved import moved_in, rollouts_of, with_values
 from workbench.decoding import Decoding, read_decoding
 from workbench.dynamics import Dynamics, StatesReading, read_dynamics, read_states
 from workbench.experiments import LensReading, Patching, Steering, read_lens, read_patching, read_steering
@@ -139,6 +144,11 @@ def heads(artifact: Artifact) -> HeadSurvey:
     return _heads(artifact.id, artifact.path)
 
 
+def moved(run: Run, ids: tuple[int, ...]) -> tuple[dict, dict]:
+    """What attention moves in one text, and its rollouts beside the control's: `moved_in` and `rollouts_of`."""
+    return _moved(run.find("model").id, ids, run)
+
+
 def patching(artifact: Artifact) -> Patching:
     """Interventions on pairs of prompts."""
     return _patching(artifact.id, artifact.path)
@@ -218,6 +228,15 @@ def _dynamics(artifact_id: str, _path: Path) -> Dynamics:
 def _heads(artifact_id: str, _path: Path) -> HeadSurvey:
     with _named(_path):
         return read_heads(_path)
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _moved(artifact_id: str, ids: tuple[int, ...], _run: Run) -> tuple[dict, dict]:
+    subject, text = model(_run), Dataset(torch.tensor([ids]))
+    control = _run.model(step=0) if 0 in checkpoint_steps(_run.path) else with_random_weights(subject, 0)
+    hooks = pattern_hooks(subject)
+    with _ONE_READER:
+        return moved_in(subject, text, with_values(subject, hooks)), rollouts_of(subject, control, text, hooks)
 
 
 @st.cache_resource(max_entries=8, show_spinner="Opening the result …")

@@ -6,7 +6,7 @@ const THUMB = 66
 
 export default function ({ data, parentElement, setTriggerValue }) {
   const root = parentElement.querySelector(".root")
-  const content = JSON.stringify([data.tokens, data.keys, data.layers])
+  const content = JSON.stringify([data.tokens, data.keys, data.columns, data.layers])
   let state = drawn.get(root)
   if (!state || state.content !== content) {
     state = build(root, data)
@@ -25,14 +25,14 @@ function build(root, data) {
   const map = el("div", "map")
   map.append(el("span", "corner"))
   const most = Math.max(...data.layers.map((layer) => layer.heads.length))
-  for (let h = 0; h < most; h++) map.append(el("span", "axis", `head ${h}`))
+  for (let h = 0; h < most; h++) map.append(el("span", "axis", columnName(data, h)))
   for (const layer of data.layers) {
     map.append(el("span", "axis row", layer.name))
     layer.heads.forEach((packed, h) => {
       const weights = unpack(packed)
       const button = el("button", "thumb")
       button.type = "button"
-      button.setAttribute("aria-label", `${layer.name}, head ${h}`)
+      button.setAttribute("aria-label", `${layer.name}, ${columnName(data, h)}`)
       const canvas = el("canvas")
       canvas.width = state.m
       canvas.height = state.n
@@ -57,6 +57,10 @@ function build(root, data) {
   state.large.onkeydown = (event) => onKey(event, state)
   root.replaceChildren(map, large)
   return state
+}
+
+function columnName(data, h) {
+  return data.columns ? data.columns[h] : `head ${h}`
 }
 
 // A row-major pattern travels as one byte a cell, 0 to 255 for 0 to 1.
@@ -95,7 +99,7 @@ function paint(state) {
   state.large.width = m * scale
   state.large.height = n * scale
   state.large.style.aspectRatio = `${m} / ${n}`
-  state.large.setAttribute("aria-label", `attention of ${state.current.name}, head ${data.head}: arrows move from cell to cell`)
+  state.large.setAttribute("aria-label", `attention of ${state.current.name}, ${columnName(data, data.head)}: arrows move from cell to cell`)
   paintLarge(state)
   look(state, null)
 }
@@ -147,7 +151,7 @@ function look(state, cell) {
   const { readout, data, m } = state
   if (!cell || (data.causal && cell[1] > cell[0])) {
     const name = state.current.name
-    const where = `${name[0].toUpperCase()}${name.slice(1)}, head ${data.head}.`
+    const where = `${name[0].toUpperCase()}${name.slice(1)}, ${columnName(data, data.head)}.`
     readout.replaceChildren(el("span", "hint", `${where} Rows are queries, columns the keys they look at. Hover a cell; click to lock its query.`))
     return
   }

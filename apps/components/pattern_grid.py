@@ -27,6 +27,7 @@ def pattern_grid(
     keys: Sequence[str] | None = None,
     causal: bool = True,
     names: Mapping[int, str] | None = None,
+    columns: Sequence[str] | None = None,
     on_head: Callable[[], None],
     on_query: Callable[[], None],
 ) -> None:
@@ -43,6 +44,7 @@ def pattern_grid(
         keys: the text that is looked at, where it is another.
         causal: whether no position looks at later ones.
         names: what layers are called, where not by their numbers.
+        columns: what stands side by side in a layer, where these are no heads.
         on_head: called when a small head is clicked.
         on_query: called when a cell is clicked.
     """
@@ -52,6 +54,7 @@ def pattern_grid(
             "tokens": [visible(t) for t in tokens],
             "keys": [visible(t) for t in (tokens if keys is None else keys)],
             "causal": causal,
+            "columns": None if columns is None else list(columns),
             "layers": [
                 {"layer": i, "name": (names or {}).get(i, f"layer {i}"), "heads": [pack(head_) for head_ in p]}
                 for i, p in sorted(patterns.items())

@@ -22,6 +22,11 @@ _OF = {"untrained": "before training", "random weights": "with random weights"}
 _WIDEST = 40  # heads of each layer whose composition is drawn
 _HEADS = 1000  # more than any layer has
 _TITLES = {"entropy": "entropy, bits", "distance": "mean distance, tokens"}
+_MOVED = {
+    "shift": "share of attention moved elsewhere",
+    "first": "share from the first position",
+    "length": "length of what is moved",
+}
 _SHOWN: dict[str, Callable[[float], str]] = {
     "copying": partial(signed, digits=3),
     "copying_percentile": partial(number, digits=1),
@@ -38,16 +43,19 @@ _MORE = {
 
 def show(here: Place, survey: HeadSurvey, artifact: Artifact) -> None:
     """Draw all that the survey holds."""
-    scores, config = survey.scores, artifact.manifest.config
-    control = config["results"].get("control", "random weights")
+    scores, control = survey.scores, control_name(artifact)
+    standout = survey.standout()
     st.subheader("What each head looks at", anchor=False)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         names = scores["score"].unique().tolist()
-        score = select("Score", names, "induction" if "induction" in names else names[0], "score")
+        score = select("Score", names, standout.score, "score")
         of_score = scores[scores["score"] == score]
-        text = segments("Text", of_score["text"].unique().tolist(), "text")
-    title = _TITLES.get(score, score.replace("_", " "))
-    st.caption(f"Means over held-out sequences; grey, and on the right of the map: the same of heads {_OF[control]}.")
+        texts = of_score["text"].unique().tolist()
+        text = segments("Text", sorted(texts, key=lambda text: text != standout.text), "text")
+    title = titled(score)
+    st.caption(
+        f"Means over held-out sequences; grey, and on the right of the map: the same of heads {control_of(artifact)}."
+    )
     _weighted(survey, score, text)
     left, right = halves(380)
     with left:
@@ -57,8 +65,24 @@ def show(here: Place, survey: HeadSurvey, artifact: Artifact) -> None:
         st.altair_chart(head_grid(grid, title=title, names=("trained", control)), width="stretch")
         _importance(survey)
     _table(here, survey, score, text)
+    _moved(survey, control)
     _composition(survey)
     _alignments(survey)
+
+
+def control_name(artifact: Artifact) -> str:
+    """What a survey's heads are held against."""
+    return str(artifact.manifest.config["results"].get("control", "random weights"))
+
+
+def control_of(artifact: Artifact) -> str:
+    """The same in a sentence, after the word heads."""
+    return _OF[control_name(artifact)]
+
+
+def titled(score: str) -> str:
+    """A score's name with its unit."""
+    return _TITLES.get(score, score.replace("_", " "))
 
 
 def _weighted(survey: HeadSurvey, score: str, text: str) -> None:
@@ -112,7 +136,7 @@ def _table(here: Place, survey: HeadSurvey, score: str, text: str) -> None:
     hooks, here_now = list(survey.axes), (place.integer("layer"), place.integer("head"))
     rows, ids = [], []
     for line in lines.head(_LISTED).to_dict("records"):
-        at = (_number_of(line["hook"], hooks, survey), int(line["head"]))
+        at = (number_of(line["hook"], hooks, survey), int(line["head"]))
         cells = [
             Cell(line["name"], href=here.href(place.ATTENTION, layer=at[0], head=at[1])),
             Cell(number(line["value"], 3), bar=line["value"] / top),
@@ -127,7 +151,7 @@ def _table(here: Place, survey: HeadSurvey, score: str, text: str) -> None:
     link_table(columns, rows, key=_TABLE, ids=ids, on_open=_open, height=_HEIGHT)
 
 
-def _number_of(hook: str, hooks: list[str], survey: HeadSurvey) -> int:
+def number_of(hook: str, hooks: list[str], survey: HeadSurvey) -> int:
     """Which of the hooks whose queries and keys are of the same sides a hook is."""
     return [other for other in hooks if survey.axes[other] == survey.axes[hook]].index(hook)
 
@@ -136,6 +160,19 @@ def _open() -> None:
     found, _ = opened(_TABLE)
     place.put("layer", found // _HEADS)
     place.put("head", found % _HEADS)
+
+
+def _moved(survey: HeadSurvey, control: str) -> None:
+    """What values change of where heads look."""
+    if survey.moved is None:
+        return
+    st.subheader("What values change", anchor=False)
+    names = {_MOVED[measure]: measure for measure in survey.moved["measure"].unique()}
+    chosen = segments("Measure", list(names), "moved")
+    own = survey.moved[survey.moved["measure"] == names[chosen]]
+    chart = head_grid(own, title=chosen, names=("trained", control))
+    st.altair_chart(chart, width="stretch")
+    st.caption("Of the sequences that are kept, each key weighted by the length of what it gives, ‖A v W_O‖.")
 
 
 def _composition(survey: HeadSurvey) -> None:

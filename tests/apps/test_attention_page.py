@@ -9,7 +9,20 @@ import pytest
 from test_views import charts, component, copied, opened, unescaped_tags, words
 from tiny_run import WICKED
 
-from workbench.attention.results import HeadSurvey, read_heads
+from workbench.attention.results import (
+    DIRECTIONS,
+    MOVED,
+    PAIRS,
+    PROFILES,
+    ROLLOUTS,
+    SINGULAR,
+    SPECTRUM,
+    VALUES,
+    VIRTUAL,
+    HeadSurvey,
+    read_heads,
+)
+from workbench.figures.words import visible
 from workbench.runs import Run
 
 ARTIFACT = "circuits/analyses/heads"
@@ -49,6 +62,26 @@ class TestPatterns:
         wanted = survey.pattern("blocks.0.attn.hook_pattern", 1)[1].numpy()
         np.testing.assert_allclose(unpacked(grid["layers"][0]["heads"][1], n, n), wanted, atol=1e-6)
 
+    @pytest.mark.parametrize("of", ["typed text", "held out 2"])
+    def test_patterns_may_be_weighted_by_values_or_rolled_out(self, of: str, survey: HeadSurvey) -> None:
+        at = {"run": "circuits", "prompt": TEXT, "sequence": of, "layer": "1", "head": "0"}
+        grid = component(opened("attention", drawn="value-weighted", **at), "pattern_grid")
+        n = len(grid["tokens"])
+        shown = np.stack([unpacked(head, n, n) for layer in grid["layers"] for head in layer["heads"]])
+        assert shown.max() == 1, "the longest there is"
+        rolled = component(opened("attention", drawn="rollout", whose="1", **at), "pattern_grid")
+        assert rolled["columns"] == ["trained", "before training"]
+        assert [layer["name"] for layer in rolled["layers"]] == ["rollout of attention", "rollout of what is moved"]
+        own, control = (unpacked(one, n, n) for one in rolled["layers"][0]["heads"])
+        np.testing.assert_allclose(own.sum(-1), 1, atol=0.05)
+        assert np.abs(own - control).max() > 0.01, "another subject's"
+        if of == "held out 2":
+            assert survey.values is not None
+            of_sequence = [survey.values[f"blocks.{i}.attn.hook_pattern", 1].float().numpy() for i in range(2)]
+            wanted = np.concatenate(of_sequence) / max(one.max() for one in of_sequence)
+            np.testing.assert_allclose(shown, wanted, atol=0.003)
+            np.testing.assert_allclose(own, survey.rollout("target", "attention", "trained", 1), atol=1e-6)
+
     def test_a_head_that_is_not_there_is_one_sentence(self) -> None:
         said = words(opened("attention", run="circuits", prompt=TEXT, layer="9", head="0"))
         assert "There is no such head here: layers are 0 to 1, heads 0 to 1." in said
@@ -73,10 +106,54 @@ class TestHeads:
 
     def test_scores_costs_and_composition_are_drawn(self) -> None:
         drawn = charts(opened("attention", run="circuits", prompt=TEXT))
-        assert len(drawn) == 4
-        titles = [str(chart) for chart in drawn]
-        assert "rise of the loss, nats (mean ablation)" in titles[2]
-        assert "99th percentile" in titles[3]
+        said = "\n".join(str(chart) for chart in drawn)
+        for title in (
+            *("rise of the loss, nats (mean ablation)", "above random matrices (dot: 99th percentile)"),
+            *("deviations above the mean of all pairs (grey: random head)", "random matrices of the same norm"),
+            *("random pairs' 99th percentile", "positions shuffled", "share to the first", "moved elsewhere"),
+        ):
+            assert title in said.replace("\\'", "'"), title
+
+    def test_the_page_opens_on_the_head_that_stands_out_and_says_why(self, survey: HeadSurvey) -> None:
+        app = opened("attention", run="circuits", prompt=TEXT)
+        best = survey.standout()
+        layer = int(best.hook.split(".")[1])
+        grid = component(app, "pattern_grid")
+        assert (grid["layer"], grid["head"]) == (layer, best.head)
+        said = words(app)
+        assert f"head {best.head} of blocks.{layer}.attn" in said
+        assert f"{best.value:.3f}, the control's best {best.control:.3f}" in said
+        other = opened("attention", run="circuits", prompt=TEXT, layer=str(1 - layer), head="0")
+        assert "stands out most" not in words(other)
+
+    def test_what_a_head_s_weights_say_is_told_beside_random(self, survey: HeadSurvey) -> None:
+        app = opened("attention", run="circuits", prompt=TEXT, layer="1", head="1")
+        assert "What the weights of layer 1, head 1 say" in words(app)
+        assert survey.directions is not None
+        assert survey.copying is not None
+        own = survey.directions[(survey.directions["layer"] == 1) & (survey.directions["head"] == 1)]
+        rows = component(app, "link_table", "farthest")["rows"]
+        assert len(rows) == 12, "three directions of two circuits, each of two signs"
+        first = own[(own["circuit"] == rows[0][0]["text"][:2]) & (own["direction"] == 0) & (own["sign"] == "+")]
+        for side, cells in zip(first["side"].unique(), (rows[0][2:5], rows[0][5:8]), strict=True):
+            end = first[first["side"] == side]
+            assert cells[0]["text"] == "  ".join(visible(text) for text in end["text"])
+            assert cells[1]["text"].replace("−", "-") == f"{end['value'].max():.2f}"
+            assert cells[2]["text"] == f"{end['random_high'].iloc[0]:.2f}"
+        partners = component(app, "link_table", "random's 99%")["rows"]
+        assert all("1.1" in row[1]["text"] for row in partners)
+        copying = survey.copying.set_index(["layer", "head"]).loc[(1, 1)]
+        shown = {fact["label"]: fact for fact in component(app, "facts", "copying")["facts"]}
+        assert shown["copying"]["value"].replace("−", "-") == f"{copying['value']:+.3f}"
+        assert shown["copying"]["note"].endswith(f"{copying['random_high']:.3f}")
+
+    def test_a_survey_of_before_these_parts_is_still_shown(self, runs_root: Path, tmp_path: Path, monkeypatch) -> None:
+        folder = copied(ARTIFACT, runs_root, tmp_path, monkeypatch) / "analyses/heads"
+        for name in (PAIRS, DIRECTIONS, SINGULAR, VIRTUAL, SPECTRUM, PROFILES, MOVED, VALUES, ROLLOUTS):
+            (folder / name).unlink()
+        app = opened("attention", sequence="held out 1")
+        assert component(app, "pattern_grid")
+        assert "What the weights" not in words(app)
 
     def test_a_wicked_text_stays_text(self) -> None:
         assert not unescaped_tags(opened("attention", run="circuits", sequence="held out 1", prompt=WICKED))

@@ -191,9 +191,11 @@ def test_rotations_are_asked_of_where_positions_are_rotary(tmp_path):
 def test_the_head_that_stands_out_is_farthest_above_its_control(brackets, capsys):
     found = read_heads(run_verb(brackets, capsys=capsys)["path"])
     shares = found.scores[~found.scores["score"].isin(["entropy", "distance"])]
-    far = shares["value"] - shares["control_high"]
+    odds = shares[["value", "control_high"]].clip(0.001, 0.999).transform(lambda p: p / (1 - p))
     best = found.standout()
-    assert best.value - best.control == pytest.approx(far.max())
+    assert (best.value / (1 - best.value)) / (best.control / (1 - best.control)) == pytest.approx(
+        (odds["value"] / odds["control_high"]).max()
+    )
     raised = found.scores.assign(control_high=2.0)
     assert not dataclasses.replace(found, scores=raised).standout().beyond
     bits = pd.DataFrame(

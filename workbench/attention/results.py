@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Float16, UInt8
@@ -141,12 +142,13 @@ class HeadSurvey:
     def standout(self) -> Standout:
         """The head whose score is farthest beyond the best of the control's heads of its layer.
 
-        Among scores that are shares of attention: those in bits and in positions are on other scales. Where there is
-        none of these (attention to a source), by how many bits a head's entropy lies below the control's lowest.
+        Among scores that are shares of attention, in log odds: 0.7 where chance gives 0.3 is less than 0.5 where it
+        gives 0.03. Those in bits and in positions are on other scales. Where there are no shares (attention to a
+        source), by how many bits a head's entropy lies below the control's lowest.
         """
         shares = self.scores[~self.scores["score"].isin((ENTROPY, DISTANCE))]
         if len(shares):
-            beyond = shares["value"] - shares["control_high"]
+            beyond = _log_odds(shares["value"]) - _log_odds(shares["control_high"])
             best, far = shares.loc[beyond.idxmax()], "control_high"
         else:
             bits = self.scores[self.scores["score"] == ENTROPY]
@@ -189,6 +191,12 @@ class HeadSurvey:
         """A kept sequence in words."""
         own = self.words[(self.words["sequence"] == sequence) & (self.words["axis"] == axis)]
         return own.sort_values("position")["word"].tolist()
+
+
+def _log_odds(share: pd.Series) -> pd.Series:
+    """Of shares; none is nearer to 0 or 1 than a thousandth, that is, than what a handful of positions can tell."""
+    kept = share.clip(0.001, 0.999)
+    return np.log(kept / (1 - kept))
 
 
 def _stem(table: pd.DataFrame) -> pd.Series:
