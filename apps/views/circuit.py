@@ -163,7 +163,11 @@ def _features(here: Place, circuit: Circuit, artifact: Artifact) -> None:
     names = {node: node.rpartition(" ")[2] for stage in stages for node in stage}
     st.altair_chart(circuit_graph(edges, stages, names=names), width="stretch")
     upwards = " and, above it, ".join(short_hooks(circuit.features["hook"].unique().tolist()).values())
-    st.caption(f"Latents of {escape_markdown(upwards)}, and what each dictionary leaves out (error).")
+    between = " One between latents is what it does by way of that other alone." * (circuit.feature_edges is not None)
+    st.caption(
+        f"Latents of {escape_markdown(upwards)}, and what each dictionary leaves out (error). "
+        f"A line to the answer is all that a latent does, by whatever way.{between}"
+    )
     left, right = halves()
     with left:
         _latents(here, circuit)

@@ -116,7 +116,7 @@ def circuit_graph(
         .mark_text(align="left", fontWeight="bold", color=RULE, tooltip=None)
         .encode(x=x, y=y, text="variant:N")
     )
-    return alt.layer(halo, drawn, dots, *words, titles).properties(height=int(np.clip(_STAGE * len(stages), 180, 720)))
+    return alt.layer(halo, drawn, dots, *words, titles).properties(height=int(np.clip(_STAGE * len(stages), 240, 720)))
 
 
 _MOST_NAMED = 16  # nodes side by side whose names lie flat
