@@ -168,7 +168,7 @@ def test_processes_label_as_one_process_does() -> None:
 class TestTextThatIsOnlyRead:
     """A text that nobody learns from may be short, and a single document."""
 
-    @pytest.fixture
+    @pytest.fixture(scope="class")
     def tokenizer(self, source):
         return build_corpus(source, vocab_size=300)[0].tokenizer
 

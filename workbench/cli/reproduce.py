@@ -27,12 +27,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """What `workbench reproduce` does and prints."""
-    from workbench.reproductions import NAMES, reproduce
+    from workbench.reproductions import NAMES
 
     if unknown := [name for name in args.names if name not in (*NAMES, "all")]:
         raise ValueError(f"no reproduction is called {unknown[0]!r}: there are {', '.join(NAMES)}, and all.")
     if not args.names:
         raise ValueError(f"name a result: there are {', '.join(NAMES)}, and all.")
+
+    from workbench.reproductions import reproduce
+
     names = NAMES if "all" in args.names else args.names
     results = {}
     for name in names:

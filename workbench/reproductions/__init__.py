@@ -1,9 +1,13 @@
 """Published results, re-made here: one file each, printing published | ours | bar.
 
-A file gives `TITLE`, `PAPER` and `reproduce(bench) -> list[Row]`; `NAMES` says which there are.
+A file gives `TITLE`, `PAPER` and `reproduce(bench) -> list[Row]`; `NAMES` says which there are. What they stand on is
+imported when it is first used: who asks for the names does not wait for torch.
 """
 
-from workbench.reproductions.base import Bench, Row, reproduce
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from workbench.reproductions.base import Bench, Row, reproduce
 
 NAMES = (
     "grokking",
@@ -45,3 +49,16 @@ NAMES = (
 )
 
 __all__ = ["NAMES", "Bench", "Row", "reproduce"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in ("Bench", "Row", "reproduce"):
+        raise AttributeError(f"module 'workbench.reproductions' has no attribute {name!r}")
+
+    from workbench.reproductions import base
+
+    return getattr(base, name)
+
+
+def __dir__() -> list[str]:
+    return __all__
