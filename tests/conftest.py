@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
-import torch
 from threadpoolctl import threadpool_limits
 from typechecker import unchecked
 
@@ -18,6 +17,19 @@ def pytest_addoption(parser):
     parser.addoption("--kills", type=int, default=50, help="random kills of the reliability tests (default: 50)")
 
 
+def pytest_sessionstart(session):
+    """Who runs tests imports what is large and not ours, before anything of ours.
+
+    Below an import that jaxtyping checks, Python finds no bytecode and compiles every module anew. The process that
+    only hands tests out needs none of it.
+    """
+    if hasattr(session.config, "workerinput") or not session.config.getoption("numprocesses", None):
+        import altair  # noqa: F401
+        import scipy.stats  # noqa: F401
+        import sklearn.linear_model  # noqa: F401
+        import transformer_lens  # noqa: F401
+
+
 @pytest.fixture
 def as_in_a_script():
     """Nobody checks annotations: what is of a wrong kind comes through to our own sentences."""
@@ -28,6 +40,8 @@ def as_in_a_script():
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
     """The subjects of the tests are tiny: a second thread only makes them wait for each other."""
+    import torch
+
     torch.set_num_threads(1)
     threadpool_limits(1)  # NumPy's products have threads of their own
 
