@@ -26,6 +26,7 @@ VERBS = {
     "circuit": "find which edges between its parts, and which features, an answer goes through, beside random ones",
     "index": "make a dictionary's features browsable, with names that are measured",
     "explore": "open the explorer",
+    "export": "make a site of files of chosen features and views, which opens without a server",
     "notes": "tell what people wrote about a run's features; export it and import it",
     "reproduce": "re-make published results: published | ours | bar",
     "ls": "list runs and what they hold",
