@@ -27,7 +27,8 @@ class Filters:
     """What a listed feature must be like.
 
     Attributes:
-        text: each of its words must stand in the name or among the top tokens; case does not matter.
+        text: each of its words must stand in the name, among the top tokens, or in what people wrote (where the table
+            has it); case does not matter.
         kinds: how it is named; empty for any.
         live_only: leave out features that never fire.
         density: lowest and highest share of tokens on which it fires.
@@ -55,7 +56,10 @@ def with_gain(table: pd.DataFrame) -> pd.DataFrame:
 def choose(table: pd.DataFrame, filters: Filters) -> pd.DataFrame:
     """The rows that pass, in order."""
     kept = pd.Series(True, index=table.index)
-    words = (table["name"] + " " + table["top_tokens"] + " " + table["feature"].astype(str)).str.casefold()
+    words = table["name"] + " " + table["top_tokens"] + " " + table["feature"].astype(str)
+    if "note" in table:
+        words += " " + table["label"] + " " + table["note"]
+    words = words.str.casefold()
     for word in filters.text.casefold().split():
         kept &= words.str.contains(word, regex=False)
     if filters.kinds:

@@ -14,6 +14,7 @@ from apps.components.session_link import session_link
 from apps.components.token_strip import Strip, token_strip
 from apps.feature_list import KIND_WORDS, neighbours_in
 from apps.layout import halves
+from apps.notes_panel import notes_panel
 from apps.place import Place
 from apps.text import escape_markdown, number, percent, signed
 from workbench.features.index import Example, FeatureIndex, FeatureRecord
@@ -27,6 +28,7 @@ def show(here: Place, index: FeatureIndex, feature: int, listed: pd.DataFrame) -
     """Draw the page of a feature, between those before and after it in the filtered list."""
     record = serve.record(index, feature)
     _head(here, index, record, feature, listed)
+    notes_panel(index, feature)
     _measures(record)
     left, right = halves()
     with left:

@@ -10,6 +10,7 @@ from apps import place, serve
 from apps.components.link_table import Cell, Column, link_table, opened
 from apps.feature_list import KIND_WORDS, KINDS, ORDERS, Filters, choose, direction, with_gain
 from apps.messages import no_feature, no_index, no_subject
+from apps.notes_list import COLUMN, has_labels, kept, label_cell, noted_filter, notes_file, with_notes
 from apps.place import Place
 from apps.text import number, percent, signed
 from apps.views import feature
@@ -32,9 +33,9 @@ def show() -> None:
         return
     index = serve.index(here.index)
     serve.model(here.run)  # a feature's page needs it: the first click shall not wait for it
-    table = with_gain(index.table)
+    table = with_notes(with_gain(index.table), index)
     filters = _filters()
-    listed = choose(table, filters)
+    listed = kept(choose(table, filters), noted_filter(table))
     asked = st.query_params.get("feature")
     wanted = place.integer("feature")
     if wanted is not None and 0 <= wanted < index.n_features:
@@ -56,7 +57,7 @@ def _filters() -> Filters:
             live="300ms",
             bind="query-params",
             persist_state="session",
-            placeholder="name, token or number",
+            placeholder="name, label, note, token or number",
         )
         kinds = st.pills(
             "Named by",
@@ -112,11 +113,13 @@ def _browse(here: Place, index: FeatureIndex, table: pd.DataFrame, listed: pd.Da
         return
     pages = math.ceil(len(listed) / _PER_PAGE)
     page = max(1, min(st.session_state.get("page") or place.integer("page") or 1, pages))
-    _list(here, listed.iloc[(page - 1) * _PER_PAGE : page * _PER_PAGE], filters)
+    _list(here, listed.iloc[(page - 1) * _PER_PAGE : page * _PER_PAGE], filters, labelled=has_labels(table))
     with st.container(horizontal=True, vertical_alignment="center"):
         if pages > 1:
             st.pagination(pages, key="page", bind="query-params")
         st.space("stretch")
+        with st.container(width="content"):
+            notes_file(index)
         st.download_button(
             "Download the list",
             lambda: listed.to_csv(index=False),
@@ -148,11 +151,11 @@ _COLUMNS = [
 ]
 
 
-def _list(here: Place, rows: pd.DataFrame, filters: Filters) -> None:
-    cells = [_row(here, row) for row in rows.itertuples()]
+def _list(here: Place, rows: pd.DataFrame, filters: Filters, *, labelled: bool) -> None:
+    cells = [_row(here, row, labelled=labelled) for row in rows.itertuples()]
     _, ascending = direction(filters)
     link_table(
-        _COLUMNS,
+        [*_COLUMNS[:2], COLUMN, *_COLUMNS[2:]] if labelled else _COLUMNS,
         cells,
         key=_TABLE,
         ids=rows["feature"],
@@ -162,11 +165,12 @@ def _list(here: Place, rows: pd.DataFrame, filters: Filters) -> None:
     )
 
 
-def _row(here: Place, row: Any) -> list[Cell]:
+def _row(here: Place, row: Any, *, labelled: bool) -> list[Cell]:
     href = here.href(place.FEATURES, feature=row.feature)
     return [
         Cell(f"{row.feature}", href=href),
         Cell(row.name, href=href),
+        *([label_cell(row.label, row.bookmarked, href)] if labelled else []),
         Cell(row.top_tokens),
         Cell(number(row.f1), bar=row.f1),
         Cell(number(row.neuron_f1), bar=row.neuron_f1, hue="neurons"),

@@ -1,6 +1,7 @@
 """The explorer's runs: made once a session."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,14 @@ def runs_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for part in ("data", "model"):
         shutil.copytree(root / "tiny" / part, root / "unindexed" / part)
     return root
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_notes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What a person has written at home is not read here, and not written in."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WORKBENCH_NOTES", str(tmp_path_factory.mktemp("notes") / "notes.sqlite"))
+        yield
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> None:
     notes = Notes()
     if args.export:
         n = notes.export(args.export, names)
-        say(args, f"{args.export}: {n:,} revisions")
+        say(args, f"{args.export} (revisions: {n:,})")
         say(args, f"next: workbench notes --run {args.run} --import {args.export}   # on another machine")
         finish(args, {"path": args.export, "revisions": n})
         return
@@ -106,7 +106,7 @@ def _on_list(notes: "Notes", written: "pd.DataFrame", name: str) -> "pd.DataFram
 
 
 def _tell_merged(args: argparse.Namespace, merged: "Merged", names: dict[str, str]) -> None:
-    say(args, f"{merged.new:,} new revisions; {merged.known:,} were there already")
+    say(args, f"new revisions: {merged.new:,}; there already: {merged.known:,}")
     if merged.conflicts:
         where = ", ".join(f"{names.get(known, known[:10])} {feature}" for known, feature in merged.conflicts[:8])
         more = f" and {len(merged.conflicts) - 8:,} more" if len(merged.conflicts) > 8 else ""
