@@ -456,10 +456,11 @@ def test_a_dictionary_keeps_its_name_when_its_index_is_made_anew():
     assert first.id != again.id
     assert dictionary_id(first) == dictionary_id(again) == "s"
     assert dictionary_id(index(**{"../other/saes/small": "s"})) == "s"
-    assert dictionary_id(index("probes", **{"probes/all": "p", "saes/small": "s"})) == "p"
+    probes = dictionary_id(index("probes", **{"probes/all": "p", "saes/small": "s"}))
+    assert probes == "probes of blocks.0.hook_out of p", "one table has the probes of several hooks"
     units = dictionary_id(index("units"))
     assert units == dictionary_id(index("units", **{"activations/x": "one"})) != dictionary_id(index("heads"))
-    assert "m" in units
+    assert units == "units of blocks.0.hook_out of m"
     alone = Manifest("features", {"activations": "a"}, {"hook_name": "h"})
     assert dictionary_id(alone) == alone.id
 

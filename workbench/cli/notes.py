@@ -63,7 +63,7 @@ def _dictionaries(source: Run, wanted: str | None) -> dict[str, str]:
     """What people may have written about in this run: names by `dictionary_id`; an index's before its dictionary's."""
     from workbench.features.notes_key import dictionary_id
 
-    found = [(a.id, a.name) for a in source.artifacts() if a.kind in ("sae", "probes")]
+    found = [(a.id, a.name) for a in source.artifacts() if a.kind == "sae"]
     found += [(dictionary_id(a.manifest), a.name) for a in source.artifacts() if a.kind == "features"]
     chosen = {known: name for known, name in found if wanted in (None, name)}
     if not chosen:

@@ -6,8 +6,8 @@ index's columns *are*, which its manifest names among its inputs:
 
     columns           name
     latents           the id of the dictionary (`saes/NAME`): its weights
-    probes            the id of the table of probes (`probes/NAME`): their directions
-    units, heads      columns, hook and the subject's id: neuron 17 is the same neuron in every recording
+    probes            columns, hook, and the id of the table of probes (`probes/NAME`), which has several hooks'
+    units, heads      columns, hook, and the subject's id: unit 17 is the same unit in every recording
 
 Another training is another dictionary, whose feature 17 is another feature: it begins with no notes.
 """
@@ -17,7 +17,9 @@ from pathlib import PurePosixPath
 from models.artifacts import Manifest
 from workbench.runs import NAMED, SINGLE
 
-_KIND = {"latents": "sae", "probes": "probes"}  # of the artifact whose columns an index has
+_LATENTS = "latents"
+# The folder of the input whose columns an index has; those of units and heads are the subject's.
+_FOLDER = {_LATENTS: NAMED["sae"], "probes": NAMED["probes"]}
 
 
 def dictionary_id(manifest: Manifest) -> str:
@@ -28,11 +30,12 @@ def dictionary_id(manifest: Manifest) -> str:
     Args:
         manifest: the index's.
     """
-    columns = manifest.config.get("columns", "latents")
-    if columns in _KIND:
-        folder = NAMED[_KIND[columns]]
-        found = [known for path, known in manifest.inputs.items() if PurePosixPath(path).parent.name == folder]
+    columns = manifest.config.get("columns", _LATENTS)
+    paths = {known: PurePosixPath(path) for path, known in manifest.inputs.items()}
+    if columns in _FOLDER:
+        found = [known for known, path in paths.items() if path.parent.name == _FOLDER[columns]]
     else:
-        ours = (known for path, known in manifest.inputs.items() if PurePosixPath(path).name == SINGLE["model"])
-        found = [f"{columns} of {manifest.config['hook_name']} of {known}" for known in ours]
-    return found[0] if found else manifest.id
+        found = [known for known, path in paths.items() if path.name == SINGLE["model"]]
+    if not found:
+        return manifest.id
+    return found[0] if columns == _LATENTS else f"{columns} of {manifest.config['hook_name']} of {found[0]}"
