@@ -32,13 +32,14 @@ _SEARCHES = {
 def show(here: Place) -> None:
     """Draw the section."""
     found = analyses(here.run, "circuit")
+    st.subheader("Circuit", anchor=False)
     if not found:
         if isinstance(serve.model(here.run), Transformer):
-            st.subheader("Circuit", anchor=False)
             command = escape_markdown(f"workbench circuit --run {here.run.path} --pairs bracket")
             st.caption(f"No circuit was searched for yet: {command}, or with --examples of a task, does.")
+        else:
+            st.caption("Graphs of edges are of decoder-only transformers: this subject is none.")
         return
-    st.subheader("Circuit", anchor=False)
     artifact = choose_analysis(found, "circuit")
     circuit = serve.circuit(artifact)
     _about(circuit, artifact)

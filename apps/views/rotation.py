@@ -6,7 +6,7 @@ from apps import serve
 from apps.choices import analyses, choose_analysis, segments
 from apps.components.facts import Fact, facts
 from apps.layout import download
-from apps.text import signed
+from apps.text import escape_markdown, signed
 from workbench.experiments.rotation_results import VERB
 from workbench.figures import rotation_scores
 from workbench.runs import Run
@@ -16,11 +16,13 @@ _PLACES = {"last": "last token", "differ": "where they differ"}
 
 
 def show(run: Run) -> None:
-    """Draw the part, where directions were learned."""
+    """Draw the part."""
     found = analyses(run, VERB)
-    if not found:
-        return
     st.subheader("Directions that hold the answer", anchor=False)
+    if not found:
+        command = escape_markdown(f"workbench {VERB} --run {run.path}")
+        st.caption(f"No directions were learned yet: {command} with --pairs bracket, or --examples of a task, does.")
+        return
     artifact = choose_analysis(found, "rotation")
     learned, told = serve.rotations(artifact), artifact.manifest.config["results"]
     facts(

@@ -45,7 +45,7 @@ def circuit(circuits: Path) -> Circuit:
 
 
 def test_what_the_circuit_does_stands_beside_random_ones(circuit: Circuit) -> None:
-    app = opened("interventions", run="tiny")
+    app = opened("interventions", look="Circuit", run="tiny")
     shown = {fact["label"]: fact for fact in component(app, "facts", "edges kept")["facts"]}
     assert shown["edges kept"]["value"] == "20"
     assert shown["by these edges alone"]["value"].replace("−", "-") == f"{circuit.shares['alone']:.2f}"
@@ -55,7 +55,7 @@ def test_what_the_circuit_does_stands_beside_random_ones(circuit: Circuit) -> No
 
 
 def test_graphs_and_tables_have_their_controls(circuit: Circuit) -> None:
-    app = opened("interventions", run="tiny")
+    app = opened("interventions", look="Circuit", run="tiny")
     assert len(charts(app)) == 2
     edges = component(app, "link_table", "effect of cutting")
     assert [column["label"] for column in edges["columns"]][-1] == "at random"
@@ -69,7 +69,9 @@ def test_graphs_and_tables_have_their_controls(circuit: Circuit) -> None:
 
 
 def test_latents_lead_to_their_pages() -> None:
-    rows = component(opened("interventions", run="tiny"), "link_table", "what the dictionary leaves out")["rows"]
+    rows = component(
+        opened("interventions", look="Circuit", run="tiny"), "link_table", "what the dictionary leaves out"
+    )["rows"]
     linked = [row for row in rows if row[1]["text"] != "error"]
     assert linked
     assert all(f"feature={row[1]['text']}" in row[1]["href"] for row in linked)
@@ -77,8 +79,10 @@ def test_latents_lead_to_their_pages() -> None:
 
 
 def test_the_command_is_named_where_there_is_none() -> None:
-    assert "No circuit was searched for yet" not in words(opened("interventions", run="gru")), "it has no graph"
-    assert "workbench circuit" in words(opened("interventions", run="unindexed"))
+    assert "No circuit was searched for yet" not in words(opened("interventions", look="Circuit", run="gru")), (
+        "it has no graph"
+    )
+    assert "workbench circuit" in words(opened("interventions", look="Circuit", run="unindexed"))
 
 
 def test_edges_are_drawn_between_parts_and_every_part_has_a_place(circuit: Circuit) -> None:

@@ -72,7 +72,7 @@ class TestExperiment:
 @pytest.mark.usefixtures("explorer_environment")
 class TestSteering:
     def test_steered_text_stands_beside_unsteered_and_random(self) -> None:
-        app = opened("interventions", run="tiny", prompt="return self", direction="unit")
+        app = opened("interventions", look="Steering", run="tiny", prompt="return self", direction="unit")
         assert not [c for c in app.get("bidi_component") if "perplexity" in c.proto.json]
         next(button for button in app.button if button.label == "Write").click().run()
         assert not app.exception
@@ -85,7 +85,7 @@ class TestSteering:
         assert all(float(row[2]["text"].replace(",", "")) >= 1 for row in rows)
 
     def test_a_feature_of_the_dictionary_is_a_direction(self) -> None:
-        app = opened("interventions", run="tiny", prompt="return self", f="3")
+        app = opened("interventions", look="Steering", run="tiny", prompt="return self", f="3")
         assert next(n for n in app.number_input if n.label == "Feature").value == 3
         next(button for button in app.button if button.label == "Write").click().run()
         assert not app.exception

@@ -49,13 +49,13 @@ def steering(read_root: Path) -> Steering:
 
 class TestLens:
     def test_layers_parts_and_words_are_drawn(self, environment: Path) -> None:
-        by_layer, bars, likeliest, *_ = (str(chart) for chart in charts(opened("interventions")))
+        by_layer, bars, likeliest, *_ = (str(chart) for chart in charts(opened("interventions", look="Lens")))
         assert "loss of the next token, nats" in by_layer
         assert "added to its logit" in bars
         assert "probability of the likeliest token" in likeliest
 
     def test_the_controls_are_among_the_lines(self, environment: Path) -> None:
-        by_layer = str(charts(opened("interventions"))[0])
+        by_layer = str(charts(opened("interventions", look="Lens"))[0])
         for variant in ("logit lens", "tuned lens", "shuffled lens", "random rotation", "untrained"):
             assert variant in by_layer
 
@@ -63,38 +63,41 @@ class TestLens:
         assert lens.prompt is not None
         assert lens.prompt.attribution is not None
         logit = f"{lens.prompt.attribution['logit'].iloc[0]:,.3f}".replace("-", "−")
-        assert f"All parts add up to {logit}: the logit is {logit}." in words(opened("interventions"))
+        assert f"All parts add up to {logit}: the logit is {logit}." in words(opened("interventions", look="Lens"))
 
     def test_a_text_that_would_do_harm_is_shown_as_it_is(self, environment: Path) -> None:
-        assert not unescaped_tags(opened("interventions"))
+        assert not unescaped_tags(opened("interventions", look="Lens"))
 
     def test_another_measure_comes_from_the_link(self, environment: Path) -> None:
-        assert "KL to the subject" in str(charts(opened("interventions", lens_measure="kl"))[0])
+        assert "KL to the subject" in str(charts(opened("interventions", look="Lens", lens_measure="kl"))[0])
 
     def test_damage_is_a_message(self, environment: Path, read_root: Path, tmp_path: Path, monkeypatch) -> None:
         folder = copied("read/analyses/lens", read_root, tmp_path, monkeypatch) / "analyses/lens"
         pd.DataFrame({"x": [1]}).to_parquet(folder / "result.parquet")
-        (error,) = opened("interventions").error
+        (error,) = opened("interventions", look="Lens").error
         assert "damaged" in error.value
 
 
 class TestSteering:
     def test_kept_texts_stand_beside_unsteered_and_random_ones(self, environment: Path, steering: Steering) -> None:
-        rows = component(opened("interventions"), "link_table", "strength")["rows"]
+        app = opened("interventions", look="Steering")
+        rows = component(app, "link_table", "strength")["rows"]
         assert [row[0]["text"] for row in rows] == ["unsteered", *["steered"] * 3, *["random direction 1"] * 3]
         assert [row[1]["text"] for row in rows] == ["", *["+0.25", "+0.5", "+1"] * 2]
-        assert f"Strength 1 is {steering.whole:.2f} of its activation." in words(opened("interventions"))
+        assert f"Strength 1 is {steering.whole:.2f} of its activation." in words(
+            opened("interventions", look="Steering")
+        )
 
     def test_another_prompt_comes_from_the_link(self, environment: Path, steering: Steering) -> None:
-        app = opened("interventions", steered_prompt="2  return·self")
+        app = opened("interventions", look="Steering", steered_prompt="2  return·self")
         said = steering.texts.query("sequence == 1 and variant == 'unsteered'")["perplexity"].iloc[0]
         assert component(app, "link_table", "strength")["rows"][0][3]["text"] == f"{said:,.1f}"
 
     def test_fluency_is_drawn_with_its_unit(self, environment: Path) -> None:
-        assert "strength, of its activation" in str(charts(opened("interventions"))[-1])
+        assert "strength, of its activation" in str(charts(opened("interventions", look="Steering"))[-1])
 
 
 class TestNothingThere:
     @pytest.mark.usefixtures("explorer_environment")
     def test_the_command_is_named(self, runs_root: Path) -> None:
-        assert f"workbench lens --run {runs_root / 'gru'}" in words(opened("interventions", run="gru"))
+        assert f"workbench lens --run {runs_root / 'gru'}" in words(opened("interventions", look="Lens", run="gru"))

@@ -37,7 +37,7 @@ def explorer(rotated: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.usefixtures("explorer")
 class TestPage:
     def test_learned_directions_stand_beside_every_control(self) -> None:
-        app = opened("interventions", run="circuits", patch="patch")
+        app = opened("interventions", look="Directions", run="circuits", patch="patch")
         assert TITLE in [e.value for e in app.subheader]
         shown = {f["label"]: f["value"] for f in component(app, "facts", "held out")["facts"]}
         assert (shown["fitted"], shown["held out"], shown["swapped at"]) == ("9", "3", "last token")
@@ -48,7 +48,7 @@ class TestPage:
         assert not app.error
 
     def test_the_other_score_is_the_way_to_the_corrupt_runs(self) -> None:
-        app = opened("interventions", run="circuits", patch="patch", said="logit difference")
+        app = opened("interventions", look="Directions", run="circuits", patch="patch", said="logit difference")
         assert any("share of the way to the corrupt runs" in str(chart) for chart in charts(app))
 
     def test_it_is_no_experiment_of_the_other_kind(self) -> None:
@@ -60,13 +60,14 @@ class TestPage:
     def test_damage_is_a_message(self, rotated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         folder = copied("circuits/analyses/rotation", rotated, tmp_path, monkeypatch) / "analyses/rotation"
         (folder / "directions.safetensors").write_bytes(b"x")
-        (error,) = opened("interventions", patch="patch").error
+        (error,) = opened("interventions", look="Directions", patch="patch").error
         assert "damaged" in error.value
 
 
 @pytest.mark.usefixtures("explorer_environment")
-def test_nothing_is_said_where_nothing_was_learned() -> None:
-    assert TITLE not in words(opened("interventions", run="circuits", patch="patch"))
+def test_the_command_is_named_where_nothing_was_learned() -> None:
+    said = words(opened("interventions", look="Directions", run="circuits", patch="patch"))
+    assert "No directions were learned yet: workbench patch --method rotation --run" in said
 
 
 class TestFigure:

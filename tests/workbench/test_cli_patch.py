@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -15,6 +16,7 @@ from models import (
     TrainConfig,
     Transformer,
     TransformerConfig,
+    load_model,
     train,
 )
 from models.artifacts import ArtifactError
@@ -187,6 +189,11 @@ def test_examples_of_a_task_without_tokens_are_held_to_their_targets(tmp_path, c
     assert len(found.pairs) == 3
     assert found.lens is found.logit_attribution is found.profile is None
     assert set(found.table["hook"]) == {"blocks.0.rnn.hook_h"}
+    prompts, subject = example_prompts(Run.open(tmp_path / "flip").dataset(), 3, seed=0), load_model(tmp_path / "flip")
+    for name, data in (("clean", prompts.clean), ("corrupt", prompts.corrupt)):
+        said = subject(data.tokens)
+        error = torch.nn.functional.mse_loss(said, prompts.clean.targets, reduction="none").mean((1, 2))
+        np.testing.assert_allclose(found.pairs[name], -error.detach(), rtol=1e-5, err_msg="both are asked the same")
 
 
 def test_vectors_are_measured_by_their_error():

@@ -25,9 +25,9 @@ from workbench.experiments.circuit_search import (
     patch_paths,
     search_edges,
 )
+from workbench.experiments.ends import both_ends
 from workbench.experiments.prompts import Prompts
 from workbench.interventions.metrics import restored
-from workbench.interventions.passes import measure_jobs
 from workbench.sae import SAE
 
 
@@ -56,12 +56,7 @@ def find_circuit(
         ValueError: as `has_graph`, and as the functions that it calls.
     """
     of_edges = has_graph(model, saes)
-    values = [
-        measure_jobs(
-            model, data, prompts.metric, 1, lambda *_: [], asked=prompts.clean, batch_size=settings.batch_size
-        )[0]
-        for data in (prompts.clean, prompts.corrupt)
-    ]
+    values = both_ends(model, prompts, settings.batch_size)
     restored(values[1], *values)  # before any long work: whether there is a gap
     clean, corrupt = (float(each.mean()) for each in values)
     told: dict[str, Any] = {"clean": clean, "corrupt": corrupt, "pairs": len(prompts), "edges": None, "kept": None}

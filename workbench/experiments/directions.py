@@ -4,19 +4,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from workbench.activations import ActivationStore
 from workbench.interventions.edits import Edit, add
 from workbench.interventions.steering import steering_direction
 from workbench.interventions.subspace import Subspace
-from workbench.probing.estimators import estimator as made
-from workbench.probing.labels import probe_labels
-from workbench.probing.results import best_beyond_word
-from workbench.probing.sweep import choose_rows
+from workbench.probing.table_probes import fit_again, hook_of, linear_lines
 from workbench.sae import SAE
 
 # Characters of a text that a direction is named by.
@@ -125,44 +119,18 @@ class ProbeTable:
                 said which class is meant.
         """
         name, _, wanted = label.partition("=")
-        by = self._estimator(name)
-        if hook is None:
-            best = best_beyond_word(by).set_index("label")
-            hook = str(best.loc[name, "hook"])
-        elif hook not in (known := list(dict.fromkeys(by["hook"]))):
-            raise ValueError(f"{hook} was not probed: {', '.join(known)} were.")
-        rows, y = self._rows(hook, name)
-        classes = np.unique(y)
+        by = linear_lines(self.table, self.config, name)
+        hook = hook_of(by[by["label"] == name], hook)
+        fitted = fit_again(by, self.config, self.store, hook, [name])[name]
+        classes = fitted.classes
         if (len(classes) > 2) != bool(wanted) or (wanted and wanted not in classes):
-            raise ValueError(_which_class(name, classes.tolist()))
-        probe = made(str(by["probe"].iloc[0])).fit(rows, y)
-        target = classes.tolist().index(wanted) if wanted else None
-        subspace = Subspace.of_probe(probe, target).along_pattern(rows)
-        own = torch.from_numpy(y == (wanted if wanted else classes[1]))
-        read = subspace.coordinates(rows.double())[:, 0]
+            raise ValueError(_which_class(name, classes))
+        target = classes.index(wanted) if wanted else None
+        subspace = Subspace.of_probe(fitted.probe, target).along_pattern(fitted.rows)
+        own = torch.from_numpy(fitted.y == (wanted if wanted else classes[1]))
+        read = subspace.coordinates(fitted.rows.double())[:, 0]
         whole = float(read[own].mean() - read[~own].mean())
         return Direction(hook, subspace, f"probe of {label}", "of the probe's read-out", whole)
-
-    def _estimator(self, label: str) -> Any:
-        """The lines of the first estimator that is linear."""
-        if label not in set(self.table["label"]):
-            known = ", ".join(dict.fromkeys(self.table["label"]))
-            raise ValueError(f"no label {label!r} was probed: {known} were.")
-        if self.config["positions"] is not None:
-            raise ValueError("these probes are of ranges of positions apart: take a table of all positions together.")
-        linear = [name for name in dict.fromkeys(self.table["probe"]) if name != "mlp"]
-        if not linear:
-            raise ValueError("this table has no linear probe: one that is not linear has no direction.")
-        return self.table[self.table["probe"] == linear[0]]
-
-    def _rows(self, hook: str, label: str) -> tuple[Float[Tensor, "n d"], np.ndarray]:
-        """The rows that were fitted on, and their labels."""
-        config = self.config
-        store = self.store.on(self.store.axis_of(hook))
-        chosen, parts = choose_rows(store, config["where"], config["n_rows"], config["seed"])
-        y = probe_labels(store, chosen, [label], max_classes=config["max_classes"])[label]
-        X = torch.as_tensor(store.read(hook, chosen[parts.fit])).float()
-        return X, y[parts.fit]
 
 
 def _which_class(label: str, classes: list[Any]) -> str:

@@ -8,15 +8,13 @@ from typing import Any
 
 import pandas as pd
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from models.compiled import Node
-from models.dataset import Dataset
-from models.evaluation import as_evaluated
 from models.table_files import kept_table
 from workbench.activations.recorder import axis_of
 from workbench.experiments.answer_parts import adds_up, answer_parts
+from workbench.experiments.ends import both_ends
 from workbench.experiments.patching_results import (
     LENS,
     LENS_TOKENS,
@@ -34,8 +32,7 @@ from workbench.interventions.attribution import attribution_patching
 from workbench.interventions.hook_parts import Part, named
 from workbench.interventions.lens_tokens import lens_tokens
 from workbench.interventions.logit_lens import logit_lens
-from workbench.interventions.metrics import Metric, measured, restored
-from workbench.interventions.pairs import batch_of, run
+from workbench.interventions.metrics import restored
 from workbench.interventions.patching import activation_patching
 from workbench.interventions.reading_out import ReadOutOf, read_out_of
 from workbench.interventions.stand_ins import Ablation
@@ -104,7 +101,7 @@ def patch_prompts(model: Any, untrained: Any, prompts: Prompts, folder: Path, se
     by_position = "position" in settings.by
     chosen = max((group.rows for group in alike(prompts)), key=len) if by_position else torch.arange(len(prompts))
     size = settings.batch_size
-    clean, corrupt = (metric_of(model, prompts.metric, data, size) for data in (prompts.clean, prompts.corrupt))
+    clean, corrupt = both_ends(model, prompts, size)
     if settings.method != "ablation":
         restored(corrupt, clean, corrupt)  # before any long work: whether there is a gap
     part = prompts.some(chosen)
@@ -160,16 +157,6 @@ def _likeliest(model: Any, prompts: Prompts, how: dict[str, Any]) -> pd.DataFram
     """The likeliest tokens in words, or, where there is no tokenizer, their numbers."""
     found = lens_tokens(model, prompts.clean, targets=prompts.targets, k=1, **how)
     return found.assign(text=found["text"].where(found["text"].notna(), found["token"].astype(str)))
-
-
-def metric_of(model: Any, metric: Metric, data: Dataset, batch_size: int) -> Float[Tensor, " seq"]:
-    """The metric of each sequence of an unpatched run."""
-    found = []
-    with as_evaluated(model), torch.inference_mode():
-        for seq in torch.arange(len(data)).split(batch_size):
-            batch = batch_of(data, seq)
-            found.append(measured(metric, run(model, batch), batch).double().cpu())
-    return torch.cat(found).clone()
 
 
 def _prompts_table(prompts: Prompts, mapped: set[int]) -> pd.DataFrame:

@@ -20,7 +20,8 @@ from models.loss import IGNORED
 from models.table_files import kept_table
 from models.tensor_files import save_tensors
 from workbench.activations.recorder import axis_of
-from workbench.experiments.patching import metric_of, pairs_table
+from workbench.experiments.ends import both_ends
+from workbench.experiments.patching import pairs_table
 from workbench.experiments.places import differing
 from workbench.experiments.prompts import Prompts
 from workbench.experiments.rotation_results import (
@@ -119,7 +120,7 @@ def rotate_prompts(model: Any, untrained: Any, prompts: Prompts, folder: Path, s
             directions, or nothing leads from a hook to the answer.
     """
     asked = _Asked.of(prompts)
-    clean, corrupt = (metric_of(model, prompts.metric, d, search.batch_size) for d in (prompts.clean, prompts.corrupt))
+    clean, corrupt = both_ends(model, prompts, search.batch_size)
     restored(corrupt, clean, corrupt)  # before any long work: whether there is a gap
     looking = _Looking(model, untrained, asked, search, clean, corrupt)
     tested = looking.rehearsed()

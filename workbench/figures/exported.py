@@ -39,7 +39,7 @@ def to_html(chart: Any, title: str = "figure") -> str:
 @functools.cache
 def vega_script() -> str:
     """Vega, Vega-Lite and `window.vegaEmbed` in one script."""
-    return vl_convert.javascript_bundle()
+    return vl_convert.javascript_bundle(None)
 
 
 def in_script(value: Any) -> str:
