@@ -175,6 +175,10 @@ class FeatureIndex:
         rows = self._codes.read("position", start, stop).astype(np.int64)
         return rows, self._codes.read("value", start, stop).astype(np.float32)
 
+    def codes(self) -> tuple[Int[np.ndarray, " ends"], Int[np.ndarray, " firings"]]:
+        """Where every feature fires, one after the other: where each one's rows begin, and the rows."""
+        return self._indptr, self._codes.read("position")
+
     def feature(self, feature: int) -> FeatureRecord:
         """Everything about one feature but its examples."""
         rows, values = self.values(feature)
@@ -213,7 +217,7 @@ class FeatureIndex:
         table = self._examples.of(feature)
         table = table[(table["kind"] == kind) & ((band is None) | (table["band"] == band))]
         return [
-            self._example(found, rows, values, before, after)
+            self.example_at(found, rows, values, before, after)
             for found in table.astype({"band": object}).itertuples(index=False)
         ]
 
@@ -237,7 +241,8 @@ class FeatureIndex:
             filled.append(replace(example, losses=window.tolist()))
         return filled
 
-    def _example(self, found: Any, rows: np.ndarray, values: np.ndarray, before: int, after: int) -> Example:
+    def example_at(self, found: Any, rows: np.ndarray, values: np.ndarray, before: int, after: int) -> Example:
+        """The example of which `found` says kind, band, rank, value and row; `rows` and `values` are its feature's."""
         row = int(found.row)
         low = max(0, row - before)
         window = np.arange(low, min(self.n_rows, row + after + 1))

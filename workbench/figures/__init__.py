@@ -14,6 +14,7 @@ from workbench.figures.density import density_histogram
 from workbench.figures.dictionary_comparison import dictionary_comparison
 from workbench.figures.edge_recovery import edge_recovery
 from workbench.figures.error_against_bound import error_against_bound
+from workbench.figures.feature_map import feature_map
 from workbench.figures.frequency_ablation import frequency_ablation
 from workbench.figures.gate_saturation import gate_saturation
 from workbench.figures.head_grid import head_grid
@@ -58,6 +59,7 @@ __all__ = [
     "edge_recovery",
     "eigenvalue_table",
     "error_against_bound",
+    "feature_map",
     "frequency_ablation",
     "gate_saturation",
     "head_grid",
