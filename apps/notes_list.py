@@ -1,5 +1,7 @@
 """In the list of features, what people wrote: columns to search and to show, a filter, and the file to take along."""
 
+from typing import Any
+
 import pandas as pd
 import streamlit as st
 
@@ -27,16 +29,16 @@ def with_notes(table: pd.DataFrame, index: FeatureIndex) -> pd.DataFrame:
         with st.sidebar:
             plain(error)
         found = pd.DataFrame(columns=["feature", "label", "note", "bookmarked", "lists"])
-    of = found.set_index("feature")
-    label, note, lists = (of[name].to_dict() for name in ("label", "note", "lists"))
-    marked = set(of.index[of["bookmarked"].astype(bool)])
-    features = table["feature"].tolist()
-    return table.assign(
-        label=[label.get(f, "") for f in features],
-        note=[note.get(f, "") for f in features],
-        bookmarked=[f in marked for f in features],
-        lists=pd.Series([lists.get(f, ()) for f in features], index=table.index, dtype=object),
-    )
+    at = pd.Index(table["feature"]).get_indexer(found["feature"])
+    columns: dict[str, list[Any]] = {
+        name: [nothing] * len(table)
+        for name, nothing in (("label", ""), ("note", ""), ("bookmarked", False), ("lists", ()))
+    }
+    for name, column in columns.items():
+        for place, value in zip(at, found[name], strict=True):
+            if place >= 0:  # what was written about a feature that is not there is shown nowhere
+                column[place] = value
+    return table.assign(**columns)
 
 
 def noted_filter(table: pd.DataFrame) -> str:

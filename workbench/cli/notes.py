@@ -114,9 +114,9 @@ def _tell_merged(args: argparse.Namespace, merged: "Merged", names: dict[str, st
 
 
 def _told(written: "pd.DataFrame") -> str:
+    headings = ["feature", "measured name", "label", "★", "note", "lists", "author", "changed (UTC)"]
     rows = [
         [
-            _plain(row.dictionary),
             str(row.feature),
             _short(row.measured),
             _short(row.label),
@@ -128,7 +128,9 @@ def _told(written: "pd.DataFrame") -> str:
         ]
         for row in written.itertuples()
     ]
-    headings = ["dictionary", "feature", "measured name", "label", "★", "note", "lists", "author", "changed (UTC)"]
+    if len(set(written["dictionary"])) > 1:
+        headings = ["dictionary", *headings]
+        rows = [[name, *row] for name, row in zip(written["dictionary"], rows, strict=True)]
     return table(headings, rows)
 
 
