@@ -12,6 +12,7 @@ from workbench.features.index import FeatureIndex
 from workbench.features.notes import Note, Notes
 from workbench.runs import Artifact, Run
 
+UNNAMED = "none"  # the kind of a feature that has no name
 RUNS, FEATURES, PROBES, POPULATION = "runs", "features", "probes", "population"
 DYNAMICS, ATTENTION, INTERVENTIONS, REPRODUCTIONS = "dynamics", "attention", "interventions", "reproductions"
 _INTERVENTIONS = (patching_results.VERB, rotation_results.VERB, lens_results.VERB, steering_results.VERB)
@@ -129,9 +130,12 @@ def _features(index: FeatureIndex, asked: Sequence[int] | None, top: int | None)
     if top is not None and top < 1:
         raise ValueError(f"--top {top} is no number of features: use 1 or more.")
     live = index.table[~index.table["dead"].astype(bool)]
-    gain = (live["f1"] - live["neuron_f1"]).sort_values(ascending=False, kind="stable", na_position="last")
-    listed = live.loc[gain.index, "feature"].head(top or TOP)
-    how = f"the {len(listed):,} live ones that beat their best neuron by the largest F1 are here"
+    live = live.assign(gain=live["f1"] - live["neuron_f1"]).sort_values("gain", ascending=False, kind="stable")
+    # In turn, or sets of tokens, which are easily told, would leave no room for the rest; unnamed ones come last.
+    turn = live.groupby("kind").cumcount().where(live["kind"] != UNNAMED, len(live))
+    listed = live.assign(turn=turn).sort_values(["turn", "gain"], ascending=[True, False], kind="stable")["feature"]
+    listed = listed.head(top or TOP)
+    how = f"the {len(listed):,} live ones of each kind of name, in turn, that beat their best neuron by most are here"
     return tuple(int(feature) for feature in listed), how
 
 

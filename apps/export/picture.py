@@ -16,8 +16,9 @@ from workbench.figures.exported import to_svg
 _INK, _SOFT, _LINE, _FAINT = "#010203", "#010204", "#010205", "#010206"
 _CLASSES = {_INK: "ink", _SOFT: "soft", _LINE: "line", _FAINT: "faint"}
 _TITLES = {"labelColor": _SOFT, "titleColor": _SOFT}
-# Measured here as it is drawn there; the last is the widest, so that no label meets another.
-_FONT = "Arial, Liberation Sans, DejaVu Sans, sans-serif"
+# Measured here in the first that this machine has: never narrower than it is drawn there, so that no label meets the
+# next. (`sans-serif` would be measured in a font of the renderer's own, which is narrower than any of these.)
+_FONT = "Arial, Liberation Sans, DejaVu Sans"
 _THEME: dict[str, Any] = {
     "font": _FONT,
     "view": {"stroke": "transparent"},
@@ -71,7 +72,7 @@ def _clean(node: ElementTree.Element, name: str) -> None:
             classes.append(f"{key}-{_CLASSES[value]}")
         elif key == "id":
             node.set(key, f"{name}-{value}")
-        elif key in ("d", "transform", "x", "y", "x2", "y2", "width", "height"):
+        elif key in ("d", "transform", "x", "y", "x2", "y2", "width", "height", "viewBox"):
             node.set(key, _LONG_NUMBER.sub(_short, value))
         elif value.startswith("url("):
             node.set(key, _REFERENCE.sub(rf"url(#{name}-\1)", value))

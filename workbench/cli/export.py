@@ -20,7 +20,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     features = parser.add_mutually_exclusive_group()
     features.add_argument("--features", type=int, nargs="+", metavar="N", help="these, in this order")
     features.add_argument(
-        "--top", type=int, metavar="N", help=f"those that beat their best neuron by most (default: {TOP})"
+        "--top",
+        type=int,
+        metavar="N",
+        help=f"those of each kind of name that beat their best neuron by most (default: {TOP})",
     )
     features.add_argument("--list", metavar="NAME", help="those on a list of your notes, with what is written there")
     parser.add_argument("--views", nargs="+", choices=VIEWS, metavar="VIEW", help=f"{', '.join(VIEWS)} (default: all)")

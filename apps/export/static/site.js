@@ -38,7 +38,7 @@ function hide() {
 for (const chart of document.querySelectorAll(".chart")) {
   chart.addEventListener("mouseover", (event) => {
     const mark = event.target.closest('[role="graphics-symbol"][aria-label]')
-    if (!mark || mark.querySelector("[role]")) return hide()
+    if (!mark || mark.localName === "g") return hide() // groups are axes and legends
     const pairs = mark.getAttribute("aria-label").split("; ").filter((pair) => !pair.endsWith(": "))
     show(mark, pairs.map((pair) => {
       const at = pair.indexOf(": ")
@@ -68,7 +68,7 @@ for (const strips of document.querySelectorAll(".strips")) {
         const to = { ArrowRight: i + 1, ArrowLeft: i - 1, Home: 0, End: tokens.length - 1 }[event.key]
         if (to === undefined || !tokens[to]) return
         event.preventDefault()
-        token.tabIndex = -1
+        for (const other of tokens) other.tabIndex = -1
         tokens[to].tabIndex = 0
         tokens[to].focus()
       }
@@ -101,10 +101,15 @@ for (const table of document.querySelectorAll("table[data-sorts]")) {
   if (asked && buttons[asked[1]]) sort(table, heads, Number(asked[1]), asked[2] === "r")
 }
 
-const key = (row, i) => row.cells[i].dataset.by ?? row.cells[i].textContent
-const isNumber = (text) => text !== "" && !Number.isNaN(Number(text))
+function key(row, i) {
+  return row.cells[i].dataset.by ?? row.cells[i].textContent
+}
 
-// Large numbers come first where a heading is asked for the first time, but for those that only number the rows; words by the alphabet.
+function isNumber(text) {
+  return text !== "" && !Number.isNaN(Number(text))
+}
+
+// Where a heading is asked for the first time large numbers come first, but for those that only number the rows.
 function downFirst(table, i) {
   return i > 0 && [...table.tBodies[0].rows].some((row) => isNumber(key(row, i)))
 }

@@ -26,9 +26,7 @@ def page(chosen: Chosen) -> Page:
     for artifact in chosen.artifacts(DYNAMICS):
         dynamics = read_dynamics(artifact.path)
         blocks: list[Block] = [Words(_about(artifact, dynamics)), _counts(dynamics)]
-        for variant in (TRAINED, UNTRAINED):
-            if (dynamics.portrait["variant"] == variant).any():
-                blocks += _portrait(dynamics, variant, artifact.name)
+        blocks.append(Halves(*(_portrait(dynamics, variant, artifact.name) for variant in (TRAINED, UNTRAINED))))
         blocks += [_spectrum(dynamics, artifact.name), _points(dynamics), *_attractors(dynamics)]
         blocks += [*_gates(dynamics, artifact.name), *_cells(dynamics, artifact.name)]
         sections.append(Section(artifact.name, blocks))
@@ -63,6 +61,8 @@ def _counts(dynamics: Dynamics) -> Facts:
 
 def _portrait(dynamics: Dynamics, variant: str, name: str) -> list[Block]:
     portrait = dynamics.portrait[dynamics.portrait["variant"] == variant]
+    if portrait.empty:
+        return []
     axes = [column for column in portrait if column.startswith("pc")]
     labels = [column for column in portrait if column not in _NOT_LABELS and column not in axes]
     table = dynamics.table[dynamics.table["variant"] == variant]

@@ -50,7 +50,8 @@ def _together(decoding: Decoding, hook: str, title: str, periods: Periods, name:
     ]
     blocks: list[Block] = [Halves(charts[::2], charts[1::2]), _table(lines, measure), *_notes(lines)]
     if len(decoded):
-        blocks.append(Folded("Decoded against true", _decoded(decoded, periods, name)))
+        best = _best(lines, measure, decoded["decoder"].unique().tolist())
+        blocks.append(Folded("Decoded against true", _decoded(decoded, best, periods, name)))
     return [*blocks, *_units(decoding, hook, title, name)]
 
 
@@ -102,35 +103,42 @@ def _notes(lines: pd.DataFrame) -> list[Block]:
     return told_
 
 
-def _decoded(decoded: pd.DataFrame, periods: Periods, name: str) -> list[Block]:
-    """The first stretch of what every decoder said."""
-    blocks: list[Block] = []
-    for decoder, own in decoded.groupby("decoder", sort=False):
-        shown = own.groupby("output", sort=False).head(_STRETCH)
-        of = int(own.groupby("output").size().max())
-        outputs = [output for output in periods if output in set(shown["output"])]
-        some = f"The first {_STRETCH:,} of {of:,}" if of > _STRETCH else f"All {of:,}"
-        band = "the band is where the decoder believes the truth to be with 95%"
-        pictures: list[Block] = [
-            Picture(
-                decoded_trace(shown[shown["output"] == output], period=periods[output], title=output),
-                own[own["output"] == output],
-                f"trace {name} {decoder} {output}",
-            )
-            for output in outputs
-        ]
-        linear = [output for output in outputs if periods[output] is None]
-        squares: list[Block] = []
-        if len(linear) >= 2:
-            path = decoded_path(shown, (linear[0], linear[1]))
-            squares.append(Picture(path, shown, f"path {name} {decoder}"))
-        for output in outputs:
-            of_one = own[own["output"] == output]
-            chart = decoded_scatter(of_one, title=output, size=240)
-            squares.append(Picture(chart, of_one, f"scatter {name} {decoder} {output}"))
-        said = Words(f"{some} held-out bins that were kept; {band}.")
-        blocks.append(Section(str(decoder), [said, *pictures, Halves(squares[::2], squares[1::2])], small=True))
-    return blocks
+def _decoded(decoded: pd.DataFrame, decoder: str, periods: Periods, name: str) -> list[Block]:
+    """The first stretch of what one decoder said."""
+    own = decoded[decoded["decoder"] == decoder]
+    shown = own.groupby("output", sort=False).head(_STRETCH)
+    of = int(own.groupby("output").size().max())
+    outputs = [output for output in periods if output in set(shown["output"])]
+    some = f"The first {_STRETCH:,} of {of:,}" if of > _STRETCH else f"All {of:,}"
+    others = decoded["decoder"].nunique() - 1
+    besides = f" Estimates of {others} other decoders are not part of this site." if others else ""
+    said = (
+        f"{some} held-out bins of {decoder}, the decoder with the best scores; the band is where it believes the "
+        f"truth to be with 95%.{besides}"
+    )
+    pictures: list[Block] = [
+        Picture(
+            decoded_trace(shown[shown["output"] == output], period=periods[output], title=output),
+            own[own["output"] == output],
+            f"trace {name} {output}",
+        )
+        for output in outputs
+    ]
+    linear = [output for output in outputs if periods[output] is None]
+    squares: list[Block] = []
+    if len(linear) >= 2:
+        squares.append(Picture(decoded_path(shown, (linear[0], linear[1])), shown, f"path {name}"))
+    for output in outputs:
+        bins = shown[shown["output"] == output]
+        squares.append(Picture(decoded_scatter(bins, title=output, size=240), bins, f"scatter {name} {output}"))
+    return [Words(said), *pictures, Halves(squares[::2], squares[1::2])]
+
+
+def _best(lines: pd.DataFrame, measure: Measure, decoders: list[str]) -> str:
+    """Of the decoders whose estimates were kept the one with the best mean score."""
+    own = lines[(lines["variant"] == DECODER) & lines["decoder"].isin(decoders)]
+    means = own.groupby("decoder", sort=False)[measure].mean()
+    return str(means.idxmin() if measure == "error" else means.idxmax()) if means.notna().any() else decoders[0]
 
 
 def _units(decoding: Decoding, hook: str, title: str, name: str) -> list[Block]:
