@@ -23,9 +23,6 @@ ENTRY = Path(apps.__file__).parent / "explorer.py"
 def opened(page: str = "runs", **parameters: str) -> AppTest:
     """The app at a link."""
     app = AppTest.from_file(str(ENTRY), default_timeout=60)
-    app.query_params |= {k: v for k, v in parameters.items() if k in ("run", "index")}
-    app.run()
-    assert not app.exception
     if page != "runs":
         app.switch_page(f"views/{page}.py")
     app.query_params |= parameters
@@ -198,62 +195,6 @@ class TestFeatures:
 
 
 @pytest.mark.usefixtures("explorer_environment")
-class TestPromptLab:
-    def test_a_held_out_passage_is_there_to_begin_with(self, runs_root: Path) -> None:
-        app = opened("prompt_lab")
-        dataset = Run.open(runs_root / "tiny").dataset()
-        held_out = [dataset.tokenizer.decode(row.tolist()) for row in dataset.split("test").tokens]
-        assert any(app.text_area(key="prompt").value in text for text in held_out)
-
-    def test_a_prompt_in_the_link_is_read(self) -> None:
-        prompt = "def make_1(self, value):\n    return"
-        app = opened("prompt_lab", prompt=prompt, token="3", layer="1", head="1")
-        strip = component(app, "token_strip")
-        assert "".join(strip["strips"][0]["tokens"][1:]) == prompt.replace(" ", "·").replace("\n", "↵")
-        assert strip["chosen"] == 3
-        assert strip["hue"] == "loss"
-        assert strip["strips"][0]["values"][0] is None, "nothing predicts the first token"
-        grid = component(app, "pattern_grid")
-        assert (grid["layer"], grid["head"], grid["query"]) == (1, 1, 3)
-        assert "Token 3" in words(app)
-
-    def test_features_that_fire_lead_to_their_pages(self) -> None:
-        active = component(
-            opened("prompt_lab", prompt="return self.total", token="1"), "link_table", "share of the feature"
-        )
-        assert all("features?" in row[0]["href"] for row in active["rows"])
-        values = [float(row[2]["text"]) for row in active["rows"]]
-        assert values == sorted(values, reverse=True)
-
-    def test_a_chosen_feature_colours_the_text(self) -> None:
-        active = component(
-            opened("prompt_lab", prompt="return self.total", token="2"), "link_table", "share of the feature"
-        )
-        feature, value = active["ids"][0], float(active["rows"][0][2]["text"])
-        strip = component(opened("prompt_lab", prompt="return self.total", f=str(feature)), "token_strip")
-        assert strip["hue"] == "activation"
-        assert strip["strips"][0]["values"][2] == pytest.approx(value, abs=0.006)
-
-    @pytest.mark.parametrize(
-        ("prompt", "sentence"),
-        [("value " * 60, "tokens long: with BOS before it, at most 31 fit"), ("", "The prompt is empty")],
-    )
-    def test_a_prompt_that_cannot_be_read_is_one_sentence(self, prompt: str, sentence: str) -> None:
-        app = opened("prompt_lab", prompt="x")
-        app.text_area(key="prompt").set_value(prompt).run()
-        assert not app.exception
-        assert sentence in words(app)
-
-    def test_the_lab_works_without_a_dictionary(self) -> None:
-        app = opened("prompt_lab", run="unindexed", prompt="return self")
-        assert "No dictionary has been indexed" in words(app)
-        assert component(app, "pattern_grid")
-
-    def test_a_feature_that_does_not_exist_is_one_sentence(self) -> None:
-        assert "There is no feature '99' in this dictionary" in words(opened("prompt_lab", prompt="return", f="99"))
-
-
-@pytest.mark.usefixtures("explorer_environment")
 class TestRecurrentStates:
     PROMPT = "def make_1(self, value):\n    return"
 
@@ -401,30 +342,6 @@ class TestOtherSubjects:
         for page in ("runs", "features", "prompt_lab", "states"):
             said = words(opened(page, run="memory"))
             assert "those inside it have one, such as seed-0." in said
-
-    def test_the_lab_reads_a_recurrent_subject(self) -> None:
-        app = opened("prompt_lab", run="gru", prompt="return self")
-        assert "This subject has no attention." in words(app)
-        assert component(app, "token_strip")["hue"] == "loss"
-
-    def test_who_sees_the_next_token_expects_none(self) -> None:
-        app = opened("prompt_lab", run="both-ways", prompt="return self")
-        assert "This subject does not predict the next token" in words(app)
-        assert set(component(app, "token_strip")["strips"][0]["values"]) == {None}
-
-    @pytest.mark.parametrize(
-        ("run", "sentence"),
-        [
-            ("flip-flop", "This model reads 3 numbers a step, not tokens, so it cannot read a typed text."),
-            ("sums", "This model has no tokenizer, so it cannot read a typed text."),
-            ("result", "This run holds tables alone, and no subject."),
-        ],
-    )
-    def test_where_no_text_can_be_read_the_lab_says_so(self, run: str, sentence: str) -> None:
-        app = opened("prompt_lab", run=run)
-        assert sentence in words(app)
-        assert not app.error
-        assert not app.text_area
 
     @pytest.mark.parametrize("run", ["gru", "flip-flop", "sums"])
     def test_without_an_index_the_commands_are_named(self, runs_root: Path, run: str) -> None:
