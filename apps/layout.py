@@ -13,9 +13,9 @@ def halves(least_width: int = 430) -> tuple[Any, Any]:
     return grid.cell(), grid.cell()
 
 
-def as_drawn(chart: alt.LayerChart | alt.FacetChart | alt.ConcatChart) -> None:
+def as_drawn(chart: alt.LayerChart | alt.FacetChart | alt.ConcatChart, words: str | None = None) -> None:
     """Show a chart at its own size, axes and legend around it: Streamlit would fit all of it in, and skew a square."""
-    st.altair_chart(chart.properties(autosize=alt.AutoSizeParams(type="pad")), width="content")
+    st.altair_chart(chart.properties(autosize=alt.AutoSizeParams(type="pad")), width="content", alt=words)
 
 
 def download(table: pd.DataFrame, label: str, name: str) -> None:

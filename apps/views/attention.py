@@ -14,7 +14,7 @@ from apps.choices import analyses, choose_analysis, segments
 from apps.components.attention_text import attention_text
 from apps.components.link_table import Cell, Column, link_table
 from apps.components.pattern_grid import pattern_grid
-from apps.layout import download, halves
+from apps.layout import halves
 from apps.messages import no_heads, no_subject, plain
 from apps.place import Place
 from apps.prompt_box import prompt_box, reads_text, with_start, words_of
@@ -101,10 +101,9 @@ def show() -> None:
         return
     if artifact.stale:
         st.caption(":material/history: Stale: something these scores were made from has changed since.")
-    head_weights.show_head(survey, layer, head)
+    head_weights.show_head(here.run, artifact, survey, layer, head)
     head_table.show(here, survey, artifact)
-    head_weights.show_subject(survey)
-    download(survey.scores, "Scores as CSV", "head-scores")
+    head_weights.show_subject(here.run, artifact, survey)
 
 
 def _choose_text(here: Place, survey: HeadSurvey | None) -> str | None:

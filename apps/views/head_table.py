@@ -10,10 +10,13 @@ from apps.choices import segments, select
 from apps.components.link_table import Cell, Column, link_table, opened
 from apps.layout import halves
 from apps.place import Place
+from apps.shown import told
 from apps.text import number, signed
-from workbench.attention.results import HeadSurvey
+from apps.told import Told, read
+from workbench.attention.results import HeadSurvey, read_heads
 from workbench.figures import alignment_map, composition_map, head_grid, head_scores
 from workbench.figures.hook_names import head_names
+from workbench.figures.slices import rows
 from workbench.runs import Artifact
 
 _TABLE = "all_heads"
@@ -44,6 +47,7 @@ _MORE = {
 def show(here: Place, survey: HeadSurvey, artifact: Artifact) -> None:
     """Draw all that the survey holds."""
     scores, control = survey.scores, control_name(artifact)
+    kept = read(here.run, artifact, "survey", read_heads, survey)
     standout = survey.standout()
     st.subheader("What each head looks at", anchor=False)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
@@ -59,15 +63,26 @@ def show(here: Place, survey: HeadSurvey, artifact: Artifact) -> None:
     _weighted(survey, score, text)
     left, right = halves(380)
     with left:
-        st.altair_chart(head_scores(scores, score, _chosen()), width="stretch")
+        dots = kept.at("scores").into(head_scores, score, _chosen())
+        told(
+            dots,
+            kept.at("scores").into(rows, score=score),
+            name="head-scores",
+            alt=f"{title} of every head, on each text, beside heads {control_of(artifact)}",
+        )
     with right:
-        grid = of_score[of_score["text"] == text]
-        st.altair_chart(head_grid(grid, title=title, names=("trained", control)), width="stretch")
-        _importance(survey)
+        grid = kept.at("scores").into(rows, score=score, text=text)
+        told(
+            grid.into(head_grid, title=title, names=("trained", control)),
+            grid,
+            name="head-grid",
+            alt=f"Layers by heads: {title} on {text} text, beside heads {control_of(artifact)}",
+        )
+        _importance(kept)
     _table(here, survey, score, text)
-    _moved(survey, control)
-    _composition(survey)
-    _alignments(survey)
+    _moved(kept, control)
+    _composition(kept)
+    _alignments(kept)
 
 
 def control_name(artifact: Artifact) -> str:
@@ -103,21 +118,22 @@ def _chosen() -> str | None:
     return None if layer is None or head is None else f"{layer}.{head}"
 
 
-def _importance(survey: HeadSurvey) -> None:
-    effects = survey.costs()
-    if effects is None:
+def _importance(survey: Told) -> None:
+    effects = survey.do("costs")
+    if effects.value is None:
         st.caption("No head was ablated: the loss is not of tokens, or heads have no output of their own.")
         return
-    kind = effects["ablation"].iloc[0]
-    chart = head_grid(
-        effects,
+    kind = effects.value["ablation"].iloc[0]
+    chart = effects.into(
+        head_grid,
         value="cost",
         control="random_cost",
         title=f"rise of the loss, nats ({kind} ablation)",
         names=("ablated", "random direction"),
         signed=True,
     )
-    st.altair_chart(chart, width="stretch")
+    words = f"Layers by heads: by how much the loss rises without each ({kind} ablation), beside random directions"
+    told(chart, effects, name="head-importance", alt=words)
 
 
 def _table(here: Place, survey: HeadSurvey, score: str, text: str) -> None:
@@ -162,35 +178,36 @@ def _open() -> None:
     place.put("head", found % _HEADS)
 
 
-def _moved(survey: HeadSurvey, control: str) -> None:
+def _moved(survey: Told, control: str) -> None:
     """What values change of where heads look."""
-    if survey.moved is None:
+    if survey.value.moved is None:
         return
     st.subheader("What values change", anchor=False)
-    names = {_MOVED[measure]: measure for measure in survey.moved["measure"].unique()}
+    names = {_MOVED[measure]: measure for measure in survey.value.moved["measure"].unique()}
     chosen = segments("Measure", list(names), "moved")
-    own = survey.moved[survey.moved["measure"] == names[chosen]]
-    chart = head_grid(own, title=chosen, names=("trained", control))
-    st.altair_chart(chart, width="stretch")
+    own = survey.at("moved").into(rows, measure=names[chosen])
+    chart = own.into(head_grid, title=chosen, names=("trained", control))
+    told(chart, own, name="head-moved", alt=f"Layers by heads: {chosen}, beside heads of the control")
     st.caption("Of the sequences that are kept, each key weighted by the length of what it gives, ‖A v W_O‖.")
 
 
-def _composition(survey: HeadSurvey) -> None:
-    if survey.composition is None:
+def _composition(survey: Told) -> None:
+    if survey.value.composition is None:
         return
     st.subheader("Which heads read which", anchor=False)
-    table = survey.composition
-    if table["to_head"].nunique() * table["to_layer"].nunique() > _WIDEST:
-        kind = segments("Composition", table["kind"].unique().tolist(), "kind")
-        table = table[table["kind"] == kind]
-    st.altair_chart(composition_map(table), width="stretch")
+    table, all_kinds = survey.at("composition"), survey.value.composition
+    if all_kinds["to_head"].nunique() * all_kinds["to_layer"].nunique() > _WIDEST:
+        table = table.into(rows, kind=segments("Composition", all_kinds["kind"].unique().tolist(), "kind"))
+    words = "Earlier heads by later heads: how much of what one writes the other reads as query, key or value"
+    told(table.into(composition_map), table, name="head-composition", alt=words)
     st.caption(
         "How much of what an earlier head writes a later one reads as query, key or value, from the weights; less the "
         "mean of random matrices of the same shapes."
     )
 
 
-def _alignments(survey: HeadSurvey) -> None:
+def _alignments(kept_survey: Told) -> None:
+    survey: HeadSurvey = kept_survey.value
     table = survey.alignments
     if table is None:
         return
@@ -199,11 +216,14 @@ def _alignments(survey: HeadSurvey) -> None:
         kept = [str(i + 1) for i in sorted(table["sequence"].unique())]
         sequence = int(segments("Held-out sequence", kept, "aligned")) - 1
         pairs = table[["hook", "head"]].drop_duplicates().itertuples(index=False)
-        hooks = [f"{hook} head {head}" for hook, head in pairs]
-        chosen = select("Head", hooks, hooks[0], "aligned_head") if len(hooks) > 1 else hooks[0]
-    own = table[(table["sequence"] == sequence) & (table["hook"] + " head " + table["head"].astype(str) == chosen)]
-    words = [survey.words_of(sequence, axis) for axis in ("target", "source")]
-    st.altair_chart(alignment_map(own, *words), width="stretch")
+        hooks = {f"{hook} head {head}": (hook, head) for hook, head in pairs}
+        first = next(iter(hooks))
+        chosen = select("Head", list(hooks), first, "aligned_head") if len(hooks) > 1 else first
+    hook, head = hooks[chosen]
+    own = kept_survey.at("alignments").into(rows, sequence=sequence, hook=hook, head=int(head))
+    words = [kept_survey.do("words_of", sequence, axis) for axis in ("target", "source")]
+    seen = f"Target by source positions of held-out sequence {sequence + 1}: where {chosen} looks, and where it should"
+    told(own.into(alignment_map, *words), own, name="head-alignment", alt=seen)
     if survey.aligned is not None:
         best = survey.aligned.sort_values("argmax", ascending=False).groupby("variant", sort=False).head(1)
         shares = [f"{line['variant']} {number(line['argmax'], 3)}" for line in best.to_dict("records")]

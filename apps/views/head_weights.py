@@ -7,8 +7,10 @@ from apps.choices import segments
 from apps.components.facts import Fact, facts
 from apps.components.link_table import Cell, Column, link_table
 from apps.layout import halves
+from apps.shown import told
 from apps.text import escape_markdown, number, percent, signed
-from workbench.attention.results import HeadSurvey
+from apps.told import Told, read
+from workbench.attention.results import HeadSurvey, read_heads
 from workbench.figures import (
     head_grid,
     position_spectrum,
@@ -18,7 +20,9 @@ from workbench.figures import (
     virtual_heads,
 )
 from workbench.figures.hook_names import head_names
+from workbench.figures.slices import rows as rows_of
 from workbench.figures.words import visible
+from workbench.runs import Artifact, Run
 
 _PARTNERS = 3  # of each kind
 _HEIGHT = 420
@@ -26,21 +30,23 @@ _CIRCUITS = {"QK": "What it looks for: query → key", "OV": "What it says of wh
 _ENDS = {"QK": ("query", "key"), "OV": ("read", "written")}
 
 
-def show_head(survey: HeadSurvey, layer: int, head: int) -> None:
+def show_head(run: Run, artifact: Artifact, survey: HeadSurvey, layer: int, head: int) -> None:
     """Draw what one head's weights say; nothing where the survey knows none."""
+    kept = read(run, artifact, "survey", read_heads, survey)
     if survey.pairs is None and survey.singular is None:
         return
     st.subheader(f"What the weights of layer {layer}, head {head} say", anchor=False)
     _facts(survey, layer, head)
     for side, circuit in zip(halves(340), _CIRCUITS, strict=True):
         with side:
-            _circuit(survey, layer, head, circuit)
+            _circuit(kept, layer, head, circuit)
     _directions(survey, layer, head)
-    _partners(survey, layer, head)
+    _partners(kept, layer, head)
 
 
-def show_subject(survey: HeadSurvey) -> None:
+def show_subject(run: Run, artifact: Artifact, survey: HeadSurvey) -> None:
     """Draw what the subject's positions are made of, and which heads look by position alone."""
+    kept = read(run, artifact, "survey", read_heads, survey)
     if survey.spectrum is None and survey.profiles is None and survey.rotary is None:
         return
     st.subheader("Positions", anchor=False)
@@ -48,14 +54,16 @@ def show_subject(survey: HeadSurvey) -> None:
     if survey.spectrum is not None:
         with left:
             st.markdown("**Waves of the learned positions**")
-            st.altair_chart(position_spectrum(survey.spectrum), width="stretch")
+            spectrum, words = kept.at("spectrum"), "Power of the learned positions by frequency, beside random ones"
+            told(spectrum.into(position_spectrum), spectrum, name="position-spectrum", alt=words)
     if survey.rotary is not None:
         with left:
             st.markdown("**Rotations that heads use**")
-            st.altair_chart(rotary_frequencies(survey.rotary), width="stretch")
+            rotary, words = kept.at("rotary"), "Share of each head's queries and keys at each rotary frequency"
+            told(rotary.into(rotary_frequencies), rotary, name="rotary-frequencies", alt=words)
     if survey.profiles is not None:
         with right:
-            _profiles(survey.profiles)
+            _profiles(kept.at("profiles"))
 
 
 def _facts(survey: HeadSurvey, layer: int, head: int) -> None:
@@ -105,14 +113,17 @@ def _facts(survey: HeadSurvey, layer: int, head: int) -> None:
         facts(shown, key="head_weights_facts")
 
 
-def _circuit(survey: HeadSurvey, layer: int, head: int, circuit: str) -> None:
+def _circuit(survey: Told, layer: int, head: int, circuit: str) -> None:
     st.markdown(f"**{_CIRCUITS[circuit]}**")
-    if survey.pairs is not None:
-        own = _of(survey.pairs, layer, head)
-        st.altair_chart(token_pairs(own[own["circuit"] == circuit]), width="stretch")
-    if survey.singular is not None:
-        own = _of(survey.singular, layer, head)
-        st.altair_chart(singular_values(own[own["circuit"] == circuit]), width="stretch")
+    of = f"the {circuit} circuit of layer {layer}, head {head}"
+    if survey.value.pairs is not None:
+        own = survey.at("pairs").into(rows_of, layer=layer, head=head, circuit=circuit)
+        words = f"The pairs of tokens that stand out most in {of}, beside random weights"
+        told(own.into(token_pairs), own, name=f"token-pairs-{circuit}", alt=words)
+    if survey.value.singular is not None:
+        own = survey.at("singular").into(rows_of, layer=layer, head=head, circuit=circuit)
+        words = f"Singular values of {of}, largest first, beside random weights"
+        told(own.into(singular_values), own, name=f"singular-values-{circuit}", alt=words)
 
 
 def _directions(survey: HeadSurvey, layer: int, head: int) -> None:
@@ -144,8 +155,9 @@ def _directions(survey: HeadSurvey, layer: int, head: int) -> None:
     link_table(columns, rows, key="directions", height=_HEIGHT)
 
 
-def _partners(survey: HeadSurvey, layer: int, head: int) -> None:
+def _partners(kept: Told, layer: int, head: int) -> None:
     """The heads that it reads or that read it, and what it makes with each."""
+    survey: HeadSurvey = kept.value
     if survey.composition is None:
         return
     left, right = halves(380)
@@ -173,16 +185,22 @@ def _partners(survey: HeadSurvey, layer: int, head: int) -> None:
     if survey.virtual is not None:
         with right:
             st.markdown("**Virtual heads: two in a row as one**")
-            st.altair_chart(virtual_heads(survey.virtual, f"{layer}.{head}"), width="stretch")
+            pairs, words = (
+                kept.at("virtual"),
+                f"Shares of paths through one head or two; those of {layer}.{head} stand out",
+            )
+            told(pairs.into(virtual_heads, f"{layer}.{head}"), pairs, name="virtual-heads", alt=words)
 
 
-def _profiles(profiles: pd.DataFrame) -> None:
+def _profiles(profiles: Told) -> None:
     st.markdown("**Where heads look by position alone**")
-    names = {_where(to): to for to in profiles["to"].unique()}
+    names = {_where(to): to for to in profiles.value["to"].unique()}
     chosen = segments("To", list(names), "position_to")
-    own = profiles[profiles["to"] == names[chosen]]
-    chart = head_grid(own, control="random_high", title=f"share to {chosen}", names=("trained", "random heads' 99%"))
-    st.altair_chart(chart, width="stretch")
+    own = profiles.into(rows_of, to=names[chosen])
+    both = ("trained", "random heads' 99%")
+    chart = own.into(head_grid, control="random_high", title=f"share to {chosen}", names=both)
+    words = f"Layers by heads: the share of attention to {chosen} by position alone, beside random heads"
+    told(chart, own, name="position-profiles", alt=words)
     st.caption(f"Attention to {escape_markdown(chosen)}, were every token the average one.")
 
 

@@ -2,12 +2,19 @@
 
 from collections.abc import Sequence
 
+BOS_WORD = "⟨start⟩"
+
 _GLYPHS = {" ": "·", "\t": "→", "\n": "↵", "\r": "␍", "\u00a0": "⍽"}
 
 
 def visible(token: str) -> str:
     """A token with its white space and control characters as glyphs: `·` space, `→` tab, `↵` new line."""
     return "".join(_GLYPHS.get(c) or (c if c.isprintable() else _control(c)) for c in token)
+
+
+def from_start(words: Sequence[str]) -> list[str]:
+    """Words of a sequence that BOS begins, which is shown as a word of ours."""
+    return [BOS_WORD, *words[1:]] if words else []
 
 
 def position_labels(tokens: Sequence[str]) -> list[str]:
