@@ -14,6 +14,7 @@ from models.tensor_files import save_tensors
 from probes.detection import DenseColumns, SparseColumns
 from workbench.activations import ActivationStore
 from workbench.features.collect import Codes, Collected, check_sae, collect
+from workbench.features.columns import UNITS, Columns, Dictionary, write_columns
 from workbench.features.comparison import NEURONS, PCA, RANDOM, TRAINED, Naming, name_features
 from workbench.features.examples import choose_examples
 from workbench.features.index import KIND, FeatureIndex
@@ -33,7 +34,7 @@ TOP_TOKENS = 5
 
 
 def build_index(
-    sae: SAE,
+    sae: SAE | Columns,
     store: ActivationStore,
     model: Any,
     out: str | Path,
@@ -43,14 +44,17 @@ def build_index(
     max_fit_rows: int = MAX_FIT_ROWS,
     seed: int = 0,
 ) -> FeatureIndex:
-    """Index every feature of a dictionary from one pass over the recording of its hook, and name it.
+    """Index every feature of a dictionary, or unit, head or probe, from one pass over its hook's recording; name it.
 
     The codes, and all that is drawn from them, are of all rows. Names, and the controls beside them, are chosen on
     training documents drawn until they hold `max_fit_rows` rows and judged on all test documents: the same rows for
-    the dictionary, PCA, random directions and neurons. Without labels, names come from tokens alone.
+    the dictionary, PCA, random directions and neurons. Without labels, names come from tokens alone. Units are neurons
+    themselves: they are held against random directions and PCA alone. How much a head writes is no linear map, and so
+    has no decoder: an index of heads has no neighbours by direction, and no logits.
 
     Args:
-        sae: a dictionary of any architecture, or a transcoder; `sae.cfg.hook_name` names the hook that it reads.
+        sae: a dictionary of any architecture, or a transcoder, whose `cfg.hook_name` names the hook that it reads; or
+            what `workbench.features.columns` makes of units, heads or probes.
         store: a recording of that hook over `dataset`.
         model: the subject, for the direct path to the logits.
         out: the artifact's folder, `RUN/features/NAME`.
@@ -63,21 +67,29 @@ def build_index(
         ValueError: a crosscoder, the hook is not in the recording, the dictionary's width does not fit, there are no
             test documents; before any long work.
     """
-    hook = sae.cfg.hook_name
-    check_sae(sae, store, hook)
+    columns = sae if isinstance(sae, Columns) else None
+    read_by = sae.dictionary if isinstance(sae, Columns) else sae
+    hook = read_by.cfg.hook_name
+    check_sae(read_by, store, hook)
     store = store.on(store.axis_of(hook))
     positions = read_positions(store)
     read = dataset.on_axis(store.axis)
     vocabulary = dataset_words(read)
     rows = naming_rows(store, positions, len(vocabulary), read.bos or 0, max_fit_rows=max_fit_rows, seed=seed)
     config = {"seed": seed, "hook_name": hook, "bos": dataset.bos, "max_fit_rows": max_fit_rows}
+    if columns is not None:
+        config |= {"columns": columns.kind, "about": columns.about, **columns.settings}
     with publishing(out, KIND, inputs=inputs or {"activations": store.id}, config=config, seed=seed) as draft:
-        controls = _controls(sae, store, hook, rows)
-        found = collect(store, hook, sae, positions["seq"], controls, rows.fit, rows.held_out)
+        controls = sae.controls if isinstance(sae, Columns) else _controls(sae, store, hook, rows)
+        used = np.concatenate([rows.fit, rows.held_out])
+        with_neurons = columns is None or columns.kind != UNITS
+        found = collect(store, hook, read_by, positions["seq"], controls, used, with_neurons=with_neurons)
         naming = name_features(rows, _column_sets(found, rows), vocabulary)
         _write_codes(draft.path, found.codes, positions)
-        _write_tables(draft.path, found, naming, positions, vocabulary, seed)
-        _write_surroundings(draft.path, found.codes, sae, model)
+        _write_tables(draft.path, found, naming, positions, vocabulary, seed, columns)
+        _write_surroundings(draft.path, found.codes, read_by, model)
+        if columns is not None:
+            write_columns(columns, draft.path)
         pd.DataFrame({"token": vocabulary}).to_parquet(draft.path / "vocabulary.parquet")
         _documents(dataset, positions).to_parquet(draft.path / "documents.parquet")
         draft.results = {
@@ -112,7 +124,11 @@ def _column_sets(found: Collected, rows: NamingRows) -> dict[str, ColumnSet]:
         name: ColumnSet(**{part: _sparse_columns(code.select(chosen)) for part, chosen in parts.items()})
         for name, code in codes.items()
     }
-    return sets | {NEURONS: ColumnSet(DenseColumns(found.fit_neurons), DenseColumns(found.held_out_neurons))}
+    if found.neurons is None:
+        return sets
+    n_fit = len(rows.fit)
+    neurons = ColumnSet(DenseColumns(found.neurons[:, :n_fit]), DenseColumns(found.neurons[:, n_fit:]))
+    return sets | {NEURONS: neurons}
 
 
 def _sparse_columns(codes: Codes) -> SparseColumns:
@@ -133,8 +149,11 @@ def _write_tables(
     positions: dict[str, np.ndarray],
     vocabulary: list[str],
     seed: int,
+    columns: Columns | None,
 ) -> None:
     table = _feature_table(found.codes, positions["token"], positions["doc"], vocabulary)
+    if columns is not None:
+        table.insert(1, "title", columns.titles)
     pd.concat([table, naming.table], axis=1).to_parquet(path / "features.parquet")
     naming.naming.to_parquet(path / "naming.parquet")
     naming.concepts.to_parquet(path / "concepts.parquet")
@@ -143,11 +162,13 @@ def _write_tables(
     write_feature_rows(examples, path / "examples.parquet")
 
 
-def _write_surroundings(path: Path, codes: Codes, sae: SAE, model: Any) -> None:
-    neighbours = pd.concat([decoder_neighbours(sae.W_dec), coactive_features(codes)], ignore_index=True)
+def _write_surroundings(path: Path, codes: Codes, read_by: Dictionary, model: Any) -> None:
+    neighbours, effects = coactive_features(codes).assign(cosine=np.float32(np.nan)), None
+    if isinstance(read_by, SAE):
+        neighbours = pd.concat([decoder_neighbours(read_by.W_dec), neighbours], ignore_index=True)
+        written = read_by.cfg.hook_name_out if read_by.cfg.kind == "transcoder" else read_by.cfg.hook_name
+        effects = direct_logit_effects(model, written, read_by.W_dec.detach())
     write_feature_rows(neighbours, path / "neighbours.parquet")
-    written = sae.cfg.hook_name_out if sae.cfg.kind == "transcoder" else sae.cfg.hook_name
-    effects = direct_logit_effects(model, written, sae.W_dec.detach())
     write_feature_rows(logit_table(effects), path / "logits.parquet")
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from models.progress import progress
 from workbench.activations import ActivationStore
+from workbench.features.columns import Dictionary
 from workbench.sae import SAE, CSRCodes, TopKCodes
 
 BATCH_ROWS = 4096
@@ -127,36 +128,35 @@ class Collected:
         codes: of the dictionary, on all rows.
         near_misses: rows and pre-activations.
         controls: codes of the controls on the rows that naming uses, numbered in reading order.
-        fit_neurons: the activations themselves on the fitting rows, one column of the hook after the other.
-        held_out_neurons: the same on the held-out rows.
+        neurons: the activations themselves on the rows that naming uses, the fitting rows first; one column of the
+            hook after the other. None where they are what is indexed.
     """
 
     codes: Codes
     near_misses: NearMisses
     controls: dict[str, Codes]
-    fit_neurons: Float[np.ndarray, "d fit"]
-    held_out_neurons: Float[np.ndarray, "d held_out"]
+    neurons: Float[np.ndarray, "d used"] | None
 
 
 @torch.inference_mode()
 def collect(
     store: ActivationStore,
     hook: str,
-    sae: SAE,
+    sae: Dictionary,
     seq: Int[np.ndarray, " rows"],
     controls: dict[str, SAE],
-    fit: Int[np.ndarray, " fit"],
-    held_out: Int[np.ndarray, " held_out"],
+    used: Int[np.ndarray, " used"],
+    *,
+    with_neurons: bool = True,
 ) -> Collected:
     """Read the recording once. Memory holds the codes, and the rows that naming uses in half precision."""
-    used = np.concatenate([fit, held_out])
     place = np.full(len(store), -1)
     place[used] = np.arange(len(used))
-    neurons = np.empty((store.width(hook), len(used)), np.float16)
+    neurons = np.empty((store.width(hook), len(used)), np.float16) if with_neurons else None
     writer, near = CodesWriter(sae.cfg.d_sae), NearMisses(sae.cfg.d_sae)
     writers = {name: CodesWriter(control.cfg.d_sae) for name, control in controls.items()}
     edges = np.append(np.flatnonzero(np.diff(seq, prepend=-1)), len(seq))
-    room = torch.empty(max(CHUNK_ROWS, int(np.diff(edges).max())), sae.cfg.d_sae, dtype=sae.W_enc.dtype)
+    room = torch.empty(max(CHUNK_ROWS, int(np.diff(edges).max())), sae.cfg.d_sae, dtype=sae.cfg.torch_dtype)
     with progress(desc="reading the recording", total=len(store), unit="tok") as bar:
         for chosen in _runs(edges, BATCH_ROWS):
             batch = slice(edges[chosen.start], edges[chosen.stop])
@@ -166,10 +166,11 @@ def collect(
             kept = x[torch.from_numpy(here >= 0)]
             for name, control in controls.items():
                 writers[name].add(control.encode_sparse(kept))
-            neurons[:, here[here >= 0]] = kept.half().numpy().T
+            if neurons is not None:
+                neurons[:, here[here >= 0]] = kept.half().numpy().T
             bar.update(len(x))
     codes = {name: control.finish() for name, control in writers.items()}
-    return Collected(writer.finish(), near, codes, neurons[:, : len(fit)], neurons[:, len(fit) :])
+    return Collected(writer.finish(), near, codes, neurons)
 
 
 def _runs(edges: Int[np.ndarray, " edges"], n_rows: int) -> Iterator[slice]:
@@ -182,7 +183,7 @@ def _runs(edges: Int[np.ndarray, " edges"], n_rows: int) -> Iterator[slice]:
 
 
 def _encode(
-    sae: SAE,
+    sae: Dictionary,
     x: Float[Tensor, "n d"],
     edges: Int[np.ndarray, " edges"],
     first_row: int,
@@ -201,7 +202,7 @@ def _encode(
         near.add(pre.numpy(), edges[chunk] - base, first_row + base)
 
 
-def check_sae(sae: SAE, store: ActivationStore, hook: str) -> None:
+def check_sae(sae: Dictionary, store: ActivationStore, hook: str) -> None:
     """`ValueError` in one sentence where no index of this recording can be made of a dictionary."""
     if sae.cfg.kind == "crosscoder":
         raise ValueError(

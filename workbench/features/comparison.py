@@ -24,6 +24,7 @@ from workbench.features.naming_rows import NamingRows
 NAMED_F1 = 0.5
 NO_CONCEPT = "no concept found"
 TRAINED, PCA, RANDOM, NEURONS = "trained", "PCA", "random", "neurons"
+_RIVAL_F1 = {NEURONS: "neuron_f1", RANDOM: "random_f1"}
 SCORES = ("precision", "recall", "f1", "lift", "base_rate")
 NAME_COLUMNS = ("kind", "concept", "size", "threshold", *SCORES, "fit_f1", "neuron", "neuron_sign", "neuron_f1")
 CONCEPT_COLUMNS = (
@@ -53,8 +54,9 @@ class Naming:
         naming: for each dictionary and kind of concept: live columns, named ones (held-out F1 ≥ .5 and lift ≥ 2),
             their share of the live, median_f1 of the live, median_size (tokens or statements) of the named.
         concepts: for each syntax concept the best column of each dictionary, and the feature's gain over the neuron
-            with its 95% interval over documents. `token_f1` is what knowing the token alone gives: where it is near
-            1, the concept is no more than a set of tokens.
+            with its 95% interval over documents; where the columns are neurons themselves, over the best random
+            direction. `token_f1` is what knowing the token alone gives: where it is near 1, the concept is no more
+            than a set of tokens.
     """
 
     table: pd.DataFrame
@@ -64,7 +66,11 @@ class Naming:
 
 
 def name_features(rows: NamingRows, sets: dict[str, ColumnSet], vocabulary: list[str]) -> Naming:
-    """Name the columns of the dictionaries `sets` (trained, PCA, random, neurons) and compare them."""
+    """Name the columns of the dictionaries `sets` (trained, PCA, random and, unless they are it, neurons).
+
+    Beside a name stands how well its rival detects the same: the best single neuron (`neuron`, `neuron_sign`,
+    `neuron_f1`); without neurons these are −1, 1 and NaN, and the rival is the best random direction (`random_f1`).
+    """
     namer = Namer(rows, vocabulary)
     tokens: dict[str, TokenNames] = {}
     labels: dict[str, LabelNames] = {}
@@ -81,9 +87,24 @@ def name_features(rows: NamingRows, sets: dict[str, ColumnSet], vocabulary: list
     concepts = _compare_concepts(namer, sets, labels) if labels else pd.DataFrame(columns=list(CONCEPT_COLUMNS))
     names = [_token_rows(namer, sets, tokens[TRAINED])]
     if labels:
-        names += _label_rows(namer, sets[TRAINED], labels[TRAINED], concepts)
+        names += _label_rows(namer, sets, labels[TRAINED], concepts)
     ranked = _ranked(pd.concat(names, ignore_index=True))
-    return Naming(_displayed(ranked, sets[TRAINED].fit.n_columns), ranked, pd.DataFrame(summary), concepts)
+    rival_f1 = _RIVAL_F1[_rival(sets)]
+    shown = _displayed(ranked, sets[TRAINED].fit.n_columns, rival_f1)
+    return Naming(shown, ranked, pd.DataFrame(summary), concepts)
+
+
+def _rival(sets: dict[str, ColumnSet]) -> str:
+    """What each feature is held against by itself."""
+    return NEURONS if NEURONS in sets else RANDOM
+
+
+def _against(sets: dict[str, ColumnSet], column: Int[np.ndarray, " n"], f1: Any) -> dict[str, Any]:
+    """The rival's columns in a table; where there are no neurons, none of them is named."""
+    if _rival(sets) == RANDOM:
+        return {"neuron": -1, "neuron_sign": 1, "neuron_f1": np.nan, "random_f1": f1}
+    d = sets[NEURONS].fit.n_columns // 2
+    return {"neuron": column % d, "neuron_sign": np.where(column < d, 1, -1), "neuron_f1": f1}
 
 
 def _summary(
@@ -127,8 +148,8 @@ def _compare_concepts(namer: Namer, sets: dict[str, ColumnSet], labels: dict[str
             best[name] = best[name].then(count_labels(sets[name].fit, both).best_column())
         scores[name] = scorer.score(sets[name].held_out, best[name])
     f1 = {name: np.array([score.f1 for score in results]) for name, results in scores.items()}
-    interval = bootstrap_f1_gain(scores[TRAINED], scores[NEURONS])
-    d = sets[NEURONS].fit.n_columns // 2
+    rival = _rival(sets)
+    interval = bootstrap_f1_gain(scores[TRAINED], scores[rival])
     n_single = len(namer.rows.names)
     columns = {
         "concept": namer.concept_names(pairs),
@@ -138,32 +159,30 @@ def _compare_concepts(namer: Namer, sets: dict[str, ColumnSet], labels: dict[str
         "feature": best[TRAINED].column,
         "feature_f1": f1[TRAINED],
         "threshold": best[TRAINED].threshold,
-        "neuron": best[NEURONS].column % d,
-        "neuron_sign": np.where(best[NEURONS].column < d, 1, -1),
-        "neuron_f1": f1[NEURONS],
+        **_against(sets, best[rival].column, f1[rival]),
         "pca_f1": f1[PCA],
         "random_f1": f1[RANDOM],
-        "gain": f1[TRAINED] - f1[NEURONS],
+        "gain": f1[TRAINED] - f1[rival],
         "gain_low": interval[:, 0],
         "gain_high": interval[:, 1],
         "token_f1": namer.token_f1(pairs),
     }
-    return pd.DataFrame(columns)
+    return pd.DataFrame(columns)[list(CONCEPT_COLUMNS)]
 
 
 def _token_rows(namer: Namer, sets: dict[str, ColumnSet], names: TokenNames) -> pd.DataFrame:
-    """Each feature's set of tokens, beside the neuron that detects the same set best."""
-    neurons = sets[NEURONS]
+    """Each feature's set of tokens, beside its rival that detects the same set best."""
+    rivals = sets[_rival(sets)]
     column = np.zeros(len(names.members), np.int64)
     threshold = np.zeros(len(names.members), np.float32)
     for place, values in enumerate(namer.fit_tokens):
         here = np.flatnonzero(names.place == place)
         members = [names.members[i] for i in here]
-        column[here], threshold[here], _ = best_column_for_sets(neurons.fit.ladder, values, namer.rows.d_vocab, members)
+        column[here], threshold[here], _ = best_column_for_sets(rivals.fit.ladder, values, namer.rows.d_vocab, members)
     rival = TokenNames(names.place, names.members, threshold, names.f1)
     frame = _score_frame(namer.score_tokens(sets[TRAINED].held_out, names))
     words = [namer.token_set_name(int(p), m) for p, m in zip(names.place, names.members, strict=True)]
-    d = neurons.fit.n_columns // 2
+    rival_f1 = [score.f1 for score in namer.score_tokens(rivals.held_out, rival, column)]
     return frame.assign(
         feature=np.arange(len(frame)),
         kind="token",
@@ -171,14 +190,16 @@ def _token_rows(namer: Namer, sets: dict[str, ColumnSet], names: TokenNames) -> 
         size=names.sizes,
         threshold=names.threshold,
         fit_f1=names.f1,
-        neuron=column % d,
-        neuron_sign=np.where(column < d, 1, -1),
-        neuron_f1=[score.f1 for score in namer.score_tokens(neurons.held_out, rival, column)],
+        **_against(sets, column, rival_f1),
     )
 
 
-def _label_rows(namer: Namer, trained: ColumnSet, found: LabelNames, concepts: pd.DataFrame) -> list[pd.DataFrame]:
+def _label_rows(
+    namer: Namer, sets: dict[str, ColumnSet], found: LabelNames, concepts: pd.DataFrame
+) -> list[pd.DataFrame]:
     """Each feature's best statement; and its best single one, where a conjunction beat it."""
+    trained = sets[TRAINED]
+    beside = ["random_f1"] if _rival(sets) == RANDOM else []
     scorer = namer.held_out(found.pairs)
     frames = []
     for choice in (found.choice, found.single):
@@ -190,9 +211,7 @@ def _label_rows(namer: Namer, trained: ColumnSet, found: LabelNames, concepts: p
             size=np.where(choice.label < len(namer.rows.names), 1, 2),
             threshold=choice.threshold,
             fit_f1=choice.f1,
-            neuron=rivals["neuron"],
-            neuron_sign=rivals["neuron_sign"],
-            neuron_f1=rivals["neuron_f1"],
+            **{name: rivals[name] for name in ("neuron", "neuron_sign", "neuron_f1", *beside)},
         )
         frames.append(frame)
     beaten = found.choice.label != found.single.label
@@ -210,15 +229,17 @@ def _ranked(names: pd.DataFrame) -> pd.DataFrame:
     names = names.assign(standing=standing).sort_values(["feature", "standing"], ascending=[True, False])
     rank = names.groupby("feature").cumcount()
     types = {"feature": "int32", "rank": "int8", "size": "int32", "neuron": "int32", "neuron_sign": "int8"}
-    return names.assign(rank=rank)[["feature", "rank", *NAME_COLUMNS]].astype(types).reset_index(drop=True)
+    kept = ["feature", "rank", *NAME_COLUMNS, *(["random_f1"] if "random_f1" in names else [])]
+    return names.assign(rank=rank)[kept].astype(types).reset_index(drop=True)
 
 
-def _displayed(names: pd.DataFrame, n_features: int) -> pd.DataFrame:
+def _displayed(names: pd.DataFrame, n_features: int, rival_f1: str) -> pd.DataFrame:
     """The best concept of each feature; where it does not hold up on held-out documents, only the scores."""
     best = names[names["rank"] == 0].set_index("feature").reindex(range(n_features))
     found = (best["f1"] >= FLOOR_F1) & (best["lift"] >= MIN_LIFT)
-    numbers = best[["f1", "precision", "recall", "lift", "threshold", "neuron_f1"]].fillna(0.0).astype("float32")
+    numbers = best[["f1", "precision", "recall", "lift", "threshold", rival_f1]].fillna(0.0).astype("float32")
     return numbers.assign(
+        neuron_f1=numbers[rival_f1] if rival_f1 == "neuron_f1" else np.float32(np.nan),
         name=best["concept"].where(found, NO_CONCEPT),
         kind=best["kind"].where(found, "none"),
         neuron=best["neuron"].fillna(-1).astype("int32"),
