@@ -73,9 +73,14 @@ def label_cell(label: str, bookmarked: bool, href: str) -> Cell:
     return Cell(" ".join(filter(None, ("★" if bookmarked else "", label))), href=href if label else "")
 
 
-@st.fragment
 def notes_file(index: FeatureIndex) -> None:
     """What is written about this dictionary's features, to take along; and what others wrote, to bring in."""
+    with st.container(width="content"):  # a fragment takes all the width that there is
+        _notes_file(index)
+
+
+@st.fragment
+def _notes_file(index: FeatureIndex) -> None:
     with st.popover("Notes file", icon=":material/sell:", on_change="rerun", key="notes_file") as panel:
         if not panel.open:
             return

@@ -268,7 +268,10 @@ def test_words_written_on_both_sides_are_both_kept_with_the_later_on_top(notes, 
     assert merged.conflicts == ((D, 1),)
     assert notes.of(D, 1).label == "theirs"
     assert [r.label for r in notes.history(D, 1)] == ["theirs", "mine", "shared"]
-    assert other.merge(notes.revisions()).conflicts == (), "whose later words follow on ours is no conflict"
+    assert other.merge(notes.revisions()).conflicts == ()
+    behind = Notes(tmp_path / "behind.sqlite")
+    behind.merge(r for r in notes.revisions() if r.label == "shared")
+    assert behind.merge(notes.revisions()).conflicts == (), "later words that follow on ours are no conflict"
     assert other.to_json() == notes.to_json()
 
 
