@@ -74,7 +74,7 @@ def keep_map(run: Run, index: Artifact, *, seed: int = 0, say: Callable[[str], N
     live = table.loc[~table["dead"].astype(bool), "feature"].tolist()
     if len(live) < LEAST:
         raise ValueError(f"a map needs {LEAST} features that fire or more: {len(live)} of {index.name} do.")
-    path = run.path_of("analysis", map_name(index)) if _may_be_written(run) else _cached(index)
+    path = run.path_of("analysis", map_name(index)) if may_be_written(run) else _cached(index)
     inputs = run.inputs(index, dictionary)
     with publishing(path, "analysis", inputs=inputs, config=map_settings(seed), seed=seed) as draft:
         found = feature_map(load_sae(dictionary.path).W_dec, live, seed=seed, say=say)
@@ -86,6 +86,7 @@ def _cached(index: Artifact) -> Path:
     return cache_folder() / "maps" / index.id
 
 
-def _may_be_written(run: Run) -> bool:
+def may_be_written(run: Run) -> bool:
+    """Whether an analysis can be made in a run, which is not so of one that may only be read."""
     folders = (run.path, run.path / ".work", run.path / "analyses")
     return all(os.access(folder, os.W_OK | os.X_OK) for folder in folders if folder.exists())

@@ -1,5 +1,6 @@
 """One file a figure: a tidy table goes in, an Altair chart comes out. Reports and the explorer call the same ones."""
 
+from workbench.figures.ablation_effect import ablation_effect
 from workbench.figures.activation_histogram import activation_histogram
 from workbench.figures.agreement import agreement
 from workbench.figures.alignment_map import alignment_map
@@ -14,6 +15,7 @@ from workbench.figures.density import density_histogram
 from workbench.figures.dictionary_comparison import dictionary_comparison
 from workbench.figures.edge_recovery import edge_recovery
 from workbench.figures.error_against_bound import error_against_bound
+from workbench.figures.feature_against_neuron import feature_against_neuron
 from workbench.figures.feature_map import feature_map
 from workbench.figures.frequency_ablation import frequency_ablation
 from workbench.figures.gate_saturation import gate_saturation
@@ -37,12 +39,14 @@ from workbench.figures.state_portrait import state_portrait
 from workbench.figures.steering_effect import steering_effect
 from workbench.figures.time_courses import time_courses
 from workbench.figures.token_pairs import token_pairs
+from workbench.figures.training_compared import training_compared
 from workbench.figures.training_curve import training_curve
 from workbench.figures.unit_ablation import unit_ablation
 from workbench.figures.unit_scores import unit_scores
 from workbench.figures.virtual_heads import virtual_heads
 
 __all__ = [
+    "ablation_effect",
     "activation_histogram",
     "agreement",
     "alignment_map",
@@ -59,6 +63,7 @@ __all__ = [
     "edge_recovery",
     "eigenvalue_table",
     "error_against_bound",
+    "feature_against_neuron",
     "feature_map",
     "frequency_ablation",
     "gate_saturation",
@@ -84,6 +89,7 @@ __all__ = [
     "steering_effect",
     "time_courses",
     "token_pairs",
+    "training_compared",
     "training_curve",
     "unit_ablation",
     "unit_scores",
