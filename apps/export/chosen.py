@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
+
 from workbench.cli.export import TOP
 from workbench.experiments import lens_results, patching_results, rotation_results, steering_results
 from workbench.features import dictionary_id
@@ -129,14 +131,21 @@ def _features(index: FeatureIndex, asked: Sequence[int] | None, top: int | None)
         return features, f"the {len(features):,} here were named one by one"
     if top is not None and top < 1:
         raise ValueError(f"--top {top} is no number of features: use 1 or more.")
-    live = index.table[~index.table["dead"].astype(bool)]
-    live = live.assign(gain=live["f1"] - live["neuron_f1"]).sort_values("gain", ascending=False, kind="stable")
-    # In turn, or sets of tokens, which are easily told, would leave no room for the rest; unnamed ones come last.
-    turn = live.groupby("kind").cumcount().where(live["kind"] != UNNAMED, len(live))
-    listed = live.assign(turn=turn).sort_values(["turn", "gain"], ascending=[True, False], kind="stable")["feature"]
-    listed = listed.head(top or TOP)
+    listed = best(index.table, top or TOP)
     how = f"the {len(listed):,} live ones of each kind of name, in turn, that beat their best neuron by most are here"
-    return tuple(int(feature) for feature in listed), how
+    return listed, how
+
+
+def best(table: pd.DataFrame, n: int) -> tuple[int, ...]:
+    """The n live features that beat their best neuron by the largest F1: of each kind of name in turn, unnamed last.
+
+    Sets of tokens are told easily, and would leave no room for the rest.
+    """
+    live = table[~table["dead"].astype(bool)]
+    live = live.assign(gain=live["f1"] - live["neuron_f1"]).sort_values("gain", ascending=False, kind="stable")
+    turn = live.groupby("kind").cumcount().where(live["kind"] != UNNAMED, len(live))
+    listed = live.assign(turn=turn).sort_values(["turn", "gain"], ascending=[True, False], kind="stable")
+    return tuple(int(feature) for feature in listed["feature"].head(n))
 
 
 def _on_list(index: FeatureIndex, name: str) -> dict[int, Note]:
