@@ -23,7 +23,8 @@ _THEME: dict[str, Any] = {
     "font": _FONT,
     "view": {"stroke": "transparent"},
     "axis": {**_TITLES, "titleFontWeight": 500, "domainColor": _LINE, "tickColor": _LINE, "gridColor": _FAINT},
-    "legend": {**_TITLES, "titleFontWeight": 500, "gradientStrokeColor": "transparent"},
+    # Entries stand apart enough for a reader whose font is wider than the one that they were measured in.
+    "legend": {**_TITLES, "titleFontWeight": 500, "gradientStrokeColor": "transparent", "columnPadding": 28},
     "header": _TITLES,
     "title": {"color": _INK, "subtitleColor": _SOFT},
     "text": {"color": _INK},
