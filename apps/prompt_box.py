@@ -7,13 +7,15 @@ import streamlit as st
 import torch
 
 from apps import place, serve
+from apps.layout import halves
 from apps.messages import plain
 from models.dataset import Dataset
 from workbench.features.text_reading import TextReading, check_reads_text
+from workbench.figures.words import BOS_WORD, from_start
 from workbench.runs import Run
 
-BOS_WORD = "⟨start⟩"
 _PASSAGE_TOKENS = 56
+_HEIGHT, _LEAST_BOX = 132, 340  # pixels
 
 
 def reads_text(subject: Any, *, say: bool = True) -> bool:
@@ -29,6 +31,43 @@ def reads_text(subject: Any, *, say: bool = True) -> bool:
 
 def prompt_box(run: Run) -> str:
     """Draw the box, and give what stands in it."""
+    text = _box(run)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        _beneath(run)
+    return text
+
+
+def prompt_boxes(run: Run) -> tuple[str, str | None]:
+    """Draw the box, and beside it that of a second text where there is one; give what stands in both."""
+    second = st.session_state.get("prompt2", st.query_params.get("prompt2", ""))
+    if second:
+        left, right = halves(_LEAST_BOX)
+        with left:
+            text = _box(run)
+        with right:
+            second = st.text_area(
+                "Second text", key="prompt2", height=_HEIGHT, bind="query-params", label_visibility="collapsed"
+            )
+    else:
+        st.query_params.pop("prompt2", None)
+        text = _box(run)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        _beneath(run)
+        if second:
+            st.button("Without the second text", icon=":material/close:", type="tertiary", on_click=_put, args=("",))
+        elif text:
+            st.button(
+                "Change the text",
+                icon=":material/difference:",
+                type="tertiary",
+                on_click=_put,
+                args=(text,),
+                help="Edit a copy beside it, and see what that changes.",
+            )
+    return text, second or None
+
+
+def _box(run: Run) -> str:
     data = serve.dataset(run)
     if "prompt" not in st.session_state and "prompt" not in st.query_params:
         begin_with = st.session_state.get("_last_prompt") or _passage(data, 0)
@@ -36,28 +75,34 @@ def prompt_box(run: Run) -> str:
     text = st.text_area(
         "Text",
         key="prompt",
-        height=132,
+        height=_HEIGHT,
         bind="query-params",
         label_visibility="collapsed",
         placeholder="Type or paste text, then press Ctrl+Enter.",
     )
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.button(
-            "Another passage",
-            icon=":material/shuffle:",
-            on_click=_next_passage,
-            args=(data,),
-            help="From a document that the subject was not trained on.",
-        )
-        st.caption("Ctrl+Enter reads the text. Hover a token to look, click it to lock it.", width="content")
     st.session_state["_last_prompt"] = text
     return text
 
 
+def _beneath(run: Run) -> None:
+    st.button(
+        "Another passage",
+        icon=":material/shuffle:",
+        on_click=_next_passage,
+        args=(serve.dataset(run),),
+        help="From a document that the subject was not trained on.",
+    )
+    st.caption("Ctrl+Enter reads the text. Hover a token to look, click it to lock it.", width="content")
+
+
 def with_start(run: Run, words: list[str], axis: str = "target") -> list[str]:
     """Words of the run's sequences, with BOS, which those of tokens begin with, as it is shown."""
-    starts = axis == "target" and serve.dataset(run).bos is not None
-    return [BOS_WORD, *words[1:]] if starts and words else words
+    return from_start(words) if begins(run, axis) else words
+
+
+def begins(run: Run, axis: str = "target") -> bool:
+    """Whether the run's sequences begin with BOS."""
+    return axis == "target" and serve.dataset(run).bos is not None
 
 
 def words_of(reading: TextReading) -> list[str]:
@@ -77,7 +122,13 @@ def _passage(data: Dataset, number: int) -> str:
     return data.tokenizer.decode(ids.tolist(), skip_special_tokens=False)
 
 
+def _put(second: str) -> None:
+    st.session_state["prompt2"] = second
+
+
 def _next_passage(data: Dataset) -> None:
     st.session_state["_passage"] = st.session_state.get("_passage", 0) + 1
     st.session_state["prompt"] = _passage(data, st.session_state["_passage"])
     place.put("token", None)
+    if "prompt2" in st.session_state:  # it was a change of the text that is gone
+        st.session_state["prompt2"] = ""

@@ -31,7 +31,7 @@ def figure(
     taken_along(chart, table, name=name, python=python)
 
 
-def told(chart: Told, table: Told, *, name: str, alt: str, as_drawn: bool = False) -> None:
+def draw(chart: Told, table: Told, *, name: str, alt: str, as_drawn: bool = False) -> None:
     """`figure` of a chart that is told of: its code is what was done."""
     figure(chart.value, table.value, name=name, python=chart.python("chart"), as_drawn=as_drawn, alt=alt)
 

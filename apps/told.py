@@ -1,8 +1,8 @@
 """A value together with the Python that makes it, so that what a page draws and what it gives to copy are one thing.
 
-    survey = opened(run, artifact, "survey", read_heads, found)   # `found`: what the page has open already
+    survey = read(run, artifact, "survey", read_heads, found)  # `found`: what the page has open already
     table = survey.at("pairs").into(rows, layer=1, head=0)
-    chart = call(token_pairs, table)                              # chart.value is drawn, chart.python("chart") is copied
+    chart = table.into(token_pairs)  # chart.value is drawn, and chart.python("chart") is given to copy
 
 Every step is taken on the value and written down at once: no code can say something else than what was done. Strings
 from files and URLs get into the code through `repr` alone.
@@ -75,10 +75,12 @@ def run_of(run: Run) -> Told:
 
 def read(run: Run, artifact: Artifact, name: str, reader: Callable[[Any], Any], value: Any) -> Told:
     """What a reader of the library gives of an artifact, under a name; the value is the page's, which has it open."""
-    module, function = _public(reader)
+    own = getattr(reader, "__self__", None)  # of a class's own reader
+    module, name_of = _public(own or reader)
+    function = f"{name_of}.{reader.__name__}" if own else name_of
     found = f"run.find({artifact.kind!r}, {artifact.name!r}).path"
     begun = run_of(run)
-    return Told(value, f"{function}({found})", begun.imports | {f"from {module} import {function}"}, begun.lines).named(
+    return Told(value, f"{function}({found})", begun.imports | {f"from {module} import {name_of}"}, begun.lines).named(
         name
     )
 
@@ -98,7 +100,7 @@ def _called(function: Told, args: tuple[Any, ...], kwargs: dict[str, Any]) -> To
     )
 
 
-def _public(function: Callable[..., Any]) -> tuple[str, str]:
+def _public(function: Any) -> tuple[str, str]:
     """The module that a function is imported from: the outermost package that gives it."""
     own, name = function.__module__, function.__name__
     parts = own.split(".")

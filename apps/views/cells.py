@@ -5,21 +5,26 @@ import streamlit as st
 
 from apps.components.link_table import Cell, Column, link_table
 from apps.layout import halves
+from apps.shown import draw
 from apps.text import escape_markdown, number, signed
+from apps.told import Told
 from workbench.dynamics import Dynamics
 from workbench.figures import unit_ablation, unit_scores
+from workbench.figures.slices import rows as rows_of
 
 _MEASURES = {"auroc": "AUROC", "spearman": "Spearman's r"}
 _HEIGHT = 420  # of the table, before it scrolls
 
 
-def show(dynamics: Dynamics) -> None:
+def show(kept: Told) -> None:
     """Draw the part of the dynamics page that is about single units."""
+    dynamics: Dynamics = kept.value
     st.subheader("Units that tell a label", anchor=False)
     if dynamics.units is None:
         st.caption("No units were held against labels: the data has none, or they were left out.")
         return
-    chosen = dynamics.units[dynamics.units["chosen"]]
+    told_chosen = kept.at("units").into(rows_of, chosen=True)
+    chosen = told_chosen.value
     own = chosen[chosen["variant"] == "trained"]
     hook = ", ".join(own["hook"].unique())
     st.caption(
@@ -28,10 +33,11 @@ def show(dynamics: Dynamics) -> None:
     )
     left, right = halves()
     with left:
-        st.altair_chart(unit_scores(chosen), width="stretch")
+        words = "How well the best unit of each label tells it, beside labels moved in time and the untrained subject"
+        draw(told_chosen.into(unit_scores), told_chosen, name="units", alt=words)
     with right:
         _table(own, chosen[chosen["variant"] == "untrained"])
-    _ablation(dynamics, own)
+    _ablation(kept, own)
 
 
 def _table(own: pd.DataFrame, before: pd.DataFrame) -> None:
@@ -62,17 +68,21 @@ def _table(own: pd.DataFrame, before: pd.DataFrame) -> None:
     link_table(columns, rows, key="cell_table", height=_HEIGHT)
 
 
-def _ablation(dynamics: Dynamics, own: pd.DataFrame) -> None:
-    if dynamics.ablation is None:
+def _ablation(kept: Told, own: pd.DataFrame) -> None:
+    if kept.value.ablation is None:
         return
     st.subheader("What it costs to hold them still", anchor=False)
-    table = dynamics.ablation
+    table = kept.value.ablation
     clamped = set(table.loc[table["variant"] == "unit", "unit"])
     known = own[own["label"].isin(set(table["label"])) & own["unit"].isin(clamped)]
     units = {str(label): int(unit) for label, unit in zip(known["label"], known["unit"], strict=True)}
     left, right = halves()
     with left:
-        st.altair_chart(unit_ablation(table, units), width="stretch")
+        drawn, words = (
+            kept.at("ablation"),
+            "By how much the loss rises as each label's unit is held still, beside random ones",
+        )
+        draw(drawn.into(unit_ablation, units), drawn, name="ablation", alt=words)
     with right:
         _costs(table, units)
         st.caption("How much the loss rises when a unit is clamped to its mean; grey: units drawn at random.")

@@ -11,14 +11,16 @@ from apps.components.facts import Fact, facts
 from apps.components.link_table import Cell, Column, link_table, opened
 from apps.layout import download, halves
 from apps.place import FEATURES, Place, jump
+from apps.shown import draw
 from apps.text import escape_markdown, number, signed
+from apps.told import call, read
 from models.transformer import Transformer
 from workbench.circuits.faithfulness import CUT, KEPT
 from workbench.experiments.circuit_drawn import drawn_edges, drawn_features
-from workbench.experiments.circuit_results import LATENTS, NEURONS, Circuit, node_name, part_name, read_as
+from workbench.experiments.circuit_results import LATENTS, NEURONS, Circuit, node_name, part_name, read_as, read_circuit
 from workbench.figures import circuit_graph
 from workbench.figures.hook_names import short_hooks
-from workbench.runs import Artifact
+from workbench.runs import Artifact, Run
 
 _LISTED, _HEIGHT = 60, 320  # lines of a table; pixels
 _SEARCHES = {
@@ -44,7 +46,7 @@ def show(here: Place) -> None:
     circuit = serve.circuit(artifact)
     _about(circuit, artifact)
     if circuit.edges is not None:
-        _edges(circuit, artifact)
+        _edges(here.run, circuit, artifact)
     if circuit.features is not None:
         _features(here, circuit, artifact)
 
@@ -85,9 +87,11 @@ def _about(circuit: Circuit, artifact: Artifact) -> None:
     )
 
 
-def _edges(circuit: Circuit, artifact: Artifact) -> None:
-    edges, stages = drawn_edges(circuit)
-    st.altair_chart(circuit_graph(edges, stages, most=_LISTED), width="stretch")
+def _edges(run: Run, circuit: Circuit, artifact: Artifact) -> None:
+    drawn = read(run, artifact, "circuit", read_circuit, circuit).into(drawn_edges).named("drawn")
+    chart = call(circuit_graph, drawn.item(0), drawn.item(1), most=_LISTED)
+    words = "The circuit: edges between heads, MLPs, embeddings and output, beside the same scores on random edges"
+    draw(chart, drawn.item(0), name="circuit", alt=words)
     st.caption("Blue carries the answer, vermilion works against it. On the right the same scores on random edges.")
     left, right = halves()
     with left:
@@ -160,9 +164,11 @@ def _paths(circuit: Circuit, artifact: Artifact) -> None:
 def _features(here: Place, circuit: Circuit, artifact: Artifact) -> None:
     assert circuit.features is not None
     st.subheader("Latents that the answer goes through", anchor=False)
-    edges, stages = drawn_features(circuit)
-    names = {node: node.rpartition(" ")[2] for stage in stages for node in stage}
-    st.altair_chart(circuit_graph(edges, stages, names=names), width="stretch")
+    drawn = read(here.run, artifact, "circuit", read_circuit, circuit).into(drawn_features).named("drawn")
+    names = {node: node.rpartition(" ")[2] for stage in drawn.value[1] for node in stage}
+    chart = call(circuit_graph, drawn.item(0), drawn.item(1), names=names)
+    words = "Latents by hook, what they pass on, and what they add to the answer, beside random directions"
+    draw(chart, drawn.item(0), name="latents", alt=words)
     upwards = " and, above it, ".join(short_hooks(circuit.features["hook"].unique().tolist()).values())
     between = " One between latents is what it does by way of that other alone." * (circuit.feature_edges is not None)
     st.caption(

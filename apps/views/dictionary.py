@@ -3,17 +3,21 @@
 import math
 from typing import Any
 
-import pandas as pd
 import streamlit as st
 
 from apps import place, serve
 from apps.components.link_table import Cell, Column, link_table, opened
 from apps.layout import halves
 from apps.place import Place
+from apps.shown import draw
 from apps.text import escape_markdown, number, percent, signed
+from apps.told import Told, read, run_of
 from workbench.features.index import FeatureIndex
 from workbench.figures import concept_gain, dictionary_comparison, naming_fractions
-from workbench.runs import Artifact
+from workbench.figures.concept_gain import concepts_by_gain
+from workbench.figures.dictionary_comparison import shares_of
+from workbench.figures.slices import lines
+from workbench.runs import Artifact, Run
 
 _CONCEPTS = "concept_table"
 _CONCEPT_KINDS = {"single statements": "single", "pairs of statements": "pair"}
@@ -26,13 +30,14 @@ def show(here: Place) -> None:
     """Draw the part."""
     artifact = _dictionary_artifact(here)
     if artifact is not None:
-        _health(artifact)
+        _health(here.run, artifact)
     if here.index is None:
         st.caption("No dictionary of this run has been indexed, so there are no features to browse yet.")
         return
     index = serve.index(here.index)
-    _naming(index)
-    _concepts(here, index)
+    kept = read(here.run, here.index, "index", FeatureIndex.open, index)
+    _naming(kept)
+    _concepts(here, kept)
 
 
 def _dictionary_artifact(here: Place) -> Artifact | None:
@@ -43,7 +48,7 @@ def _dictionary_artifact(here: Place) -> Artifact | None:
     return found[-1] if found else None
 
 
-def _health(dictionary: Artifact) -> None:
+def _health(run: Run, dictionary: Artifact) -> None:
     metrics = serve.dictionary_metrics(dictionary.id, dictionary.path)
     st.subheader("The dictionary beside its controls", anchor=False)
     if metrics is None:
@@ -52,7 +57,12 @@ def _health(dictionary: Artifact) -> None:
     st.caption(escape_markdown(dictionary.name) + " · on documents it was not trained on, at equal sparsity")
     left, right = halves()
     with left:
-        st.altair_chart(dictionary_comparison(_tidy(metrics)), width="stretch")
+        opened = run_of(run)
+        code = f"json.loads((run.find('sae', {dictionary.name!r}).path / 'metrics.json').read_text('utf8'))"
+        measured = Told(metrics, code, opened.imports | {"import json"}, opened.lines).named("metrics")
+        shares = measured.into(shares_of)
+        words = "Explained variance and loss recovered of the dictionary, beside PCA, chance and the neurons themselves"
+        draw(shares.into(dictionary_comparison), shares, name="dictionary-comparison", alt=words)
     with right:
         columns = [Column("dictionary", "word"), *(Column(title, help=help_) for _, title, help_, _ in _METRICS)]
         rows = [
@@ -84,29 +94,13 @@ _METRICS = [
 ]
 
 
-def _tidy(metrics: list[dict[str, Any]]) -> pd.DataFrame:
-    shown = [
-        ("explained_variance", "explained variance"),
-        ("loss_recovered_zero", "loss recovered (zero)"),
-        ("loss_recovered_mean", "loss recovered (mean)"),
-    ]
-    return pd.DataFrame(
-        [
-            {"dictionary": row["dictionary"], "metric": title, "value": row[key]}
-            for key, title in shown
-            for row in metrics
-            if row.get(key) is not None
-        ],
-        columns=["dictionary", "metric", "value"],
-    )
-
-
-def _naming(index: FeatureIndex) -> None:
+def _naming(index: Told) -> None:
     st.subheader("How many features have a name", anchor=False)
     left, right = halves()
-    naming = index.naming
+    naming = index.at("naming")
     with left:
-        st.altair_chart(naming_fractions(naming), width="stretch")
+        words = "Share of live features that have a name, by kind of name, beside neurons and the other controls"
+        draw(naming.into(naming_fractions), naming, name="naming", alt=words)
     with right:
         columns = [
             Column("dictionary", "word"),
@@ -127,7 +121,7 @@ def _naming(index: FeatureIndex) -> None:
                 Cell(number(row.median_f1), bar=row.median_f1),
                 Cell(number(row.median_size, 0)),
             ]
-            for row in naming.itertuples()
+            for row in naming.value.itertuples()
         ]
         link_table(columns, rows, key="naming_table")
         st.caption(
@@ -136,7 +130,7 @@ def _naming(index: FeatureIndex) -> None:
         )
 
 
-def _concepts(here: Place, index: FeatureIndex) -> None:
+def _concepts(here: Place, index: Told) -> None:
     st.subheader("Concepts that have a feature of their own", anchor=False)
     kind = st.segmented_control(
         "Concepts",
@@ -147,11 +141,11 @@ def _concepts(here: Place, index: FeatureIndex) -> None:
         bind="query-params",
         label_visibility="collapsed",
     )
-    concepts = index.concepts[index.concepts["kind"] == _CONCEPT_KINDS[kind]].sort_values("gain_low", ascending=False)
-    if st.toggle(
+    news = st.toggle(
         "Only where the feature knows more than the token", key="news", bind="query-params", help=_TOKEN_ALONE
-    ):
-        concepts = concepts[concepts["feature_f1"] > concepts["token_f1"]]
+    )
+    chosen = index.at("concepts").into(concepts_by_gain, _CONCEPT_KINDS[kind], beyond_token=news)
+    concepts = chosen.value
     if concepts.empty:
         st.caption("There are none of this kind.")
         return
@@ -163,15 +157,17 @@ def _concepts(here: Place, index: FeatureIndex) -> None:
     )
     pages = math.ceil(len(concepts) / _PER_PAGE)
     n = min(st.session_state.get("concept_page", 1), pages)
-    part = concepts.iloc[(n - 1) * _PER_PAGE : n * _PER_PAGE]
+    drawn = chosen.into(lines, (n - 1) * _PER_PAGE, _PER_PAGE)
+    part = drawn.value
     left, right = halves(_WIDE_PANE)
     with left:
-        st.altair_chart(concept_gain(part), width="stretch")
+        words = "F1 of the best feature for each concept, beside the best neuron, PCA, random ones and the token alone"
+        draw(drawn.into(concept_gain), drawn, name="concepts", alt=words)
     with right:
         rows = [_concept_row(here, row) for row in part.itertuples()]
         link_table(_CONCEPT_COLUMNS, rows, key=_CONCEPTS, ids=part["feature"].tolist(), on_open=_follow)
     if pages > 1:
-        st.pagination(pages, key="concept_page")
+        st.pagination(pages, key="concept_page", bind="query-params")
 
 
 _CONCEPT_COLUMNS = [

@@ -10,14 +10,18 @@ from apps import place, serve
 from apps.choices import analyses, choose_analysis, segments, select
 from apps.components.facts import Fact, facts
 from apps.components.link_table import Cell, Column, link_table, opened
-from apps.layout import as_drawn, halves
+from apps.layout import halves
 from apps.messages import no_dynamics, no_subject, plain
 from apps.place import Place
+from apps.shown import draw
 from apps.text import escape_markdown, number
+from apps.told import Told, call, read
 from apps.views import cells, gates
-from workbench.dynamics import Dynamics, has_recurrence
-from workbench.figures import eigenvalue_table, spectrum, state_portrait
+from workbench.dynamics import Dynamics, has_recurrence, read_dynamics
+from workbench.figures import spectrum, state_portrait
 from workbench.figures.fixed_point_marks import SHAPES
+from workbench.figures.slices import rows as rows_of
+from workbench.figures.spectrum import slowest_eigenvalues
 from workbench.runs import Artifact
 
 TRAINED, UNTRAINED = "trained", "untrained"
@@ -53,11 +57,12 @@ def show() -> None:
         st.caption(_about(artifact, dynamics))
         _counts(dynamics)
     point = _point_in_url(table)
-    _pictures(dynamics, portrait, table, subject, (right, up), None if label == _NO_LABEL else label, point)
+    kept = read(here.run, artifact, "dynamics", read_dynamics, dynamics)
+    _pictures(kept, subject, (right, up), None if label == _NO_LABEL else label, point)
     _list(here, table, point, {"dynamics": artifact.name, "subject": subject, "right": right, "up": up})
     _attractors(dynamics)
-    gates.show(dynamics)
-    cells.show(dynamics)
+    gates.show(kept)
+    cells.show(kept)
 
 
 def _nothing(here: Place) -> None:
@@ -125,33 +130,30 @@ def _point_in_url(table: pd.DataFrame) -> int | None:
     return None
 
 
-def _pictures(
-    dynamics: Dynamics,
-    portrait: pd.DataFrame,
-    table: pd.DataFrame,
-    subject: str,
-    axes: tuple[str, str],
-    label: str | None,
-    point: int | None,
-) -> None:
+def _pictures(kept: Told, subject: str, axes: tuple[str, str], label: str | None, point: int | None) -> None:
+    dynamics: Dynamics = kept.value
     st.subheader("Where states go", anchor=False)
-    explained = dynamics.explained.get(subject)
-    chart = state_portrait(portrait, table, axes=axes, label=label, chosen=point, explained=explained)
+    portrait, table = (kept.at(name).into(rows_of, variant=subject) for name in ("portrait", "table"))
+    explained = kept.at("explained").item(subject) if subject in dynamics.explained else None
+    how = {"axes": axes, "label": label, "chosen": point, "explained": explained}
+    chart = call(state_portrait, portrait, table, **how)
     left, right = halves()
     with left:
-        st.altair_chart(chart, width="stretch")
-        n_paths = portrait.loc[portrait["what"] == "trajectory", "path"].nunique()
+        coloured = f", coloured by {label}" if label else ""
+        words = f"Held-out sequences and fixed points of the {subject} subject on {axes[0]} and {axes[1]}{coloured}"
+        draw(chart, portrait, name="portrait", alt=words)
+        places = portrait.value
+        n_paths = places.loc[places["what"] == "trajectory", "path"].nunique()
         st.caption(
             f"{n_paths:,} held-out sequences. Full circles are stable; open ones saddles, with the number of modes "
             "that grow; crosses are slow points; orange lines leave saddles along the modes that grow there."
         )
     with right:
-        both = [(TRAINED, dynamics.points), (UNTRAINED, dynamics.untrained)]
-        tables = [
-            eigenvalue_table(of.eigenvalues[:_SPECTRA].numpy(), of.kind[:_SPECTRA], name) for name, of in both if of
-        ]
-        as_drawn(spectrum(pd.concat(tables, ignore_index=True), chosen=point if subject == TRAINED else None))
-        most = max(len(of) for _, of in both if of)
+        eigenvalues = call(slowest_eigenvalues, kept.at("points"), kept.at("untrained"), _SPECTRA)
+        circle = eigenvalues.into(spectrum, chosen=point if subject == TRAINED else None)
+        words = "Eigenvalues of the step's Jacobian at each point, in the complex plane with the unit circle"
+        draw(circle, eigenvalues, name="spectrum", alt=words, as_drawn=True)
+        most = max(len(of) for of in (dynamics.points, dynamics.untrained) if of)
         some = f" Of the {_SPECTRA} slowest points of {most:,}." if most > _SPECTRA else ""
         st.caption(f"Eigenvalues of the step's Jacobian: outside the circle a mode grows.{some}")
 

@@ -6,27 +6,34 @@ import streamlit as st
 from apps.choices import select
 from apps.components.link_table import Cell, Column, Hue, link_table
 from apps.layout import halves
+from apps.shown import draw
+from apps.told import Told
 from workbench.dynamics import Dynamics
 from workbench.figures import gate_saturation
+from workbench.figures.gate_saturation import gates_of
+from workbench.figures.slices import rows as rows_of
 
 _MOSTLY = 0.9  # of the steps
 _VARIANTS = ("trained", "untrained")
 
 
-def show(dynamics: Dynamics) -> None:
+def show(kept: Told) -> None:
     """Draw the part."""
+    dynamics: Dynamics = kept.value
     st.subheader("How often gates are shut, and how often open", anchor=False)
     if dynamics.gates is None:
         st.caption("This subject has no gates.")
         return
     layers = list(dict.fromkeys(hook.rpartition(".")[0] for hook in dynamics.gates["hook"]))
     layer = select("Layer", layers, layers[0], "gates") if len(layers) > 1 else layers[0]
-    own = dynamics.gates[dynamics.gates["hook"].str.startswith(f"{layer}.")]
-    own = own.assign(gate=own["hook"].str.rpartition("hook_")[2])
+    told_own = kept.at("gates").into(gates_of, layer)
+    own = told_own.value
     everywhere = own[own["label"] == "all"]
     left, right = halves()
     with left:
-        st.altair_chart(gate_saturation(everywhere[everywhere["variant"] == "trained"]), width="stretch")
+        drawn = told_own.into(rows_of, label="all", variant="trained")
+        words = f"Units of {layer}: how often each gate is shut against how often it is open"
+        draw(drawn.into(gate_saturation), drawn, name="gates", alt=words)
     with right:
         _shares(everywhere)
         st.caption(f"Each point is a unit of {layer} over {everywhere['n'].max():,} held-out steps.")

@@ -10,7 +10,7 @@ from apps.choices import segments, select
 from apps.components.link_table import Cell, Column, link_table, opened
 from apps.layout import halves
 from apps.place import Place
-from apps.shown import told
+from apps.shown import draw
 from apps.text import number, signed
 from apps.told import Told, read
 from workbench.attention.results import HeadSurvey, read_heads
@@ -64,7 +64,7 @@ def show(here: Place, survey: HeadSurvey, artifact: Artifact) -> None:
     left, right = halves(380)
     with left:
         dots = kept.at("scores").into(head_scores, score, _chosen())
-        told(
+        draw(
             dots,
             kept.at("scores").into(rows, score=score),
             name="head-scores",
@@ -72,7 +72,7 @@ def show(here: Place, survey: HeadSurvey, artifact: Artifact) -> None:
         )
     with right:
         grid = kept.at("scores").into(rows, score=score, text=text)
-        told(
+        draw(
             grid.into(head_grid, title=title, names=("trained", control)),
             grid,
             name="head-grid",
@@ -133,7 +133,7 @@ def _importance(survey: Told) -> None:
         signed=True,
     )
     words = f"Layers by heads: by how much the loss rises without each ({kind} ablation), beside random directions"
-    told(chart, effects, name="head-importance", alt=words)
+    draw(chart, effects, name="head-importance", alt=words)
 
 
 def _table(here: Place, survey: HeadSurvey, score: str, text: str) -> None:
@@ -187,7 +187,7 @@ def _moved(survey: Told, control: str) -> None:
     chosen = segments("Measure", list(names), "moved")
     own = survey.at("moved").into(rows, measure=names[chosen])
     chart = own.into(head_grid, title=chosen, names=("trained", control))
-    told(chart, own, name="head-moved", alt=f"Layers by heads: {chosen}, beside heads of the control")
+    draw(chart, own, name="head-moved", alt=f"Layers by heads: {chosen}, beside heads of the control")
     st.caption("Of the sequences that are kept, each key weighted by the length of what it gives, ‖A v W_O‖.")
 
 
@@ -199,7 +199,7 @@ def _composition(survey: Told) -> None:
     if all_kinds["to_head"].nunique() * all_kinds["to_layer"].nunique() > _WIDEST:
         table = table.into(rows, kind=segments("Composition", all_kinds["kind"].unique().tolist(), "kind"))
     words = "Earlier heads by later heads: how much of what one writes the other reads as query, key or value"
-    told(table.into(composition_map), table, name="head-composition", alt=words)
+    draw(table.into(composition_map), table, name="head-composition", alt=words)
     st.caption(
         "How much of what an earlier head writes a later one reads as query, key or value, from the weights; less the "
         "mean of random matrices of the same shapes."
@@ -223,7 +223,7 @@ def _alignments(kept_survey: Told) -> None:
     own = kept_survey.at("alignments").into(rows, sequence=sequence, hook=hook, head=int(head))
     words = [kept_survey.do("words_of", sequence, axis) for axis in ("target", "source")]
     seen = f"Target by source positions of held-out sequence {sequence + 1}: where {chosen} looks, and where it should"
-    told(own.into(alignment_map, *words), own, name="head-alignment", alt=seen)
+    draw(own.into(alignment_map, *words), own, name="head-alignment", alt=seen)
     if survey.aligned is not None:
         best = survey.aligned.sort_values("argmax", ascending=False).groupby("variant", sort=False).head(1)
         shares = [f"{line['variant']} {number(line['argmax'], 3)}" for line in best.to_dict("records")]

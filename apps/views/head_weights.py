@@ -7,7 +7,7 @@ from apps.choices import segments
 from apps.components.facts import Fact, facts
 from apps.components.link_table import Cell, Column, link_table
 from apps.layout import halves
-from apps.shown import told
+from apps.shown import draw
 from apps.text import escape_markdown, number, percent, signed
 from apps.told import Told, read
 from workbench.attention.results import HeadSurvey, read_heads
@@ -55,12 +55,12 @@ def show_subject(run: Run, artifact: Artifact, survey: HeadSurvey) -> None:
         with left:
             st.markdown("**Waves of the learned positions**")
             spectrum, words = kept.at("spectrum"), "Power of the learned positions by frequency, beside random ones"
-            told(spectrum.into(position_spectrum), spectrum, name="position-spectrum", alt=words)
+            draw(spectrum.into(position_spectrum), spectrum, name="position-spectrum", alt=words)
     if survey.rotary is not None:
         with left:
             st.markdown("**Rotations that heads use**")
             rotary, words = kept.at("rotary"), "Share of each head's queries and keys at each rotary frequency"
-            told(rotary.into(rotary_frequencies), rotary, name="rotary-frequencies", alt=words)
+            draw(rotary.into(rotary_frequencies), rotary, name="rotary-frequencies", alt=words)
     if survey.profiles is not None:
         with right:
             _profiles(kept.at("profiles"))
@@ -119,11 +119,11 @@ def _circuit(survey: Told, layer: int, head: int, circuit: str) -> None:
     if survey.value.pairs is not None:
         own = survey.at("pairs").into(rows_of, layer=layer, head=head, circuit=circuit)
         words = f"The pairs of tokens that stand out most in {of}, beside random weights"
-        told(own.into(token_pairs), own, name=f"token-pairs-{circuit}", alt=words)
+        draw(own.into(token_pairs), own, name=f"token-pairs-{circuit}", alt=words)
     if survey.value.singular is not None:
         own = survey.at("singular").into(rows_of, layer=layer, head=head, circuit=circuit)
         words = f"Singular values of {of}, largest first, beside random weights"
-        told(own.into(singular_values), own, name=f"singular-values-{circuit}", alt=words)
+        draw(own.into(singular_values), own, name=f"singular-values-{circuit}", alt=words)
 
 
 def _directions(survey: HeadSurvey, layer: int, head: int) -> None:
@@ -189,7 +189,7 @@ def _partners(kept: Told, layer: int, head: int) -> None:
                 kept.at("virtual"),
                 f"Shares of paths through one head or two; those of {layer}.{head} stand out",
             )
-            told(pairs.into(virtual_heads, f"{layer}.{head}"), pairs, name="virtual-heads", alt=words)
+            draw(pairs.into(virtual_heads, f"{layer}.{head}"), pairs, name="virtual-heads", alt=words)
 
 
 def _profiles(profiles: Told) -> None:
@@ -200,7 +200,7 @@ def _profiles(profiles: Told) -> None:
     both = ("trained", "random heads' 99%")
     chart = own.into(head_grid, control="random_high", title=f"share to {chosen}", names=both)
     words = f"Layers by heads: the share of attention to {chosen} by position alone, beside random heads"
-    told(chart, own, name="position-profiles", alt=words)
+    draw(chart, own, name="position-profiles", alt=words)
     st.caption(f"Attention to {escape_markdown(chosen)}, were every token the average one.")
 
 

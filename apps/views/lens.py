@@ -1,17 +1,20 @@
 """The part of the interventions page that reads layers: lenses on held-out text, and on one text what adds to it."""
 
-import pandas as pd
 import streamlit as st
 
 from apps import serve
 from apps.choices import analyses, choose_analysis, segments
-from apps.layout import download, halves
+from apps.layout import halves
 from apps.place import Place
-from apps.prompt_box import with_start
+from apps.prompt_box import begins
+from apps.shown import draw
 from apps.text import escape_markdown, number, visible
-from workbench.experiments import LensReading, PromptLens
+from apps.told import Told, read
+from workbench.experiments import LensReading, PromptLens, read_lens
 from workbench.experiments.patching_results import RANDOM_ANSWERS
 from workbench.figures import component_bars, lens_by_layer, lens_map
+from workbench.figures.lens_map import likeliest
+from workbench.figures.words import from_start
 from workbench.runs import Artifact
 
 _MEASURES = {
@@ -35,22 +38,16 @@ def show(here: Place) -> None:
     artifact = choose_analysis(found, "lens")
     lens = serve.lens(artifact)
     _about(lens, artifact)
+    kept = read(here.run, artifact, "lens", read_lens, lens)
     if lens.prompt is None:
-        _layers(lens)
+        _layers(kept)
     else:
         left, right = halves()
         with left:
-            _layers(lens)
+            _layers(kept)
         with right:
-            _parts(lens.prompt)
-        _words(here, lens.prompt)
-    download(lens.table, "Layers as CSV", artifact.name)
-
-
-def readings_of(lens: pd.DataFrame) -> pd.DataFrame:
-    """The likeliest token of every place and kind of lens, as the figure takes it; of several draws the first."""
-    best = lens[lens["place"] == 1].drop_duplicates(["variant", "hook", "position"])
-    return best.assign(token=best["text"])[["hook", "position", "variant", "token", "probability"]]
+            _parts(kept.at("prompt"))
+        _words(here, kept.at("prompt"))
 
 
 def _about(lens: LensReading, artifact: Artifact) -> None:
@@ -60,21 +57,29 @@ def _about(lens: LensReading, artifact: Artifact) -> None:
     st.caption(f"The subject's read-out on {read:,} held-out sequences.{fitted if lens.tuned else ''}{stale}")
 
 
-def _layers(lens: LensReading) -> None:
+def _layers(kept: Told) -> None:
+    lens: LensReading = kept.value
     known = [name for name in _MEASURES if name in set(lens.table["measure"])]
     measure = segments("Of each layer", known, "lens_measure")
-    st.altair_chart(lens_by_layer(lens.table, measure, _MEASURES[measure]), width="stretch")
+    table, words = (
+        kept.at("table"),
+        f"{_MEASURES[measure]}, layer by layer, beside rotated streams and the untrained subject",
+    )
+    draw(table.into(lens_by_layer, measure, _MEASURES[measure]), table, name="lens", alt=words)
     counted = " Dashed: what counting tokens, or pairs of them, gives." if measure == "loss" else ""
     st.caption(f"Controls: rotated streams, and the untrained subject.{counted}")
 
 
-def _parts(prompt: PromptLens) -> None:
+def _parts(kept: Told) -> None:
+    prompt: PromptLens = kept.value
     said = f"After this text it is “{visible(prompt.answer)}”, with probability {number(prompt.probability)}."
     st.markdown(f"**What adds to the next token.** {escape_markdown(said)}")
     if prompt.attribution is None:
         st.caption("This subject's logits are no sum of what its parts add.")
         return
-    st.altair_chart(component_bars(prompt.attribution, "added to its logit"), width="stretch")
+    parts = kept.at("attribution")
+    words = "What each part of the subject adds to the answer's logit, beside what it adds to random answers"
+    draw(parts.into(component_bars, "added to its logit"), parts, name="lens-parts", alt=words)
     total, logit = prompt.attribution["value"].sum(), prompt.attribution["logit"].iloc[0]
     st.caption(
         f"All parts add up to {number(total, 3)}: the logit is {number(logit, 3)}. "
@@ -82,6 +87,9 @@ def _parts(prompt: PromptLens) -> None:
     )
 
 
-def _words(here: Place, prompt: PromptLens) -> None:
+def _words(here: Place, prompt: Told) -> None:
     st.markdown("**The likeliest next token, layer by layer**")
-    st.altair_chart(lens_map(readings_of(prompt.tokens), with_start(here.run, prompt.words)), width="stretch")
+    reading, said = prompt.at("tokens").into(likeliest), prompt.at("words")
+    words = "Hooks by positions: the likeliest next token and its probability, beside the controls"
+    chart = reading.into(lens_map, said.into(from_start) if begins(here.run) else said)
+    draw(chart, reading, name="lens-words", alt=words)

@@ -6,16 +6,21 @@ from apps import serve
 from apps.choices import analyses, choose_analysis, segments
 from apps.components.facts import Fact, facts
 from apps.components.link_table import Cell, Column, link_table
-from apps.layout import download, halves
+from apps.layout import halves
 from apps.messages import no_patching
 from apps.place import Place
-from apps.prompt_box import with_start
+from apps.prompt_box import begins
+from apps.shown import draw
 from apps.text import escape_markdown, signed, visible
-from apps.views.lens import readings_of
-from workbench.experiments import Patching
+from apps.told import Told, read
+from workbench.experiments import Patching, read_patching
 from workbench.experiments.patching_results import RANDOM_ANSWERS
 from workbench.figures import component_bars, lens_by_layer, lens_map, patching_map, patching_profile
 from workbench.figures.hook_names import short_hooks
+from workbench.figures.lens_map import likeliest
+from workbench.figures.patching_profile import staged
+from workbench.figures.slices import rows as rows_of
+from workbench.figures.words import from_start
 from workbench.runs import Artifact, Run
 
 _LISTED, _HEIGHT = 100, 320  # pairs in the table
@@ -41,18 +46,18 @@ def show(here: Place, *, reads_text: bool) -> None:
 
 
 def _experiment(run: Run, patching: Patching, artifact: Artifact) -> None:
+    kept = read(run, artifact, "patching", read_patching, patching)
     _about(patching, artifact)
     _pairs(patching)
     st.subheader(_titled(patching, artifact), anchor=False)
-    _map(run, patching)
+    _map(run, kept)
     left, right = halves()
     with left:
-        _profile(patching)
-        _logit_attribution(patching)
+        _profile(kept)
+        _logit_attribution(kept)
     with right:
-        _lens(patching)
-    _words(run, patching)
-    download(patching.table, "Effects as CSV", artifact.name)
+        _lens(kept)
+    _words(run, kept)
 
 
 def _about(patching: Patching, artifact: Artifact) -> None:
@@ -119,7 +124,8 @@ def _pairs(patching: Patching) -> None:
         link_table(columns, rows, key="pairs", height=_HEIGHT)
 
 
-def _map(run: Run, patching: Patching) -> None:
+def _map(run: Run, kept: Told) -> None:
+    patching: Patching = kept.value
     table = patching.table
     along = [part for part in _PARTS if table[part].notna().any()]
     title = _EFFECTS.get(patching.method, _RESTORED)
@@ -128,13 +134,21 @@ def _map(run: Run, patching: Patching) -> None:
         return
     chosen = segments("To the right", along, "along") if len(along) > 1 else along[0]
     for axis in dict.fromkeys(patching.axes.values()):
-        own = table[table["hook"].map(patching.axes) == axis]
-        words = with_start(run, patching.words(axis), axis) if chosen == "position" else None
+        own = kept.at("table").into(rows_of, hook=[hook for hook, of in patching.axes.items() if of == axis])
+        words = _said(run, kept, axis) if chosen == "position" else None
         changed = {at: visible(word) for at, word in patching.changed(axis).items()}
-        st.altair_chart(patching_map(own, words, along=chosen, changed=changed, title=title), width="stretch")
+        chart = own.into(patching_map, words, along=chosen, changed=changed, title=title)
+        seen = f"Hooks by {chosen} of the {axis}: {title}, beside moves as large in random directions"
+        draw(chart, own, name=f"patching-{axis}", alt=seen)
         if axis == "source":
             st.caption("Positions of the source.")
     st.caption("Below or beside it: moves as large in random directions. In brackets the corrupt prompt's word.")
+
+
+def _said(run: Run, kept: Told, axis: str = "target") -> Told:
+    """The words of the first prompt, as `with_start` shows them."""
+    words = kept.do("words", axis)
+    return words.into(from_start) if begins(run, axis) else words
 
 
 def _whole_hooks(patching: Patching, title: str) -> None:
@@ -146,21 +160,24 @@ def _whole_hooks(patching: Patching, title: str) -> None:
     st.caption(f"{title[0].upper() + title[1:]}; random directions beside it.")
 
 
-def _profile(patching: Patching) -> None:
-    if patching.profile is None:
+def _profile(kept: Told) -> None:
+    if kept.value.profile is None:
         return
     st.subheader("From the changed word to the answer", anchor=False)
-    short = short_hooks(patching.profile["hook"].unique().tolist())
-    table = patching.profile.assign(stage=patching.profile["hook"].map(short))
-    st.altair_chart(patching_profile(table), width="stretch")
+    table = kept.at("profile").into(staged)
+    words = "Share of the effect restored by patching each place, layer by layer; dashed, random directions"
+    draw(table.into(patching_profile), table, name="patching-profile", alt=words)
     st.caption("Every position of a place patched at once, over all pairs; dashed, random directions.")
 
 
-def _logit_attribution(patching: Patching) -> None:
+def _logit_attribution(kept: Told) -> None:
+    patching: Patching = kept.value
     if patching.logit_attribution is None:
         return
     st.subheader("What each part adds to the answer", anchor=False)
-    st.altair_chart(component_bars(patching.logit_attribution), width="stretch")
+    parts = kept.at("logit_attribution")
+    words = "What each part of the subject adds to the logit difference, beside what it adds to random answers"
+    draw(parts.into(component_bars), parts, name="logit-attribution", alt=words)
     total, logit = patching.logit_attribution["value"].sum(), patching.logit_attribution["logit"].iloc[0]
     st.caption(
         f"All parts add up to {signed(total, 3)}: the subject's logit difference is {signed(logit, 3)}. "
@@ -168,18 +185,25 @@ def _logit_attribution(patching: Patching) -> None:
     )
 
 
-def _lens(patching: Patching) -> None:
+def _lens(kept: Told) -> None:
+    patching: Patching = kept.value
     if patching.lens is None:
         return
     st.subheader("What it would answer already", anchor=False)
     known = [name for name in _MEASURES if name in set(patching.lens["measure"])]
     measure = segments("Measure", known, "measure")
-    st.altair_chart(lens_by_layer(patching.lens, measure, _MEASURES[measure]), width="stretch")
+    lens, words = (
+        kept.at("lens"),
+        f"{_MEASURES[measure]}, layer by layer, beside rotated streams and the untrained subject",
+    )
+    draw(lens.into(lens_by_layer, measure, _MEASURES[measure]), lens, name="patching-lens", alt=words)
     st.caption("The logit lens after the clean prompts; its controls are rotated streams, and the untrained subject.")
 
 
-def _words(run: Run, patching: Patching) -> None:
-    if patching.lens_tokens is None:
+def _words(run: Run, kept: Told) -> None:
+    if kept.value.lens_tokens is None:
         return
     st.subheader("The likeliest next token, layer by layer", anchor=False)
-    st.altair_chart(lens_map(readings_of(patching.lens_tokens), with_start(run, patching.words())), width="stretch")
+    reading = kept.at("lens_tokens").into(likeliest)
+    words = "Hooks by positions: the likeliest next token and its probability, beside the controls"
+    draw(reading.into(lens_map, _said(run, kept)), reading, name="patching-words", alt=words)

@@ -6,16 +6,20 @@ import streamlit as st
 from apps import serve
 from apps.choices import analyses, choose_analysis, segments, select
 from apps.components.link_table import Cell, Column, link_table
-from apps.layout import as_drawn, download, halves
+from apps.layout import halves
 from apps.messages import no_decoding, no_subject
 from apps.place import Place
+from apps.shown import draw
 from apps.text import escape_markdown, number, percent
+from apps.told import Told, read
 from apps.views import tuning
 from models.artifacts import ArtifactError
-from workbench.decoding import Decoding
+from workbench.decoding import Decoding, read_decoding
 from workbench.figures import decoded_path, decoded_scatter, decoded_trace, decoding_scores
 from workbench.figures.decoding_scores import MEASURES, Measure
 from workbench.figures.palette import DECODER_VARIANTS
+from workbench.figures.slices import rows as rows_of
+from workbench.figures.slices import stretch as stretch_of
 from workbench.runs import Artifact
 
 DECODER, *CONTROLS = DECODER_VARIANTS
@@ -50,14 +54,15 @@ def show() -> None:
         measures = {MEASURES[name]: name for name in MEASURES if name in decoding.results}
         measure = measures[segments("Score", list(measures), "measure")]
     periods = sets[title]
-    lines = _of(decoding.results, hook, periods)
+    kept = read(here.run, artifact, "decoding", read_decoding, decoding)
+    told_lines = kept.at("results").into(rows_of, hook=hook, output=list(periods))
+    lines = told_lines.value
     with about:
         st.caption(_about(artifact, lines))
-    _scores(lines, measure)
+    _scores(told_lines, measure)
     _notes(lines)
-    _decoded(_of(decoding.decoded, hook, periods), periods)
-    tuning.show(here, decoding, artifact, hook, title)
-    download(lines, "Download the scores", artifact.name)
+    _decoded(kept.at("decoded").into(rows_of, hook=hook, output=list(periods)), periods)
+    tuning.show(here, kept, artifact, hook, title)
 
 
 def _sets(artifact: Artifact, decoding: Decoding) -> dict[str, Periods]:
@@ -74,10 +79,6 @@ def _sets(artifact: Artifact, decoding: Decoding) -> dict[str, Periods]:
     return sets
 
 
-def _of(table: pd.DataFrame, hook: str, periods: Periods) -> pd.DataFrame:
-    return table[(table["hook"] == hook) & table["output"].isin(list(periods))]
-
-
 def _about(artifact: Artifact, lines: pd.DataFrame) -> str:
     config = artifact.manifest.config
     told = [f"{lines['decoder'].nunique():,} decoders"]
@@ -92,14 +93,17 @@ def _about(artifact: Artifact, lines: pd.DataFrame) -> str:
     return " · ".join(told)
 
 
-def _scores(lines: pd.DataFrame, measure: Measure) -> None:
+def _scores(told_lines: Told, measure: Measure) -> None:
+    lines = told_lines.value
     st.subheader("How well it is read, beside every control", anchor=False)
     outputs = lines["output"].unique().tolist()
     panes = [pane for _ in range(0, len(outputs), 2) for pane in halves()]
-    for pane, output in zip(panes, outputs, strict=False):
+    for at, (pane, output) in enumerate(zip(panes, outputs, strict=False)):
         with pane:
             st.caption(escape_markdown(output))
-            st.altair_chart(decoding_scores(lines[lines["output"] == output], measure), width="stretch")
+            own = told_lines.into(rows_of, output=output)
+            words = f"{MEASURES[measure]} of {output} by each decoder, beside the random subject and the other controls"
+            draw(own.into(decoding_scores, measure), own, name=f"decoding-scores-{at + 1}", alt=words)
     told = " A grey stroke is the least error that the counts allow (Cramér and Rao)."
     bounded = measure == "error" and "bound" in lines and lines["bound"].notna().any()
     low = " An R² below −1 stands at −1." if measure == "r2" and (lines["r2"] < -1).any() else ""
@@ -158,7 +162,8 @@ def _notes(lines: pd.DataFrame) -> None:
         st.info(f"{escape_markdown(sentence[:1].upper() + sentence[1:])}", icon=":material/info:")
 
 
-def _decoded(decoded: pd.DataFrame, periods: Periods) -> None:
+def _decoded(told_decoded: Told, periods: Periods) -> None:
+    decoded = told_decoded.value
     st.subheader("Decoded against true", anchor=False)
     if decoded.empty:
         st.caption("No estimates were kept of this hook.")
@@ -166,33 +171,39 @@ def _decoded(decoded: pd.DataFrame, periods: Periods) -> None:
     decoders = decoded["decoder"].unique().tolist()
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         decoder = select("Decoder", decoders, decoders[0], "decoder")
-        own = decoded[decoded["decoder"] == decoder]
+        told_own = told_decoded.into(rows_of, decoder=decoder)
+        own = told_own.value
         n_bins = int(own.groupby("output").size().max())
         last = max(1, -(-n_bins // _STRETCH))
         stretch = 1
         if last > 1:
             stretch = int(st.number_input("Stretch", 1, last, key="stretch", bind="query-params", width=140))
     start = (min(stretch, last) - 1) * _STRETCH
-    shown = (
-        own.groupby("output", sort=False)
-        .head(start + _STRETCH)
-        .groupby("output", sort=False)
-        .tail(min(_STRETCH, n_bins - start))
-    )
+    told_shown = told_own.into(stretch_of, "output", start, _STRETCH).named("shown")
+    shown = told_shown.value
     st.caption(
         f"Held-out bins {start + 1:,} to {min(start + _STRETCH, n_bins):,} of the {n_bins:,} that were kept; the band "
         "is where the decoder believes the truth to be with 95%. Lines end where a sequence does."
     )
     outputs = [name for name in periods if name in set(shown["output"])]
-    for output in outputs:
-        trace = decoded_trace(shown[shown["output"] == output], period=periods[output], title=output)
-        st.altair_chart(trace, width="stretch")
+    for at, output in enumerate(outputs):
+        trace = told_shown.into(rows_of, output=output)
+        chart = trace.into(decoded_trace, period=periods[output], title=output)
+        draw(chart, trace, name=f"decoded-trace-{at + 1}", alt=f"{output} by bin: decoded, with its 95% band, and true")
     linear = [name for name in outputs if periods[name] is None]
     with st.container(horizontal=True, gap="medium"):
         if len(linear) >= 2:
-            as_drawn(decoded_path(shown, (linear[0], linear[1])))
-        for output in outputs:
-            as_drawn(decoded_scatter(own[own["output"] == output], title=output, size=200))
+            words = f"The path through {linear[0]} and {linear[1]}: decoded and true"
+            with st.container(width="content"):
+                chart = told_shown.into(decoded_path, (linear[0], linear[1]))
+                draw(chart, told_shown, name="decoded-path", alt=words, as_drawn=True)
+        for at, output in enumerate(outputs):
+            pairs = told_own.into(rows_of, output=output)
+            with st.container(width="content"):
+                chart = pairs.into(decoded_scatter, title=output, size=200)
+                draw(
+                    chart, pairs, name=f"decoded-scatter-{at + 1}", alt=f"Decoded against true {output}", as_drawn=True
+                )
 
 
 if __name__ == "__main__":  # Streamlit runs a page's file as a script

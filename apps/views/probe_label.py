@@ -9,10 +9,13 @@ from apps import place
 from apps.components.facts import Fact, facts
 from apps.components.link_table import Cell, Column, link_table
 from apps.probe_choice import Chosen
+from apps.shown import draw
 from apps.text import escape_markdown, number, percent, signed
+from apps.told import Told
 from probes.report import CONTROL, MAJORITY, PROBE, RANDOM, SHUFFLED, TYPE, VARIANTS
 from workbench.figures import probe_by_hook, probe_heatmap
 from workbench.figures.probe_scores import SCORES, Score
+from workbench.figures.slices import rows as rows_of
 
 _HELD_AGAINST = [
     (TYPE, "Each word's most frequent label."),
@@ -55,26 +58,27 @@ def head(best: pd.DataFrame, label: str) -> None:
         st.caption(f"{row['classes']:,} classes · read best at {escape_markdown(row['hook'])}")
 
 
-def show(lines: pd.DataFrame, chosen: Chosen, hook: str) -> None:
+def show(told_lines: Told, chosen: Chosen, hook: str) -> None:
     """Draw the page of a label, whose lines of every estimator these are; `hook` is where it is read best."""
-    own = lines[lines["probe"] == chosen.estimator]
+    lines, told_own = told_lines.value, told_lines.into(rows_of, probe=chosen.estimator)
+    own = told_own.value
     if own.loc[own["variant"] == PROBE, "accuracy"].isna().all():
         _notes(own)
         return
     _measures(own, hook)
     st.subheader("Hook by hook", anchor=False)
     if own[chosen.score].notna().any():
-        st.altair_chart(probe_by_hook(own, chosen.score), width="stretch")
+        words = f"{SCORES[chosen.score]} by hook, of the probe and of each control"
+        draw(told_own.into(probe_by_hook, chosen.score), told_own, name="probe-by-hook", alt=words)
         st.caption("Bands and upright strokes are 95% intervals over documents, of what has one.")
     else:
         st.caption(f"There is no {SCORES[chosen.score]} of this label.")
     _notes(own)
     if len(set(lines["probe"])) > 1:
         st.subheader("Every estimator", anchor=False)
-        chart = probe_heatmap(
-            lines, chosen.score, chosen.control, rows="probe", difference=chosen.difference, chosen=chosen.estimator
-        )
-        st.altair_chart(chart, width="stretch")
+        kinds = {"rows": "probe", "difference": chosen.difference, "chosen": chosen.estimator}
+        chart = told_lines.into(probe_heatmap, chosen.score, chosen.control, **kinds)
+        draw(chart, told_lines, name="estimators", alt=f"Estimators by hooks: {SCORES[chosen.score]} of the probe")
     _beside(own, chosen.score)
     _sure(own)
 

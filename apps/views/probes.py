@@ -5,18 +5,20 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from apps import place
+from apps import place, serve
 from apps.components.link_table import Cell, Column, link_table, opened
-from apps.layout import download
 from apps.messages import no_label, no_probes, no_subject
 from apps.place import Place
 from apps.probe_choice import Chosen, choose
+from apps.shown import draw
 from apps.text import escape_markdown, number, signed
+from apps.told import Told, read
 from apps.views import probe_label
 from probes.report import CONTROL, PROBE, RANDOM, TYPE
 from workbench.figures import probe_heatmap
 from workbench.figures.probe_scores import SCORES
-from workbench.probing import best_beyond_word
+from workbench.figures.slices import in_order, rows
+from workbench.probing import best_beyond_word, read_results
 from workbench.runs import Artifact
 
 _TABLE = "label_table"
@@ -34,22 +36,25 @@ def show() -> None:
     asked = st.query_params.get("label")
     head = st.container()
     chosen, results = choose(here.run, found, one_label=asked is not None)
-    own = results[results["probe"] == chosen.estimator]
+    kept = read(here.run, chosen.artifact, "results", read_results, serve.probes(chosen.artifact))
+    if len(results) < len(kept.value):
+        kept = kept.into(rows, positions=results["positions"].iloc[0])
+    told_own = kept.into(rows, probe=chosen.estimator)
+    own = told_own.value
     best = best_beyond_word(own)
     if asked is not None and asked in set(best["label"]):
         with head:
             probe_label.head(best, asked)
         hook = best.set_index("label").loc[asked, "hook"]
-        probe_label.show(results[results["label"] == asked], chosen, hook)
+        probe_label.show(kept.into(rows, label=asked), chosen, hook)
         return
     with head:
         st.title("Probes", anchor=False)
         if asked is not None:
             no_label(asked)
         st.caption(_about(own, chosen.artifact))
-    _heatmap(own, best, chosen)
+    _heatmap(told_own, chosen)
     _list(here, best, chosen)
-    download(results, "Download the table", chosen.artifact.name)
 
 
 def _about(own: pd.DataFrame, artifact: Artifact) -> str:
@@ -65,10 +70,12 @@ def _about(own: pd.DataFrame, artifact: Artifact) -> str:
     return " · ".join(told)
 
 
-def _heatmap(own: pd.DataFrame, best: pd.DataFrame, chosen: Chosen) -> None:
-    order = {label: at for at, label in enumerate(best["label"])}
-    ordered = own.sort_values("label", key=lambda labels: labels.map(order), kind="stable")
-    st.altair_chart(probe_heatmap(ordered, chosen.score, chosen.control, difference=chosen.difference), width="stretch")
+def _heatmap(own: Told, chosen: Chosen) -> None:
+    own = own.named("own")
+    ordered = own.into(in_order, "label", own.into(best_beyond_word).item("label"))
+    chart = ordered.into(probe_heatmap, chosen.score, chosen.control, difference=chosen.difference)
+    beside = f", beside {chosen.control}" if chosen.control else ""
+    draw(chart, ordered, name="probes", alt=f"Labels by hooks: {SCORES[chosen.score]} of the probe{beside}")
     less = " · selectivity is the accuracy less the control task's" if chosen.score == "selectivity" else ""
     st.caption(f"A row a label, those furthest beyond the word alone first; a cross says why there is no number{less}.")
 
@@ -92,10 +99,10 @@ def _list(here: Place, best: pd.DataFrame, chosen: Chosen) -> None:
     labels = best["label"].tolist()
     noted = best["note"].fillna("").ne("").any()
     columns = [*_COLUMNS, Column("note", "text")] if noted else _COLUMNS
-    rows = [_row(here, row, chosen, noted) for row in best.to_dict("records")]
+    listed = [_row(here, row, chosen, noted) for row in best.to_dict("records")]
     link_table(
         columns,
-        rows,
+        listed,
         key=_TABLE,
         ids=range(len(labels)),
         on_open=lambda: place.put("label", labels[opened(_TABLE)[0]]),

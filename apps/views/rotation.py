@@ -5,9 +5,10 @@ import streamlit as st
 from apps import serve
 from apps.choices import analyses, choose_analysis, segments
 from apps.components.facts import Fact, facts
-from apps.layout import download
+from apps.shown import draw
 from apps.text import escape_markdown, signed
-from workbench.experiments.rotation_results import VERB
+from apps.told import read
+from workbench.experiments.rotation_results import VERB, read_rotations
 from workbench.figures import rotation_scores
 from workbench.runs import Run
 
@@ -36,7 +37,9 @@ def show(run: Run) -> None:
         key="rotation_facts",
     )
     score = _SCORES[segments("Score", list(_SCORES), "said")]
-    st.altair_chart(rotation_scores(learned.table, score), width="stretch")
+    table = read(run, artifact, "learned", read_rotations, learned).at("table")
+    words = f"{score} by hook and number of directions: learned ones beside random and principal ones"
+    draw(table.into(rotation_scores, score), table, name="rotation", alt=words)
     stale = " :material/history: Stale: something it was made from has changed since." if artifact.stale else ""
     st.caption(
         "What the clean prompts are answered once their values along the learned directions are the corrupt ones'. "
@@ -44,4 +47,3 @@ def show(run: Run) -> None:
         "subject, nothing, and everything swapped. Directions that do more than everything swapped push the subject "
         f"to where its own runs do not take it.{stale}"
     )
-    download(learned.table, "Scores as CSV", artifact.name)

@@ -8,7 +8,9 @@ from apps.components.link_table import Cell, Column, link_table
 from apps.layout import halves
 from apps.messages import no_subject, trouble
 from apps.place import Place
+from apps.shown import draw
 from apps.text import escape_markdown, moment, number, size
+from apps.told import Told, call, run_of
 from apps.views import dictionary, subject
 from models.artifacts import ArtifactError
 from workbench.figures import training_curve
@@ -49,14 +51,23 @@ def _training(run: Run) -> None:
     if log is None:
         st.caption("No log of its training was kept.")
         return
-    losses, baselines = losses_and_baselines(log)
     unit = _unit_of_loss(run)
-    st.altair_chart(training_curve(losses, baselines, unit=unit), width="stretch")
+    found = _log(run, log).into(losses_and_baselines).named("found")
+    losses, baselines = found.value
+    chart = call(training_curve, found.item(0), found.item(1), unit=unit)
+    words = f"The loss of training and of held-out text by step, in {unit}; dashed, what counting alone reaches"
+    draw(chart, found.item(0), name="training", alt=words)
     last = losses.groupby("split").last()["loss"].to_dict()
     rows = [[Cell(name), Cell(number(value, 3))] for name, value in (last | baselines).items()]
     if "heldout_accuracy" in log and log["heldout_accuracy"].notna().any():
         rows.append([Cell("held-out accuracy"), Cell(f"{log['heldout_accuracy'].dropna().iloc[-1]:.1%}")])
     link_table([Column(f"loss, {unit}", "text"), Column("at the end")], rows, key="losses")
+
+
+def _log(run: Run, log: pd.DataFrame) -> Told:
+    opened = run_of(run)
+    code = "pd.read_json(run.find('model').path / 'metrics.jsonl', lines=True)"
+    return Told(log, code, opened.imports | {"import pandas as pd"}, opened.lines).named("log")
 
 
 def _unit_of_loss(run: Run) -> str:

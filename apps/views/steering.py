@@ -4,23 +4,26 @@ from typing import Any
 
 import pandas as pd
 import streamlit as st
-import torch
 
 from apps import place, serve
 from apps.choices import analyses, choose_analysis, segments, select
 from apps.components.link_table import Cell, Column, link_table
-from apps.layout import download
 from apps.messages import plain
 from apps.place import Place
 from apps.prompt_box import prompt_box
+from apps.shown import draw
 from apps.text import escape_markdown, number, visible
-from workbench.experiments.directions import Direction, feature_direction, usual_hook
+from apps.told import Told, call, read, run_of
+from workbench.experiments import read_steering
+from workbench.experiments.directions import Direction, feature_direction, pushes, unit_direction, usual_hook
+from workbench.features.columns import read_dictionary
 from workbench.figures import steering_effect
-from workbench.interventions import Subspace, add
 from workbench.interventions.steering import RANDOM, STEERED, UNSTEERED
-from workbench.runs import Artifact
+from workbench.runs import Artifact, Run
+from workbench.sae import load_sae
 
 _UNIT, _FEATURE = "unit", "feature"
+_WRITTEN = "written"
 _MAX_NEW = 24
 _DEFAULT = 4.0
 _SHARES = (0.25, 0.5, 1.0, 2.0)  # of the strength that is asked for
@@ -37,7 +40,7 @@ def show(here: Place, subject: Any) -> None:
     _live(here, subject)
     if found := analyses(here.run, "steer"):
         st.subheader("Steering that was kept", anchor=False)
-        _kept(choose_analysis(found, "steer"))
+        _kept(here.run, choose_analysis(found, "steer"))
 
 
 def _live(here: Place, subject: Any) -> None:
@@ -45,32 +48,53 @@ def _live(here: Place, subject: Any) -> None:
     text = prompt_box(here.run)
     try:
         with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-            direction = _choose(here)
+            told_direction = _choose(here)
+            direction: Direction = told_direction.value
             start = round(direction.whole, 1) or direction.whole
-            strength = st.number_input(
-                f"Strength, {direction.unit}", value=start, step=1.0, key=f"strength {direction.name}"
-            )
+            strength = _strength(direction, start)
             asked = st.button("Write", type="primary", icon=":material/edit:")
         key = f"{here.run.find('model').id} {here.index.id if here.index else ''} {direction.name} {strength}"
-        if asked:
+        if asked or (_WRITTEN in st.query_params and "_steered" not in st.session_state):  # pressed, or a link to it
             st.session_state["_steered"] = (key, text)
-        if st.session_state.get("_steered") != (key, text):
+        written = st.session_state.get("_steered") == (key, text)
+        place.put(_WRITTEN, "true" if written else None)
+        if not written:
             return
-        edits = {f"{share * strength:+g}": add(direction.subspace, share * strength) for share in _SHARES}
-        found = serve.steered(subject, text, edits, direction.hook, _MAX_NEW, key)
+        edits = told_direction.at("subspace").into(pushes, [share * strength for share in _SHARES])
+        found = serve.steered(subject, text, edits.value, direction.hook, _MAX_NEW, key)
     except ValueError as error:
         plain(error)
         return
     shown = found[(found["strength"] == strength) | (found["variant"] == UNSTEERED)]
     _texts(shown, "steered")
-    _fluency(found, direction.unit)
+    how = f"max_new={_MAX_NEW}, n_controls={serve.STEERING_CONTROLS}"
+    code = f"steer(model, {[text]!r}, {edits.code}, {direction.hook!r}, {how})"
+    begun, needed = _model_of(here), {"from workbench.interventions.steering import steer"}
+    lines = tuple(dict.fromkeys((*begun.lines, *edits.lines)))
+    _fluency(Told(found, code, begun.imports | edits.imports | needed, lines).named("said"), direction.unit, "steered")
     st.caption(
         "To the subject unsteered, of the text at the strength above and at a quarter, half and twice of it; grey: "
         "pushes as large along random directions; dashed: unsteered."
     )
 
 
-def _kept(artifact: Artifact) -> None:
+def _strength(direction: Direction, start: float) -> float:
+    """How far to push: of another direction, as far as is usual for it."""
+    if st.session_state.get("_strength_of", direction.name) != direction.name:
+        st.session_state.pop("strength", None)
+    st.session_state["_strength_of"] = direction.name
+    asked = st.number_input(f"Strength, {direction.unit}", value=start, step=1.0, key="strength", bind="query-params")
+    return float(asked)
+
+
+def _numbered(label: str, count: int, key: str) -> int:
+    """One of so many, by its number; of another dictionary or hook there may be fewer."""
+    if int(st.session_state.get(key) or 0) >= count:
+        del st.session_state[key]
+    return int(st.number_input(label, 0, count - 1, 0, key=key, bind="query-params"))
+
+
+def _kept(run: Run, artifact: Artifact) -> None:
     """What the verb `steer` left: the texts of one prompt at a time, and how fluent those of all are."""
     kept = serve.steering(artifact)
     whole = "" if kept.whole == 1 else f" Strength 1 is {number(kept.whole)} {kept.unit}."
@@ -83,17 +107,16 @@ def _kept(artifact: Artifact) -> None:
         st.caption(f"After {escape_markdown(visible(prompts[0]))}")
     own = kept.texts[kept.texts["sequence"] == chosen].drop_duplicates(["variant", "edit"])
     _texts(own.sort_values("variant", key=lambda names: names.map(_ORDER.index), kind="stable"), "steered_kept")
-    _fluency(kept.texts, kept.unit)
+    _fluency(read(run, artifact, "steering", read_steering, kept).at("texts"), kept.unit, "steered-kept")
     st.caption("To the subject unsteered; grey: pushes as large along random directions; dashed: unsteered.")
-    download(kept.texts.drop(columns="tokens"), "Texts as CSV", artifact.name)
 
 
-def _fluency(texts: pd.DataFrame, unit: str) -> None:
+def _fluency(texts: Told, unit: str, name: str) -> None:
     st.markdown("**How fluent the text stays**")
-    st.altair_chart(
-        steering_effect(texts, "loss", "loss of the text, nats a token", strength=f"strength, {unit}"),
-        width="stretch",
-    )
+    chart = texts.into(steering_effect, "loss", "loss of the text, nats a token", strength=f"strength, {unit}")
+    words = "Loss of the steered text to the subject unsteered, by strength, beside random directions"
+    table = Told(texts.value.drop(columns="tokens", errors="ignore"), texts.code)
+    draw(chart, table, name=name, alt=words)
 
 
 def _texts(shown: pd.DataFrame, key: str) -> None:
@@ -120,28 +143,33 @@ def _named(line: dict[Any, Any]) -> str:
     return f"{line['variant']} {line['seed'] + 1}" if line["variant"] == RANDOM else str(line["variant"])
 
 
-def _choose(here: Place) -> Direction:
+def _model_of(here: Place) -> Told:
+    """The run's subject."""
+    opened = run_of(here.run)
+    return Told(serve.model(here.run), "run.model()", opened.imports, opened.lines).named("model")
+
+
+def _choose(here: Place) -> Told:
     kinds = [_FEATURE, _UNIT] if here.index else [_UNIT]
     kind = segments("Direction", kinds, "direction") if len(kinds) > 1 else kinds[0]
     return _feature(here, here.index) if kind == _FEATURE and here.index else _unit(here)
 
 
-def _feature(here: Place, features: Artifact) -> Direction:
+def _feature(here: Place, features: Artifact) -> Told:
     """A latent's own direction, in the units of its activation."""
     index = serve.index(features)
     sae = serve.dictionary_of(here.run, index)
-    first = place.integer("f") or 0
-    last = index.n_features - 1
-    feature = int(st.number_input("Feature", 0, last, min(max(first, 0), last), key="steered_feature"))
+    feature = _numbered("Feature", index.n_features, "f")
     largest = float(index.table["max"].iloc[feature])
-    return feature_direction(sae, feature, largest, serve.model(here.run).hook_dict)
+    known = set(index.manifest.inputs.values())
+    artifact = next((a for a in here.run.artifacts() if a.kind == "sae" and a.id in known), features)
+    dictionary = read(here.run, artifact, "sae", load_sae if artifact.kind == "sae" else read_dictionary, sae)
+    return call(feature_direction, dictionary, feature, largest, _model_of(here).at("hook_dict")).named("direction")
 
 
-def _unit(here: Place) -> Direction:
+def _unit(here: Place) -> Told:
     """One unit of a hook, in its own units."""
     hooks = serve.steerable(here.run)
     hook = select("Hook", list(hooks), usual_hook(hooks), "steered_hook")
-    unit = int(st.number_input("Unit", 0, hooks[hook] - 1, 0, key=f"steered_unit {hook}"))
-    vector = torch.zeros(hooks[hook])
-    vector[unit] = 1.0
-    return Direction(hook, Subspace.along(vector), f"{hook} {unit}", "of its value", _DEFAULT)
+    unit = _numbered("Unit", hooks[hook], "steered_unit")
+    return call(unit_direction, hook, unit, hooks[hook], _DEFAULT).named("direction")

@@ -7,10 +7,12 @@ from apps import place
 from apps.choices import segments
 from apps.components.facts import Fact, facts
 from apps.components.link_table import Cell, Column, link_table, opened
-from apps.layout import as_drawn, halves
+from apps.layout import halves
 from apps.messages import plain
 from apps.place import Place
+from apps.shown import draw, picture, taken_along
 from apps.text import escape_markdown, number
+from apps.told import Told, call
 from probes.tuning import TuningCurves
 from workbench.decoding import Decoding
 from workbench.figures import maps_table, rate_maps
@@ -38,9 +40,10 @@ _SCORES = {
 _ASCENDING = ("unit",)
 
 
-def show(here: Place, decoding: Decoding, artifact: Artifact, hook: str, title: str) -> None:
+def show(here: Place, kept: Told, artifact: Artifact, hook: str, title: str) -> None:
     """Draw the part of the page that is about single units."""
     st.subheader("What each unit is tuned to", anchor=False)
+    decoding: Decoding = kept.value
     units = decoding.tuning[(decoding.tuning["hook"] == hook) & (decoding.tuning["variables"] == title)]
     if units.empty:
         st.caption("The units' maps were left out of this result: make it anew without `--no-tuning`.")
@@ -57,9 +60,9 @@ def show(here: Place, decoding: Decoding, artifact: Artifact, hook: str, title: 
         return
     left, right = halves(_LEAST_PANE)
     with left:
-        _one(ordered, scores, curves, title, unit)
+        _one(ordered, scores, kept.at("curves").item((hook, title)).named("curves"), title, unit)
     with right:
-        _pictures(ordered, curves, title, by)
+        _pictures(ordered, kept.at("curves").item((hook, title)).named("curves"), title, by)
 
 
 def _is_score(values: pd.Series) -> bool:
@@ -144,7 +147,8 @@ def _sort(sorted_by: tuple[str, bool]) -> None:
     place.put("turned", "true" if asked == by and not turned else None)
 
 
-def _one(ordered: pd.DataFrame, scores: list[str], curves: TuningCurves, title: str, unit: int) -> None:
+def _one(ordered: pd.DataFrame, scores: list[str], kept: Told, title: str, unit: int) -> None:
+    curves: TuningCurves = kept.value
     st.subheader(f"Unit {unit}", anchor=False)
     row = ordered.set_index("unit").loc[unit]
     shown = []
@@ -157,12 +161,14 @@ def _one(ordered: pd.DataFrame, scores: list[str], curves: TuningCurves, title: 
         shown.append(Fact(_heading(name), number(row[name], digits), note, _SCORES.get(name, ("", ""))[1]))
     facts(shown, key="unit_facts")
     names = title.split(", ")
-    table = maps_table(curves.rates, curves.edges, [unit], [f"unit {unit} over {title}"])
-    as_drawn(rate_maps(table, period=curves.period[0], names=_two(names), value=_value(curves), size=_LARGE))
+    table = call(maps_table, kept.at("rates"), kept.at("edges"), [unit], [f"unit {unit} over {title}"])
+    how = {"period": curves.period[0], "names": _two(names), "value": _value(curves), "size": _LARGE}
+    draw(table.into(rate_maps, **how), table, name="unit", alt=f"How unit {unit} answers over {title}", as_drawn=True)
     st.caption(_seen(curves, unit))
 
 
-def _pictures(ordered: pd.DataFrame, curves: TuningCurves, title: str, by: str) -> None:
+def _pictures(ordered: pd.DataFrame, kept: Told, title: str, by: str) -> None:
+    curves: TuningCurves = kept.value
     st.subheader("Unit beside unit", anchor=False)
     count = int(segments("Units", _COUNTS, "pictures"))
     shown = ordered.head(count)
@@ -175,7 +181,11 @@ def _pictures(ordered: pd.DataFrame, curves: TuningCurves, title: str, by: str) 
     with st.container(horizontal=True, gap="small"):
         for unit, words in zip(units, titles, strict=True):
             table = maps_table(curves.rates, curves.edges, [unit], [words])
-            as_drawn(rate_maps(table, period=curves.period[0], names=names, value=value, size=_SMALL))
+            chart = rate_maps(table, period=curves.period[0], names=names, value=value, size=_SMALL)
+            picture(chart, alt=f"How unit {unit} answers over {title}", as_drawn=True)
+    every = call(maps_table, kept.at("rates"), kept.at("edges"), units, titles)
+    all_maps = every.into(rate_maps, period=curves.period[0], names=names, value=value, size=_SMALL)
+    taken_along(all_maps.value, every.value, name="units", python=all_maps.python("chart"))
 
 
 def _two(names: list[str]) -> tuple[str, str]:

@@ -2,8 +2,7 @@
 
 import json
 import re
-import subprocess
-import sys
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,16 @@ import altair as alt
 import pandas as pd
 import pytest
 from test_views import charts, opened
+from tiny_run import HOOK, WICKED
+from typechecker import unchecked
 
 from apps import shown
+from workbench.cli.circuit import make_circuit
+from workbench.cli.lens import make_lens
+from workbench.cli.patch_rotation import make_rotation
+from workbench.cli.prompt_options import AskedPrompts
+from workbench.cli.steer import AskedDirection, make_steering
+from workbench.runs import Run
 
 
 @dataclass(frozen=True)
@@ -27,9 +34,36 @@ class Offered:
 
 
 PAGES: list[tuple[str, dict[str, str]]] = [
+    ("runs", {"run": "tiny"}),
+    ("runs", {"run": "flip-flop"}),
+    ("probes", {"run": "probed"}),
+    ("probes", {"run": "probed", "label": WICKED, "estimator": "means", "difference": "true"}),
+    ("population", {"run": "population"}),
+    ("population", {"run": "population", "variables": "heading", "measure": "error", "decoder": WICKED}),
+    ("dynamics", {"run": "dynamics", "point": "1"}),
+    ("dynamics", {"run": "dynamics", "subject": "untrained", "colour": "bit_1"}),
     ("attention", {"run": "circuits", "sequence": "held out 1"}),
     ("attention", {"run": "aligned"}),
+    ("interventions", {"run": "circuits", "patch": "patch"}),
+    ("interventions", {"run": "circuits", "patch": "by-head"}),
+    ("interventions", {"run": "aligned"}),
 ]
+LOOKS = ["Circuit", "Directions", "Lens", "Steering"]
+
+
+@pytest.fixture(scope="module")
+def intervened(runs_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny run with a circuit, learned directions, read layers and kept steering, of prompts that would do harm."""
+    root = tmp_path_factory.mktemp("intervened")
+    run = Run.open(shutil.copytree(runs_root / "tiny", root / "tiny"))
+    clean, corrupt = (f"# {WICKED}\ndef make_{i}(self" for i in (1, 2))
+    asked = AskedPrompts(clean=clean, corrupt=corrupt, answer=",", wrong=")")
+    with unchecked():
+        make_circuit(run, asked, n_paths=3, features=["small"], n_controls=2)
+        make_rotation(run, AskedPrompts(examples=True, n=12), hooks=[HOOK], k=[1], steps=5, n_controls=2)
+        make_lens(run, n_tokens=400, prompt=f"# {WICKED}\nreturn self")
+        make_steering(run, [f"# {WICKED}", "return self"], AskedDirection(feature="small/3"), max_new=5)
+    return root
 
 
 @pytest.fixture
@@ -66,12 +100,27 @@ def told(chart: Any) -> str:
     return re.sub(r'"((?:param|view|concat)_\d+)', lambda m: '"' + known.setdefault(m[1], f"name{len(known)}"), text)
 
 
-@pytest.mark.parametrize(
-    ("page", "parameters"), PAGES, ids=lambda value: "-".join(value.values()) if isinstance(value, dict) else value
-)
-def test_every_figure_is_made_again_by_its_code(page: str, parameters: dict[str, str], offered: Callable) -> None:
-    found = offered(page, **parameters)
+def same(found: dict[str, Offered]) -> None:
+    """Every figure is what its code makes."""
     assert found
     for name, figure in found.items():
         assert len(figure.table), name
         assert told(made(figure.python)) == told(figure.chart), name
+
+
+def _named(value: str | dict[str, str]) -> str:
+    return value if isinstance(value, str) else "-".join(value.values()).replace(WICKED, "wicked")
+
+
+@pytest.mark.parametrize(("page", "parameters"), PAGES, ids=_named)
+def test_every_figure_is_made_again_by_its_code(page: str, parameters: dict[str, str], offered: Callable) -> None:
+    same(offered(page, **parameters))
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_so_are_those_of_interventions(
+    look: str, intervened: Path, offered: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORKBENCH_EXPLORE_ROOT", str(intervened))
+    text = f"return {WICKED}"
+    same(offered("interventions", look=look, run="tiny", prompt=text, f="3", written="true"))

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from workbench.activations import ActivationStore
+from workbench.features.columns import Dictionary
 from workbench.interventions.edits import Edit, add
 from workbench.interventions.steering import steering_direction
 from workbench.interventions.subspace import Subspace
@@ -40,6 +41,18 @@ class Direction:
         return {f"{share:+g}": add(self.subspace, share * self.whole) for share in shares}
 
 
+def pushes(subspace: Subspace, strengths: Sequence[float]) -> dict[str, Edit]:
+    """A push of each strength along a subspace, in its own units, by its name."""
+    return {f"{strength:+g}": add(subspace, strength) for strength in strengths}
+
+
+def unit_direction(hook: str, unit: int, width: int, whole: float) -> Direction:
+    """One unit of a hook so wide, in its own units."""
+    vector = torch.zeros(width)
+    vector[unit] = 1.0
+    return Direction(hook, Subspace.along(vector), f"{hook} {unit}", "of its value", whole)
+
+
 def usual_hook(hooks: Iterable[str]) -> str:
     """Of those that can be steered the stream after the first layer, or the first state; else the first of all."""
     names = list(hooks)
@@ -65,8 +78,8 @@ def _first(texts: Sequence[str]) -> str:
     return repr(texts[0][:_TOLD]) + (f" and {len(texts) - 1} more" if len(texts) > 1 else "")
 
 
-def feature_direction(sae: SAE, feature: int, largest: float, hooks: Collection[str]) -> Direction:
-    """What a latent adds to the hook that its dictionary rebuilds, in the units of its activation.
+def feature_direction(sae: Dictionary, feature: int, largest: float, hooks: Collection[str]) -> Direction:
+    """What a latent, unit or probe adds to the hook that its dictionary rebuilds, in the units of its activation.
 
     Args:
         sae: the dictionary.
@@ -75,8 +88,11 @@ def feature_direction(sae: SAE, feature: int, largest: float, hooks: Collection[
         hooks: the subject's.
 
     Raises:
-        ValueError: the dictionary writes to another hook than it reads, or the latent is not there or never fires.
+        ValueError: the dictionary writes to another hook than it reads, or the latent is not there or never fires; or
+            how much heads write is meant, which has no direction.
     """
+    if not isinstance(sae, SAE):
+        raise ValueError("how much a head writes is a length, and no direction to push along: choose another index.")
     if sae.cfg.kind != "sae" or sae.cfg.hook_name not in hooks:
         raise ValueError("this dictionary writes to another hook than it reads: choose one of a single hook.")
     if not 0 <= feature < sae.cfg.d_sae:

@@ -85,3 +85,9 @@ def _dots(shown: pd.DataFrame, y: alt.Y) -> alt.Chart:
             ],
         )
     )
+
+
+def concepts_by_gain(concepts: pd.DataFrame, kind: str, *, beyond_token: bool = False) -> pd.DataFrame:
+    """The concepts of one kind, those whose gain is surest first; only where the feature knows more than the token."""
+    chosen = concepts[concepts["kind"] == kind].sort_values("gain_low", ascending=False)
+    return chosen[chosen["feature_f1"] > chosen["token_f1"]] if beyond_token else chosen

@@ -1,9 +1,18 @@
 """A trained dictionary's health beside what PCA, chance and the neurons themselves reach."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import altair as alt
 import pandas as pd
 
 from workbench.figures.palette import DICTIONARIES, Layers, dictionary_colour, require_columns
+
+_SHARES = {
+    "explained_variance": "explained variance",
+    "loss_recovered_zero": "loss recovered (zero)",
+    "loss_recovered_mean": "loss recovered (mean)",
+}
 
 
 def dictionary_comparison(metrics: pd.DataFrame) -> Layers:
@@ -31,3 +40,16 @@ def dictionary_comparison(metrics: pd.DataFrame) -> Layers:
         tooltip=[alt.Tooltip("metric:N"), alt.Tooltip("dictionary:N"), alt.Tooltip("value:Q", format=".2%")],
     )
     return alt.layer(bars).properties(height=alt.Step(11))
+
+
+def shares_of(metrics: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """What `dictionary_comparison` takes, of a dictionary's `metrics.json`; what was not measured is left out."""
+    return pd.DataFrame(
+        [
+            {"dictionary": line["dictionary"], "metric": title, "value": line[key]}
+            for key, title in _SHARES.items()
+            for line in metrics
+            if line.get(key) is not None
+        ],
+        columns=["dictionary", "metric", "value"],
+    )

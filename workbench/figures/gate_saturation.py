@@ -51,3 +51,9 @@ def gate_saturation(saturation: pd.DataFrame, unit: int | None = None, height: i
         .encode(x=x, y=y)
     )
     return alt.layer(limit, points, ring).properties(height=height)
+
+
+def gates_of(gates: pd.DataFrame, layer: str) -> pd.DataFrame:
+    """One layer's lines of the gates' statistics, with the name of each `gate`."""
+    own = gates[gates["hook"].str.startswith(f"{layer}.")]
+    return own.assign(gate=own["hook"].str.rpartition("hook_")[2])

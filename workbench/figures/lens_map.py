@@ -104,3 +104,9 @@ def lens_by_layer(lens: pd.DataFrame, measure: str, title: str | None = None) ->
         .encode(y=y, color=colour, tooltip=tooltip)
     )
     return alt.layer(band, lines, points, counted).properties(height=310)
+
+
+def likeliest(tokens: pd.DataFrame) -> pd.DataFrame:
+    """What `lens_map` takes, of `lens_tokens`: the likeliest of each place and lens; of several draws the first."""
+    best = tokens[tokens["place"] == 1].drop_duplicates(["variant", "hook", "position"])
+    return best.assign(token=best["text"])[["hook", "position", "variant", "token", "probability"]]

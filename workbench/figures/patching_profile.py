@@ -4,6 +4,7 @@ import altair as alt
 import pandas as pd
 
 from workbench.experiments.patching_results import PLACES
+from workbench.figures.hook_names import short_hooks
 from workbench.figures.palette import NEURONS, PCA, RULE, TRAINED, Layers, require_columns
 
 _HUES = dict(zip(PLACES, (TRAINED, PCA, NEURONS), strict=True))
@@ -56,3 +57,8 @@ def patching_profile(profile: pd.DataFrame, title: str = "share of the effect re
         tooltip=tooltip,
     )
     return alt.layer(zero, lines, points).properties(height=310)
+
+
+def staged(profile: pd.DataFrame) -> pd.DataFrame:
+    """What `patching_profile` takes, of a profile by `hook`."""
+    return profile.assign(stage=profile["hook"].map(short_hooks(profile["hook"].unique().tolist())))

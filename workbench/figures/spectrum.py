@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Complex
 
+from workbench.dynamics.points import FixedPoints
 from workbench.figures.palette import NEURONS, RANDOM, RULE, TRAINED, Layers, require_columns
 
 _HUES = {"trained": TRAINED, "untrained": RANDOM}
@@ -84,4 +85,13 @@ def eigenvalue_table(
             "kind": np.repeat(np.array(kinds, dtype=object), n_modes),
             "variant": variant,
         }
+    )
+
+
+def slowest_eigenvalues(trained: FixedPoints, untrained: FixedPoints | None = None, most: int = 60) -> pd.DataFrame:
+    """What `spectrum` takes, of the slowest points of a subject, and of it before its training where that was kept."""
+    both = [("trained", trained), ("untrained", untrained)]
+    return pd.concat(
+        [eigenvalue_table(of.eigenvalues[:most].numpy(), of.kind[:most], name) for name, of in both if of is not None],
+        ignore_index=True,
     )
