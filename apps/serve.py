@@ -28,6 +28,7 @@ from workbench.dynamics import Dynamics, StatesReading, read_dynamics, read_stat
 from workbench.experiments import LensReading, Patching, Steering, read_lens, read_patching, read_steering
 from workbench.experiments.circuit_results import Circuit, read_circuit
 from workbench.experiments.rotation_results import Rotations, read_rotations
+from workbench.features.columns import LATENTS, Dictionary, kind_of, read_dictionary
 from workbench.features.index import Example, FeatureIndex, FeatureRecord
 from workbench.features.prompt import PromptReading, read_prompt
 from workbench.features.text_reading import predicts_next_token
@@ -39,7 +40,7 @@ from workbench.runs import Artifact, Run, list_runs
 from workbench.sae import SAE, load_sae
 
 # Sessions share one subject, and hooks that one session attaches fire in whatever forward pass comes by.
-_ONE_READER = threading.Lock()
+ONE_READER = threading.Lock()
 STEERING_CONTROLS = 2  # random directions beside a steered text
 
 
@@ -59,8 +60,13 @@ def model(run: Run) -> Any:
     return _model(run.find("model").id, run)
 
 
-def dictionary_of(run: Run, index: FeatureIndex) -> SAE:
-    """The dictionary that an index was made from. Raises `ArtifactError` if it is gone or has been replaced."""
+def dictionary_of(run: Run, index: FeatureIndex) -> Dictionary:
+    """What reads a prompt as an index's columns: the dictionary that it was made from, or its own of units or the like.
+
+    Raises `ArtifactError` if it is gone or has been replaced.
+    """
+    if kind_of(index.config) != LATENTS:
+        return _columns(index.id, index.path)
     known = set(index.manifest.inputs.values())
     for artifact in run.artifacts():
         if artifact.kind == "sae" and artifact.id in known:
@@ -98,9 +104,11 @@ def with_losses(features: FeatureIndex, shown: list[Example], run: Run) -> list[
     return _with_losses(features.id, tuple(example.row for example in shown), shown, features, subject)
 
 
-def reading(subject: Any, dictionary: SAE | None, text: str, key: str) -> PromptReading:
+def reading(
+    subject: Any, dictionary: Dictionary | None, text: str, key: str, hooks: tuple[str, ...] = ()
+) -> PromptReading:
     """A prompt as the subject and the dictionary read it; `key` names both. `ValueError` if it cannot be read."""
-    return _reading(key, text, subject, dictionary)
+    return _reading(key, text, hooks, subject, dictionary)
 
 
 def states(subject: Any, text: str, key: str) -> StatesReading:
@@ -235,7 +243,7 @@ def _moved(artifact_id: str, ids: tuple[int, ...], _run: Run) -> tuple[dict, dic
     subject, text = model(_run), Dataset(torch.tensor([ids]))
     control = _run.model(step=0) if 0 in checkpoint_steps(_run.path) else with_random_weights(subject, 0)
     hooks = pattern_hooks(subject)
-    with _ONE_READER:
+    with ONE_READER:
         return moved_in(subject, text, with_values(subject, hooks)), rollouts_of(subject, control, text, hooks)
 
 
@@ -289,6 +297,11 @@ def _sae(artifact_id: str, _path: Path) -> SAE:
     return load_sae(_path)
 
 
+@st.cache_resource(max_entries=8, show_spinner="Loading the dictionary …")
+def _columns(index_id: str, _path: Path) -> Dictionary:
+    return read_dictionary(_path)
+
+
 @st.cache_resource(max_entries=8, show_spinner="Opening the index …")
 def _index(artifact_id: str, _path: Path) -> FeatureIndex:
     opened = FeatureIndex.open(_path)
@@ -312,31 +325,33 @@ def _examples(index_id: str, feature: int, kind: str, _index: FeatureIndex) -> l
 def _with_losses(
     index_id: str, rows: tuple[int, ...], _shown: list[Example], _index: FeatureIndex, _subject: Any
 ) -> list[Example]:
-    with _ONE_READER:
+    with ONE_READER:
         return _index.with_losses(_shown, _subject)
 
 
-@st.cache_resource(max_entries=64, show_spinner="Reading …")
-def _reading(key: str, text: str, _subject: Any, _dictionary: SAE | None) -> PromptReading:
-    with _ONE_READER:
-        return read_prompt(_subject, _dictionary, text)
+@st.cache_resource(max_entries=16, show_spinner="Reading …")
+def _reading(
+    key: str, text: str, hooks: tuple[str, ...], _subject: Any, _dictionary: Dictionary | None
+) -> PromptReading:
+    with ONE_READER:
+        return read_prompt(_subject, _dictionary, text, hooks=hooks)
 
 
 @st.cache_resource(max_entries=64, show_spinner="Reading …")
 def _states(key: str, text: str, _subject: Any) -> StatesReading:
-    with _ONE_READER:
+    with ONE_READER:
         return read_states(_subject, text)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _steerable(model_id: str, _subject: Any) -> dict[str, int]:
-    with _ONE_READER:
+    with ONE_READER:
         return steerable_hooks(_subject)
 
 
 @st.cache_data(max_entries=64, show_spinner="Writing …")
 def _steered(key: str, text: str, hook: str, max_new: int, _subject: Any, _edits: Mapping[str, Edit]) -> pd.DataFrame:
-    with _ONE_READER:
+    with ONE_READER:
         return steer(_subject, [text], _edits, hook, max_new=max_new, n_controls=STEERING_CONTROLS)
 
 

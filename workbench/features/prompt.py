@@ -1,5 +1,6 @@
 """`read_prompt`: everything that a subject and a dictionary hold about one typed text."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from torch import Tensor
 from workbench.features.text_reading import TextReading, read_text
 
 if TYPE_CHECKING:
-    from workbench.sae import SAE
+    from workbench.features.columns import Dictionary
 
 
 @dataclass(frozen=True)
@@ -23,15 +24,23 @@ class PromptReading(TextReading):
         features: at each position the features that fire, strongest first; none at BOS, which no dictionary was
             trained on.
         values: how strongly they fire.
+        held: what other hooks held at each position, those that were asked for, their axes in one.
     """
 
     patterns: dict[int, Float[Tensor, "head query key"]]
     features: list[Int[np.ndarray, " _"]]
     values: list[Float[np.ndarray, " _"]]
+    held: dict[str, Float[Tensor, "pos _"]]
 
 
 def read_prompt(
-    model: Any, sae: "SAE | None", text: str, *, n_predictions: int = 5, bos: int | None = None
+    model: Any,
+    sae: "Dictionary | None",
+    text: str,
+    *,
+    hooks: Sequence[str] = (),
+    n_predictions: int = 5,
+    bos: int | None = None,
 ) -> PromptReading:
     """Run the subject on a text once and read its losses, predictions, attention patterns and active features.
 
@@ -39,6 +48,7 @@ def read_prompt(
         model: a subject with TransformerLens's protocol and a tokenizer.
         sae: the dictionary, or transcoder, that reads `sae.cfg.hook_name`; without one, no features are read.
         text: the prompt, without BOS.
+        hooks: whose values are kept.
         n_predictions: how many next tokens are told at each position.
         bos: the id of BOS; the subject's own where None.
 
@@ -49,7 +59,7 @@ def read_prompt(
     if sae is not None and sae.cfg.kind == "crosscoder":
         raise ValueError("a crosscoder reads several hooks at once: a prompt is read by a dictionary of one hook.")
     patterns = [name for name in model.hook_dict if name.endswith("attn.hook_pattern")]
-    wanted = [*patterns, *([sae.cfg.hook_name] if sae is not None else [])]
+    wanted = list(dict.fromkeys([*patterns, *([sae.cfg.hook_name] if sae is not None else []), *hooks]))
     if sae is not None and sae.cfg.hook_name not in model.hook_dict:
         raise ValueError(f"the dictionary reads {sae.cfg.hook_name!r}, a hook that this model does not have.")
     reading, cache = read_text(model, text, wanted, n_predictions=n_predictions, bos=bos)
@@ -60,10 +70,11 @@ def read_prompt(
         patterns={int(name.split(".")[1]): cache[name][0].clone() for name in patterns},
         features=features or [np.empty(0, np.int64)] * len(reading.tokens),
         values=values or [np.empty(0, np.float32)] * len(reading.tokens),
+        held={name: cache[name][0].flatten(1).float().cpu().clone() for name in dict.fromkeys(hooks)},
     )
 
 
-def _active(sae: "SAE", cache: Any) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def _active(sae: "Dictionary", cache: Any) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """The features that fire at each position and their values, strongest first; BOS is left empty."""
     f = sae.encode(cache[sae.cfg.hook_name][0].flatten(1)).numpy()
     f[0] = 0

@@ -90,12 +90,24 @@ def fit_again(
         hook: which was probed.
         labels: which were.
     """
+    rows, classes = fitted_on(config, store, hook, labels)
+    name = str(lines["probe"].iloc[0])
+    return {label: FittedProbe(estimator(name).fit(rows, classes[label]), rows, classes[label]) for label in labels}
+
+
+def fitted_on(
+    config: Mapping[str, Any], store: ActivationStore, hook: str, labels: Sequence[str]
+) -> tuple[Float[Tensor, "n d"], dict[str, Shaped[np.ndarray, " n"]]]:
+    """The rows that a table's probes were fitted on at a hook, and some of their labels.
+
+    Args:
+        config: of the table's manifest.
+        store: the recording that it was made from.
+        hook: which was probed.
+        labels: which were.
+    """
     store = store.on(store.axis_of(hook))
     chosen, parts = choose_rows(store, config["where"], config["n_rows"], config["seed"])
     classes = probe_labels(store, chosen, list(labels), max_classes=config["max_classes"])
     rows = torch.as_tensor(store.read(hook, chosen[parts.fit])).float()
-    name = str(lines["probe"].iloc[0])
-    return {
-        label: FittedProbe(estimator(name).fit(rows, classes[label][parts.fit]), rows, classes[label][parts.fit])
-        for label in labels
-    }
+    return rows, {label: classes[label][parts.fit] for label in labels}

@@ -1,0 +1,108 @@
+"""What the prompt lab reads beside texts, opened or fitted once and shared; keyed like `apps.serve`."""
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from apps.serve import ONE_READER
+from models.artifacts import ArtifactError
+from workbench.activations import ActivationStore
+from workbench.activations.recorder import axis_of
+from workbench.features.layer_reading import stream_hooks
+from workbench.features.prompt import PromptReading
+from workbench.features.state_change import state_change
+from workbench.features.unit_reading import ElsewhereHeld, unit_hooks
+from workbench.interventions import TunedLens
+from workbench.probing.refitted import RefittedProbes, refit
+from workbench.runs import Artifact, Run
+
+
+def kept_hooks(run: Run, subject: Any) -> tuple[str, ...]:
+    """All hooks whose values any pane of the lab shows, so that a text is run once: units, the stream, what was probed.
+
+    Of tables of probes those count that have not gone stale.
+    """
+    hooks = [*unit_hooks(subject), *stream_hooks(subject)]
+    for artifact in probe_tables(run).values():
+        hooks += [name for name in artifact.manifest.config.get("hooks") or () if name in subject.hook_dict]
+    return tuple(name for name in dict.fromkeys(hooks) if axis_of(subject, name) == "target")
+
+
+def probe_tables(run: Run) -> dict[str, Artifact]:
+    """The run's tables of probes that have not gone stale, by name."""
+    return {a.name: a for a in run.artifacts() if a.kind == "probes" and not a.stale}
+
+
+def recording_of(run: Run, hook: str) -> Artifact | None:
+    """The run's recording with most tokens of a hook; None where it was not recorded, or what was has gone stale."""
+    found = [
+        artifact
+        for artifact in run.artifacts()
+        if artifact.kind == "activations" and not artifact.stale and hook in artifact.manifest.config["hooks"]
+    ]
+    return max(found, key=lambda artifact: sum(artifact.manifest.config["n_rows"].values()), default=None)
+
+
+def elsewhere(recording: Artifact, hook: str) -> ElsewhereHeld:
+    """What each unit of a hook holds in a recording."""
+    return _elsewhere(recording.id, hook, recording)
+
+
+def refitted(run: Run, table: Artifact, estimator: str, hook: str, labels: tuple[str, ...]) -> RefittedProbes:
+    """The probes of a table at one hook, fitted again. `ValueError` where that cannot be done."""
+    return _refitted(table.id, estimator, hook, labels, run, table)
+
+
+def tuned_lens(lens: Artifact) -> TunedLens:
+    """The lens that `workbench lens --tuned` fitted."""
+    return _tuned_lens(lens.id, lens)
+
+
+def moved(
+    subject: Any, first: PromptReading, second: PromptReading, position: int, hooks: tuple[str, ...], key: str
+) -> pd.DataFrame:
+    """How far an edit moves each layer; `key` names the subject and both texts. `ValueError` as `state_change`."""
+    return _moved(key, position, hooks, subject, first, second)
+
+
+@st.cache_resource(max_entries=8, show_spinner="Reading what the units hold elsewhere …")
+def _elsewhere(recording_id: str, hook: str, _recording: Artifact) -> ElsewhereHeld:
+    return ElsewhereHeld.of_recording(ActivationStore.open(_recording.path), hook)
+
+
+@st.cache_resource(max_entries=64, show_spinner="Fitting the probes again …")
+def _refitted(
+    table_id: str, estimator: str, hook: str, labels: tuple[str, ...], _run: Run, _table: Artifact
+) -> RefittedProbes:
+    return refit(_store_of(_run, _table), _table.manifest.config, estimator, hook, list(labels))
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _tuned_lens(artifact_id: str, _artifact: Artifact) -> TunedLens:
+    return TunedLens.load(_artifact.path)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _moved(
+    key: str,
+    position: int,
+    hooks: tuple[str, ...],
+    _subject: Any,
+    _first: PromptReading,
+    _second: PromptReading,
+) -> pd.DataFrame:
+    with ONE_READER:
+        return state_change(_subject, _first, _second, position, hooks=hooks)
+
+
+def _store_of(run: Run, table: Artifact) -> ActivationStore:
+    """The recording that a table of probes was made from."""
+    known = set(table.manifest.inputs.values())
+    for artifact in run.artifacts():
+        if artifact.kind == "activations" and artifact.id in known:
+            return ActivationStore.open(artifact.path)
+    raise ArtifactError(
+        f"the recording that {table.name} was made from is no longer in this run: "
+        f"`workbench probe --run {run.path}` makes the table anew."
+    )
