@@ -6,8 +6,10 @@ know beside it (tokens, contexts, a text that is given) is counted from them dir
 """
 
 import threading
+import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from types import SimpleNamespace
 from typing import Any
@@ -47,7 +49,7 @@ _NAN = float("nan")
 
 
 class FeatureTable:
-    """The features of an index as a table to filter and to sort. Threads may share it: each has a cursor of its own.
+    """The features of an index as a table to filter and to sort. Threads may share it: a question has its own cursor.
 
     Args:
         index: the index; what is read from it is read once.
@@ -59,16 +61,17 @@ class FeatureTable:
     def __init__(self, index: FeatureIndex) -> None:
         self.index = index
         self.table = index.table.assign(gain=index.table["f1"] - index.table["neuron_f1"])
-        self._own = threading.local()
         self._known: OrderedDict[tuple[str, str], pd.DataFrame] = OrderedDict()
         self._lock = threading.Lock()
-        self._database = duckdb.connect(":memory:", config=_SETTINGS)
+        self._open = [duckdb.connect(":memory:", config=_SETTINGS)]
+        # Whoever keeps this to the end of the process lets go of the connection before DuckDB's own end is told of it.
+        weakref.finalize(self, self._open.clear)
         try:
-            self._read()
+            self._read(self._open[0])
         except (duckdb.Error, OSError) as error:
             raise ArtifactError(f"{index.path} is damaged: its tables cannot be read: {error}") from error
         for statement in _SHUT:
-            self._database.execute(statement)
+            self._open[0].execute(statement)
 
     def choose(
         self, filters: Filters, *, matches: pd.DataFrame | None = None, written: pd.DataFrame | None = None
@@ -85,7 +88,8 @@ class FeatureTable:
             written: what people wrote: columns `feature`, `label` and `note`.
         """
         sql, values = self._statement(filters, matches, written, self._order(filters, matches))
-        found = self._cursor.execute(sql, values).fetchnumpy()
+        with self._asked(sql, values) as cursor:
+            found = cursor.fetchnumpy()
         match = np.ma.filled(np.ma.asarray(found["match"], dtype=np.float64), np.nan)
         return self.table.iloc[np.asarray(found["feature"])].assign(match=match)
 
@@ -99,8 +103,8 @@ class FeatureTable:
         counts = []
         for name, words in filters.active.items():
             sql, values = self._statement(filters.without(name), matches, written, "feature")
-            (n,) = self._cursor.execute(f"SELECT count(*) FROM ({sql})", values).fetchall()[0]
-            counts.append((name, words, int(n)))
+            with self._asked(f"SELECT count(*) FROM ({sql})", values) as cursor:
+                counts.append((name, words, int(cursor.fetchall()[0][0])))
         return sorted(counts, key=lambda line: -line[2])
 
     def sorted_by(self, filters: Filters, matches: pd.DataFrame | None = None) -> tuple[str, bool]:
@@ -120,8 +124,8 @@ class FeatureTable:
     @cached_property
     def concepts(self) -> list[str]:
         """The statements of the labels that any feature was named for, in the order of the alphabet."""
-        found = self._cursor.execute("SELECT DISTINCT concept FROM names WHERE kind <> 'token' ORDER BY concept")
-        return [concept for (concept,) in found.fetchall()]
+        with self._asked("SELECT DISTINCT concept FROM names WHERE kind <> 'token' ORDER BY concept") as cursor:
+            return [concept for (concept,) in cursor.fetchall()]
 
     def firing_on(self, token: str) -> pd.DataFrame:
         """The features that fire on a token: feature, firings (on it), match (their share of the feature's firings).
@@ -172,7 +176,8 @@ class FeatureTable:
             "SELECT feature, row, value FROM examples "
             "WHERE kind = 'top' AND rank = 0 AND feature IN (SELECT unnest(?::BIGINT[]))"
         )
-        found = self._cursor.execute(sql, [asked]).fetchall()
+        with self._asked(sql, [asked]) as cursor:
+            found = cursor.fetchall()
         return {
             feature: self.index.example_at(
                 SimpleNamespace(kind="top", band=None, rank=0, row=row, value=value),
@@ -183,26 +188,25 @@ class FeatureTable:
             for feature, row, value in found
         }
 
-    @property
-    def _cursor(self) -> duckdb.DuckDBPyConnection:
-        """This thread's: a cursor holds its last result, which another thread's question would take away."""
-        if not hasattr(self._own, "cursor"):
-            self._own.cursor = self._database.cursor()
-        return self._own.cursor
+    @contextmanager
+    def _asked(self, sql: str, values: Sequence[Any] = ()) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A cursor with the answer: it is nobody else's, whose question would take the answer away."""
+        with self._open[0].cursor() as cursor:
+            yield cursor.execute(sql, list(values))
 
-    def _read(self) -> None:
+    def _read(self, database: duckdb.DuckDBPyConnection) -> None:
         # Python's casefold is what people expect of letters beyond a to z; DuckDB's own is simpler.
         words = self.table["name"] + " " + self.table["top_tokens"] + " " + self.table["feature"].astype(str)
         folded = pa.table({"feature": self.table["feature"].to_numpy(), "words": words.str.casefold().tolist()})
-        self._database.register("words", folded)
+        database.register("words", folded)
         file = {name: str(self.index.path / f"{name}.parquet") for name in ("features", "names", "examples")}
-        self._database.execute(_TABLE, [_NAN] * (len(_MEASURES) + 1) + [file["features"]])
-        self._database.unregister("words")
-        self._database.execute(
+        database.execute(_TABLE, [_NAN] * (len(_MEASURES) + 1) + [file["features"]])
+        database.unregister("words")
+        database.execute(
             "CREATE TABLE names AS SELECT feature, kind, concept, max(f1) AS f1 FROM read_parquet(?) GROUP BY ALL",
             [file["names"]],
         )
-        self._database.execute(
+        database.execute(
             "CREATE TABLE examples AS SELECT feature, kind, rank, row, value FROM read_parquet(?) "
             "WHERE kind IN ('top', 'band')",
             [file["examples"]],
@@ -242,7 +246,8 @@ class FeatureTable:
 
     @cached_property
     def _contexts(self) -> Contexts:
-        found = self._cursor.execute("SELECT feature, row FROM examples").fetchnumpy()
+        with self._asked("SELECT feature, row FROM examples") as cursor:
+            found = cursor.fetchnumpy()
         return Contexts(self.index, np.asarray(found["feature"]), np.asarray(found["row"]))
 
     def _firing_on(self, token: str) -> pd.DataFrame:
