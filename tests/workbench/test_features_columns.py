@@ -201,13 +201,13 @@ def test_the_index_itself_holds_what_reads_a_prompt(made, tmp_path, kind):
         "probes": lambda: probe_columns(store, RESID, [one]),
     }[kind]()
     index = build_index(columns, store, model, tmp_path / "index", dataset)
-    again = read_dictionary(index.path, index.config)
+    again = read_dictionary(index.path)
     rows = store[columns.dictionary.cfg.hook_name][:64]
     assert torch.equal(again.encode(rows), columns.dictionary.encode(rows))
     assert again.cfg == columns.dictionary.cfg
     (index.path / "columns.safetensors").unlink()
     with pytest.raises(ArtifactError, match="missing or damaged"):
-        read_dictionary(index.path, index.config)
+        read_dictionary(index.path)
 
 
 def test_gates_of_a_recurrent_subject_are_units_of_another_hook(tmp_path):

@@ -6,7 +6,7 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from models.artifacts import ArtifactError
+from models.artifacts import ArtifactError, Manifest
 from models.tensor_files import save_tensors
 from workbench.features.columns.base import HEADS, PROBES, UNITS, Columns, Dictionary, kind_of
 from workbench.features.columns.heads import heads_again
@@ -22,11 +22,13 @@ def write_columns(columns: Columns, path: Path) -> None:
     save_tensors({name: value.contiguous() for name, value in columns.tensors.items()}, path / FILE)
 
 
-def read_dictionary(path: Path, config: dict[str, Any]) -> Dictionary:
-    """The dictionary of an index of units, heads or probes, from the index's folder and its manifest's config.
+def read_dictionary(path: str | Path) -> Dictionary:
+    """The dictionary of an index of units, heads or probes, from the index's own folder.
 
     Raises `ArtifactError` where it is not there, is damaged, or is of a kind that is not known.
     """
+    path = Path(path)
+    config = Manifest.read(path).config
     kind = kind_of(config)
     if kind not in _AGAIN:
         raise ArtifactError(f"{path} is an index of {kind}: its folder holds no dictionary.")
