@@ -46,7 +46,7 @@ class Filters:
         token: it fires on this token: on one that is it but for the spaces around, or within quotation marks on exactly
             this one.
         context: one of its examples has each of these words around it; quotation marks hold words together.
-        concept: it was named for this concept, if not best for it.
+        concept: this concept is the best of its kind for it, however good that is.
         kinds: how it is named; empty for any.
         live_only: it fires at all.
         beyond_neuron: it has a name, as `FeatureIndex.naming` counts them, and beats the best single neuron at it.
@@ -131,7 +131,7 @@ def _words(name: str, value: Any) -> str:
         "text": f"the search for {value!r}",
         "token": f"fires on the token {value!r}",
         "context": f"examples with {value!r}",
-        "concept": f"named for {value!r}",
+        "concept": f"fires inside {value!r}",
         "kinds": "how it is named",
         "live_only": "live features only",
         "beyond_neuron": "named beyond its neuron",

@@ -54,7 +54,7 @@ def feature_map(
     drawn["kind"] = drawn["kind"].map(KINDS)
     shown = np.ones(len(drawn), bool) if listed is None else drawn["feature"].isin(listed).to_numpy()
     noise = points.loc[~own, ["x", "y"]] * _SMALL + np.array([_RIGHT, 0.0])
-    size = float(np.clip(26_000 / max(1, len(drawn)), 7, 60))
+    size, small = (float(np.clip(26_000 / max(1, n), 7, 60)) for n in (shown.sum(), len(drawn)))
     pick = alt.selection_point(name=PICK, fields=["feature"], on="click", empty=False)
     marks = (
         alt.Chart(drawn[shown].drop(columns="neuron_f1"))
@@ -65,10 +65,10 @@ def feature_map(
     faint: dict[str, Any] = {"filled": True, "color": RANDOM, "shape": "circle"}
     others = (
         alt.Chart(drawn.loc[~shown, ["feature", "name", "x", "y"]])
-        .mark_point(size=size / 2, opacity=0.3, **faint)
+        .mark_point(size=small / 2, opacity=0.3, **faint)
         .encode(_x("x"), _y("y"), tooltip=[alt.Tooltip("feature:Q"), alt.Tooltip("name:N")])
     )
-    control = alt.Chart(noise).mark_point(size=size / 4, opacity=0.55, **faint).encode(_x("x"), _y("y"))
+    control = alt.Chart(noise).mark_point(size=small / 4, opacity=0.55, **faint).encode(_x("x"), _y("y"))
     return alt.layer(control, others, marks, _titles(points)).properties(height=height)
 
 
