@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from models.artifacts import ArtifactError, Manifest, publishing
+from models.dataset import Dataset
 from models.table_files import read_table
 from workbench.features.ablation_effects import COLUMNS, ablation_effects
 from workbench.features.columns import LATENTS, kind_of, read_dictionary
@@ -73,7 +74,7 @@ def keep_effects(
     made_from = [mapped_dictionary(run, index)] if of_latents else []
     dictionary: Any = load_sae(made_from[0].path) if of_latents else read_dictionary(index.path)
     inputs = run.inputs(index, *made_from, model, dataset)
-    subject, data, opened = run.model(), run.dataset(with_labels=False), FeatureIndex.open(index.path)
+    subject, data, opened = run.model(), recorded_data(run, index), FeatureIndex.open(index.path)
     for start in range(0, len(wanted), AT_ONCE):
         part = wanted[start : start + AT_ONCE]
         found = ablation_effects(subject, dictionary, opened, part, data, seed=SEED)
@@ -87,6 +88,23 @@ def keep_effects(
         if say is not None:
             say(start + len(part), len(wanted))
     return path
+
+
+def recorded_data(run: Run, index: Artifact) -> Dataset:
+    """The sequences that an index's rows are of: the run's data, or the sample of it that was recorded.
+
+    Raises `ArtifactError` where the recording is gone or was replaced.
+    """
+    known = set(index.manifest.inputs.values())
+    for artifact in run.artifacts():
+        if artifact.kind == "activations" and artifact.id in known:
+            sample = artifact.manifest.config.get("sample")
+            data: Dataset = run.dataset(with_labels=False)
+            return data.sample(**sample) if sample else data
+    raise ArtifactError(
+        f"the recording that {index.name} was made from is no longer in this run: `workbench harvest --run {run.path}` "
+        "makes it anew."
+    )
 
 
 def best_named(index: FeatureIndex, n: int) -> list[int]:

@@ -13,7 +13,7 @@ LINES = {
 _HUES, _DASHES = [TRAINED, RANDOM, NEURONS], [[1, 0], [4, 3], [1, 3]]
 
 
-def ablation_effect(effects: pd.DataFrame, height: int = 230) -> Layers:
+def ablation_effect(effects: pd.DataFrame, height: int = 300) -> Layers:
     """The mean change of the loss against how many tokens ahead it is, a standard error to either side.
 
     Args:
@@ -30,14 +30,15 @@ def ablation_effect(effects: pd.DataFrame, height: int = 230) -> Layers:
     shown = shown.assign(what=words).dropna(subset="what")
     shown = shown.assign(low=shown["change"] - shown["error"], high=shown["change"] + shown["error"])
     names = list(LINES.values())
-    colour = alt.Color(
-        "what:N",
-        title=None,
-        scale=alt.Scale(domain=names, range=_HUES),
-        legend=alt.Legend(orient="top", direction="horizontal", columns=2, labelLimit=260),
+    legend = alt.Legend(orient="top", direction="horizontal", columns=2, labelLimit=260, symbolType="stroke")
+    colour = alt.Color("what:N", title=None, scale=alt.Scale(domain=names, range=_HUES), legend=legend)
+    dash = alt.StrokeDash("what:N", title=None, scale=alt.Scale(domain=names, range=_DASHES), legend=legend)
+    x = alt.X(
+        "ahead:Q",
+        title="tokens ahead (1: the next)",
+        axis=alt.Axis(tickMinStep=1, format="d", grid=False),
+        scale=alt.Scale(zero=False, nice=False, padding=10),
     )
-    dash = alt.StrokeDash("what:N", title=None, scale=alt.Scale(domain=names, range=_DASHES), legend=None)
-    x = alt.X("ahead:Q", title="tokens ahead (1: the next)", axis=alt.Axis(tickMinStep=1, format="d", grid=False))
     base = alt.Chart(shown.drop(columns=["feature", "token"], errors="ignore"))
     zero = alt.Chart(pd.DataFrame({"change": [0.0]})).mark_rule(color=RULE, strokeDash=[2, 3]).encode(y="change:Q")
     spread = base.mark_errorbar().encode(
