@@ -46,6 +46,12 @@ PAGES = [
         "What a recurrent subject holds at each token.",
     ),
     (place.DYNAMICS, "Dynamics", ":material/hub:", "Where a recurrent subject's states lead: its fixed points."),
+    (
+        place.COMPARE,
+        "Compare",
+        ":material/compare:",
+        "Two runs, dictionaries, features or sets of rows, beside what chance gives.",
+    ),
 ]
 
 
