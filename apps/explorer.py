@@ -1,6 +1,5 @@
 """The explorer's entry: shared selectors and navigation. Started by `python -m apps`."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow as pa
@@ -94,14 +93,14 @@ def _choose_index(run: Run) -> Artifact | None:
         st.caption("Dictionary")
         st.selectbox("Dictionary", [NO_INDEX_OPTION], disabled=True, label_visibility="collapsed")
         return None
-    newest, titles = run.find("features").name, {name: index_title(a) for name, a in indexes.items()}
-    chosen = indexes[_select("Dictionary", list(indexes), newest, "index", titles)]
+    chosen = indexes[_select("Dictionary", list(indexes), run.find("features").name, "index")]
+    st.caption(escape_markdown(index_title(chosen)))
     if chosen.stale:
         st.caption(":material/history: This index is stale: something it was made from has changed since.")
     return chosen
 
 
-def _select(label: str, options: list[str], default: str, key: str, titles: Mapping[str, str] | None = None) -> str:
+def _select(label: str, options: list[str], default: str, key: str) -> str:
     """A selector whose value always stands in the URL: a link opens the same run however the explorer was started."""
     asked, known = st.query_params.get(key), st.session_state.get(key)
     if asked not in options and known not in options:
@@ -111,14 +110,7 @@ def _select(label: str, options: list[str], default: str, key: str, titles: Mapp
     # With no default of its own: Streamlit drops a default from the URL. Its label would end in "(required)".
     st.caption(label)
     name = st.selectbox(
-        label,
-        options,
-        index=None,
-        format_func=lambda name: titles[name] if titles else name,
-        required=True,
-        key=key,
-        bind="query-params",
-        label_visibility="collapsed",
+        label, options, index=None, required=True, key=key, bind="query-params", label_visibility="collapsed"
     )
     if asked and asked not in options:
         st.warning(
