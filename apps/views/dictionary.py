@@ -12,6 +12,7 @@ from apps.place import Place
 from apps.shown import draw
 from apps.text import escape_markdown, number, percent, signed
 from apps.told import Told, read, run_of
+from apps.words import words_of
 from workbench.features.index import FeatureIndex
 from workbench.figures import concept_gain, dictionary_comparison, naming_fractions
 from workbench.figures.concept_gain import concepts_by_gain
@@ -150,10 +151,11 @@ def _concepts(here: Place, index: Told) -> None:
         st.caption("There are none of this kind.")
         return
     better, much = int((concepts["gain"] >= 0.1).sum()), int((concepts["gain"] >= 0.2).sum())
+    column = words_of(index.value.config)
     st.caption(
-        f"{len(concepts):,} syntax concepts, those whose gain is surest first. The best feature beats the best single "
-        f"neuron by an F1 of 0.1 or more for {better:,} of them, by 0.2 or more for {much:,}. Upright strokes: what "
-        "knowing the token alone gives."
+        f"{len(concepts):,} syntax concepts, those whose gain is surest first. The best {column.one} beats the best "
+        f"{column.rival} by an F1 of 0.1 or more for {better:,} of them, by 0.2 or more for {much:,}. Upright strokes: "
+        "what knowing the token alone gives."
     )
     pages = math.ceil(len(concepts) / _PER_PAGE)
     n = min(st.session_state.get("concept_page", 1), pages)

@@ -42,7 +42,7 @@ _TABLE = f"""
     CREATE TABLE features AS
     SELECT feature, name, kind, dead::BOOLEAN AS dead, words.words,
            {", ".join(f'nullif("{m}", ?) AS "{m}"' for m in _MEASURES)},
-           nullif(f1 - neuron_f1, ?) AS gain
+           nullif(f1 - {{rival}}, ?) AS gain
     FROM read_parquet(?) JOIN words USING (feature)
 """
 _NAN = float("nan")
@@ -60,7 +60,9 @@ class FeatureTable:
 
     def __init__(self, index: FeatureIndex) -> None:
         self.index = index
-        self.table = index.table.assign(gain=index.table["f1"] - index.table["neuron_f1"])
+        # No neuron stands beside units, which are neurons: they gain over the best random direction.
+        self._rival = "random_f1" if "random_f1" in index.table else "neuron_f1"
+        self.table = index.table.assign(gain=index.table["f1"] - index.table[self._rival])
         self._known: OrderedDict[tuple[str, str], pd.DataFrame] = OrderedDict()
         self._lock = threading.Lock()
         self._open = [duckdb.connect(":memory:", config=_SETTINGS)]
@@ -200,7 +202,7 @@ class FeatureTable:
         folded = pa.table({"feature": self.table["feature"].to_numpy(), "words": words.str.casefold().tolist()})
         database.register("words", folded)
         file = {name: str(self.index.path / f"{name}.parquet") for name in ("features", "names", "examples")}
-        database.execute(_TABLE, [_NAN] * (len(_MEASURES) + 1) + [file["features"]])
+        database.execute(_TABLE.format(rival=self._rival), [_NAN] * (len(_MEASURES) + 1) + [file["features"]])
         database.unregister("words")
         database.execute(
             "CREATE TABLE names AS SELECT feature, kind, concept, max(f1) AS f1 FROM read_parquet(?) GROUP BY ALL",

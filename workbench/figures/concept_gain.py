@@ -12,16 +12,19 @@ def concept_gain(concepts: pd.DataFrame) -> Layers:
     """A dot plot, one line a concept in the order they come: held-out F1 of the best of each dictionary.
 
     A grey line joins feature and neuron; the blue one is the interval of the gain, counted from the neuron's dot; the
-    upright stroke is what knowing the token alone gives.
+    upright stroke is what knowing the token alone gives. Where the columns are neurons themselves there is no neuron
+    beside them, and both lines are from the best random direction.
 
     Args:
         concepts: columns `concept`, `feature_f1`, `neuron_f1`, `pca_f1`, `random_f1`, and `gain` (feature less neuron)
             with its interval `gain_low`, `gain_high`, and `token_f1`.
     """
     require_columns(concepts, ["concept", "gain", "gain_low", "gain_high", "token_f1", *_SOURCES], "concept_gain")
+    rival = concepts["neuron_f1"].fillna(concepts["random_f1"])
     shown = concepts.assign(
-        low=(concepts["neuron_f1"] + concepts["gain_low"]).clip(0, 1),
-        high=(concepts["neuron_f1"] + concepts["gain_high"]).clip(0, 1),
+        rival=rival,
+        low=(rival + concepts["gain_low"]).clip(0, 1),
+        high=(rival + concepts["gain_high"]).clip(0, 1),
     )
     y = alt.Y(
         "concept:N",
@@ -32,7 +35,7 @@ def concept_gain(concepts: pd.DataFrame) -> Layers:
     span = (
         alt.Chart(shown)
         .mark_rule(color=RULE, opacity=0.6)
-        .encode(y=y, x=alt.X("neuron_f1:Q"), x2=alt.X2("feature_f1:Q"))
+        .encode(y=y, x=alt.X("rival:Q"), x2=alt.X2("feature_f1:Q"))
     )
     interval = (
         alt.Chart(shown)
