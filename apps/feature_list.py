@@ -1,85 +1,73 @@
-"""Which features are listed, and in which order: the filters as a value, applied to the index's table."""
+"""The list of features, as its page and a feature's own page share it: what passes, and in which order."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+import streamlit as st
+
+from apps import serve
+from apps.messages import plain
+from apps.notes_list import kept, noted_filter, with_notes
+from apps.place import Place
+from models.artifacts import ArtifactError
+from workbench.features.filters import Filters
+from workbench.features.index import FeatureIndex
+from workbench.features.query import FeatureTable
 
 KINDS = ("token", "syntax", "none")
 KIND_WORDS = {"token": "token set", "syntax": "syntax", "none": "no name"}
-# What the list can be sorted by: the table's column, and whether small ones come first.
-ORDERS = {
-    "gain over neuron": ("gain", False),
-    "F1": ("f1", False),
-    "best neuron": ("neuron_f1", False),
-    "precision": ("precision", False),
-    "recall": ("recall", False),
-    "lift": ("lift", False),
-    "density": ("density", False),
-    "maximum": ("max", False),
-    "name": ("name", True),
-    "number": ("feature", True),
-}
 
 
 @dataclass(frozen=True)
-class Filters:
-    """What a listed feature must be like.
+class Listed:
+    """What is listed.
 
     Attributes:
-        text: each of its words must stand in the name, among the top tokens, or in what people wrote (where the table
-            has it); case does not matter.
-        kinds: how it is named; empty for any.
-        live_only: leave out features that never fire.
-        density: lowest and highest share of tokens on which it fires.
-        min_f1: least held-out F1 of its name.
-        min_gain: least F1 by which it beats its best neuron; None for any.
-        order: a key of `ORDERS`.
-        reverse: the other way round.
+        table: the features to choose from, with what people wrote about them.
+        filters: what was asked.
+        matches: the features that fire on a text that was given, as `FeatureTable.matching_text` tells of them.
+        noted: what people are to have written about them, as `notes_list.kept` takes it.
+        rows: the features that pass, in order.
     """
 
-    text: str = ""
-    kinds: tuple[str, ...] = ()
-    live_only: bool = True
-    density: tuple[float, float] = (0.0, 1.0)
-    min_f1: float = 0.0
-    min_gain: float | None = None
-    order: str = "gain over neuron"
-    reverse: bool = False
+    query: FeatureTable
+    table: pd.DataFrame
+    filters: Filters
+    matches: pd.DataFrame | None
+    noted: str
+    rows: pd.DataFrame
+
+    @property
+    def matched_by(self) -> str:
+        """What the column `match` says, as `FeatureTable.matched_by` does."""
+        return self.query.matched_by(self.filters, self.matches)
+
+    @property
+    def written(self) -> pd.DataFrame:
+        """What people wrote, of the features about which they wrote anything."""
+        return self.table[(self.table["label"] != "") | (self.table["note"] != "")]
+
+    def loosened(self) -> list[tuple[str, str, int]]:
+        """`FeatureTable.loosened` of these filters."""
+        return self.query.loosened(self.filters, matches=self.matches, written=self.written)
 
 
-def with_gain(table: pd.DataFrame) -> pd.DataFrame:
-    """The index's table with the column `gain`: held-out F1 of the feature less that of its best neuron."""
-    return table.assign(gain=table["f1"] - table["neuron_f1"])
+def query_of(index: FeatureIndex) -> FeatureTable:
+    """An index's features, to be asked for; read once and shared."""
+    return _query(index.id, index)
 
 
-def choose(table: pd.DataFrame, filters: Filters) -> pd.DataFrame:
-    """The rows that pass, in order."""
-    kept = pd.Series(True, index=table.index)
-    words = table["name"] + " " + table["top_tokens"] + " " + table["feature"].astype(str)
-    if "note" in table:
-        words += " " + table["label"] + " " + table["note"]
-    words = words.str.casefold()
-    for word in filters.text.casefold().split():
-        kept &= words.str.contains(word, regex=False)
-    if filters.kinds:
-        kept &= table["kind"].isin(filters.kinds)
-    if filters.live_only:
-        kept &= ~table["dead"].astype(bool)
-    low, high = filters.density
-    kept &= table["density"].between(low, high)
-    if filters.min_f1 > 0:
-        kept &= table["f1"] >= filters.min_f1
-    if filters.min_gain is not None:
-        kept &= table["gain"] >= filters.min_gain
-    column, ascending = direction(filters)
-    return table[kept].sort_values(column, ascending=ascending, kind="stable", na_position="last")
-
-
-def direction(filters: Filters) -> tuple[str, bool]:
-    """The column that a list is sorted by, and whether small ones come first."""
-    column, ascending = ORDERS[filters.order]
-    return column, ascending != filters.reverse
+def listed(here: Place, index: FeatureIndex, filters: Filters, sample: str) -> Listed:
+    """The features that pass the filters, and fire on a text if one is given."""
+    query = query_of(index)
+    table = with_notes(query.table, index)
+    matches = _matches(here, index, query, sample) if sample.strip() else None
+    noted = noted_filter(table)
+    found = Listed(query, table, filters, matches, noted, table)
+    rows = query.choose(filters, matches=matches, written=found.written)
+    rows = kept(rows.join(table[["label", "note", "bookmarked", "lists"]]), noted)
+    return Listed(query, table, filters, matches, noted, rows)
 
 
 def neighbours_in(listed: pd.DataFrame, feature: int) -> tuple[int | None, int | None, int | None]:
@@ -91,3 +79,21 @@ def neighbours_in(listed: pd.DataFrame, feature: int) -> tuple[int | None, int |
     before = order[at - 1] if at > 0 else None
     after = order[at + 1] if at + 1 < len(order) else None
     return before, after, at + 1
+
+
+def _matches(here: Place, index: FeatureIndex, query: FeatureTable, sample: str) -> pd.DataFrame | None:
+    """What fires on the text; None, and the page says why, where it cannot be read."""
+    try:
+        dictionary = serve.dictionary_of(here.run, index)
+        key = f"{here.run.find('model').id} {index.id}"
+        reading = serve.reading(serve.model(here.run), dictionary, sample, key)
+    except (ValueError, ArtifactError) as error:
+        with st.sidebar:
+            plain(ValueError(f"the example is left out: {error}"))
+        return None
+    return query.matching_text(reading.features[1:], reading.values[1:])  # the first position is BOS
+
+
+@st.cache_resource(max_entries=8, show_spinner="Opening the index …")
+def _query(index_id: str, _index: FeatureIndex) -> FeatureTable:
+    return FeatureTable(_index)

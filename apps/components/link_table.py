@@ -1,9 +1,13 @@
-"""A small table with aligned numbers, bars inside cells and links to features; every list of the explorer is one."""
+"""A small table with aligned numbers, bars inside cells and links to features; every list of the explorer is one.
+
+A row may have a preview, a stretch of coloured text that its hover or focus shows in the browser alone.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import streamlit as st
 
 from apps.components.assets import script, style
@@ -46,6 +50,44 @@ class Cell:
     hue: Hue = ""
 
 
+@dataclass(frozen=True)
+class Preview:
+    """A stretch of text that is shown beside a row.
+
+    Attributes:
+        title: what the row is, in full, and where the text stands.
+        tokens: the tokens as the tokenizer gives them; white space becomes glyphs here.
+        values: one number a token, none below zero; the largest has the full colour.
+        focus: the token that it is about.
+    """
+
+    title: str
+    tokens: Sequence[str]
+    values: Sequence[float] | np.ndarray
+    focus: int
+
+    def payload(self) -> dict[str, Any]:
+        """As little as draws it: of every value a whole number of percent."""
+        values = np.maximum(np.asarray(self.values, dtype=np.float64), 0)
+        shares = np.rint(100 * values / max(float(values.max(initial=0)), 1e-9)).astype(int).tolist()
+        tokens = [visible(token) for token in self.tokens]
+        return {"title": self.title, "tokens": tokens, "shares": shares, "focus": self.focus}
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The keyboard of a page's main table: J and K go from row to row, Enter opens, `/` goes to the search.
+
+    Attributes:
+        search: the key of the search box.
+        before, after: whether there are rows beyond the first and the last one, to which `on_turn` leads.
+    """
+
+    search: str = ""
+    before: bool = False
+    after: bool = False
+
+
 def link_table(
     columns: Sequence[Column],
     rows: Sequence[Sequence[Cell | str]],
@@ -57,6 +99,9 @@ def link_table(
     sorted_by: tuple[str, bool] | None = None,
     height: int | None = None,
     caption: str = "",
+    previews: Sequence[Preview | None] = (),
+    keys: Keys | None = None,
+    on_turn: Callable[[], None] | None = None,
 ) -> None:
     """Show a table.
 
@@ -70,6 +115,9 @@ def link_table(
         sorted_by: the `sort` that the rows are in, and whether small ones come first.
         height: at most so many pixels high, with a scroll bar.
         caption: a line above the table.
+        previews: one a row, where it has any.
+        keys: what the keyboard does; of one table of a page.
+        on_turn: called when J or K goes beyond the rows; inside it, `st.session_state[key].turn` is 1 or -1.
     """
     _TABLE(
         key=key,
@@ -80,9 +128,12 @@ def link_table(
             "sorted": sorted_by,
             "height": height,
             "caption": caption,
+            "previews": [preview and preview.payload() for preview in previews],
+            "keys": vars(keys) if keys else None,
         },
         on_open_change=on_open or _nothing,
         on_sort_change=on_sort or _nothing,
+        on_turn_change=on_turn or _nothing,
     )
 
 

@@ -1,26 +1,32 @@
-"""The features page: a table to search and sort, or one feature's own page where the URL names one."""
+"""The features page: a table or a map to search, or one feature's own page where the URL names one."""
 
 import math
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
 from apps import place, serve
-from apps.components.link_table import Cell, Column, link_table, opened
-from apps.feature_list import KIND_WORDS, KINDS, ORDERS, Filters, choose, direction, with_gain
+from apps.choices import segments
+from apps.components.link_table import Cell, Column, Keys, Preview, link_table, opened
+from apps.feature_filters import SEARCH, everything, filters, loosen
+from apps.feature_list import Listed, listed, query_of
 from apps.messages import no_feature, no_index, no_subject
-from apps.notes_list import COLUMN, has_labels, kept, label_cell, noted_filter, notes_file, with_notes
+from apps.notes_list import ANY as ANY_NOTES
+from apps.notes_list import COLUMN, has_labels, label_cell, notes_file
 from apps.place import Place
-from apps.text import number, percent, signed
-from apps.views import feature
+from apps.text import escape_markdown, number, percent, signed
+from apps.views import feature, features_map
+from apps.words import Words, about, words_of
+from workbench.features.filters import BEST_MATCH, ORDERS
 from workbench.features.index import FeatureIndex
 from workbench.figures import density_histogram
 
 _TABLE = "feature_table"
 _PER_PAGE = 40
-_DENSITIES = (0.0, 1e-6, 1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 1.0)
-_GAINS = ("any", "0", "0.05", "0.1", "0.2", "0.3", "0.5")
+_VIEWS = ["Table", "Map"]
 
 
 def show() -> None:
@@ -33,96 +39,53 @@ def show() -> None:
         return
     index = serve.index(here.index)
     serve.model(here.run)  # a feature's page needs it: the first click shall not wait for it
-    table = with_notes(with_gain(index.table), index)
-    filters = _filters()
-    listed = kept(choose(table, filters), noted_filter(table))
+    asked_for, sample = filters(query_of(index))
+    found = listed(here, index, asked_for, sample)
     asked = st.query_params.get("feature")
     wanted = place.integer("feature")
     if wanted is not None and 0 <= wanted < index.n_features:
-        feature.show(here, index, wanted, listed)
+        feature.show(here, index, wanted, found.rows)
         return
     if asked is not None:
         no_feature(asked, index)
-    _browse(here, index, table, listed, filters)
+    _browse(here, index, found)
 
 
-def _filters() -> Filters:
-    """The filters in the side bar; they stay while one feature is shown, and lead from each to the next."""
-    with st.sidebar:
-        st.subheader("Filters")
-        text = st.text_input(
-            "Search",
-            key="q",
-            type="search",
-            live="300ms",
-            bind="query-params",
-            persist_state="session",
-            placeholder="name, label, note, token or number",
-        )
-        kinds = st.pills(
-            "Named by",
-            KINDS,
-            selection_mode="multi",
-            format_func=lambda k: KIND_WORDS[k],
-            key="kind",
-            bind="query-params",
-            persist_state="session",
-        )
-        min_f1 = st.slider("F1 at least", 0.0, 1.0, 0.0, 0.05, key="f1", bind="query-params", persist_state="session")
-        gain = st.select_slider(
-            "Beats its best neuron by",
-            _GAINS,
-            key="gain",
-            bind="query-params",
-            persist_state="session",
-            help="F1 of the feature less that of the best single neuron, of either sign, for the same concept.",
-        )
-        low, high = st.select_slider(
-            "Fires on",
-            _DENSITIES,
-            (_DENSITIES[0], _DENSITIES[-1]),
-            format_func=lambda d: percent(d),
-            key="density",
-            bind="query-params",
-            persist_state="session",
-        )
-        live = st.toggle("Live features only", True, key="live", bind="query-params", persist_state="session")
-        order = st.selectbox("Sort by", list(ORDERS), key="sort", bind="query-params", persist_state="session")
-        reverse = st.toggle("Reverse", key="reverse", bind="query-params", persist_state="session")
-    return Filters(
-        text=text or "",
-        kinds=tuple(kinds),
-        live_only=live,
-        density=(low, high),
-        min_f1=min_f1,
-        min_gain=None if gain == "any" else float(gain),
-        order=order,
-        reverse=reverse,
-    )
-
-
-def _browse(here: Place, index: FeatureIndex, table: pd.DataFrame, listed: pd.DataFrame, filters: Filters) -> None:
-    st.title("Features", anchor=False)
-    live = int((~table["dead"].astype(bool)).sum())
+def _browse(here: Place, index: FeatureIndex, found: Listed) -> None:
+    words = words_of(index.config)
+    st.title(words.many.capitalize(), anchor=False)
+    live = int((~found.table["dead"].astype(bool)).sum())
     st.caption(
-        f"{len(listed):,} of {len(table):,} features listed · {live:,} live · {index.hook_name} · "
-        f"{index.n_rows:,} recorded tokens · F1 is measured on documents that took no part in the naming"
+        f"{len(found.rows):,} of {len(found.table):,} {words.many} listed · {live:,} live · "
+        f"{escape_markdown(index.hook_name)} · {index.n_rows:,} recorded tokens · "
+        "F1 is measured on documents that took no part in the naming"
     )
-    if listed.empty:
-        st.info("No feature passes these filters: loosen one of them.", icon=":material/filter_alt_off:")
+    if about(index):
+        st.caption(escape_markdown(about(index)))
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        view = segments("View", _VIEWS, "view")
+        if view == "Map":
+            colour = features_map.choose_colour()
+    if found.rows.empty:
+        _nothing_passes(found)
+        if view == "Table":
+            return
+    if view == "Map":
+        features_map.show(here, index, found, colour)
         return
-    pages = math.ceil(len(listed) / _PER_PAGE)
+    _said_of_matches(found)
+    pages = math.ceil(len(found.rows) / _PER_PAGE)
     page = max(1, min(st.session_state.get("page") or place.integer("page") or 1, pages))
-    _list(here, listed.iloc[(page - 1) * _PER_PAGE : page * _PER_PAGE], filters, labelled=has_labels(table))
+    _list(here, index, found, page, pages)
     with st.container(horizontal=True, vertical_alignment="center"):
         if pages > 1:
             st.pagination(pages, key="page", bind="query-params")
+        st.caption("J and K go from row to row, Enter opens, / searches.", width="content")
         st.space("stretch")
-        with st.container(width="content"):
-            notes_file(index)
+        notes_file(index)
         st.download_button(
             "Download the list",
-            lambda: listed.to_csv(index=False),
+            lambda: found.rows.to_csv(index=False),
             "features.csv",
             "text/csv",
             icon=":material/download:",
@@ -132,10 +95,45 @@ def _browse(here: Place, index: FeatureIndex, table: pd.DataFrame, listed: pd.Da
         "How often they fire", icon=":material/bar_chart:", on_change="rerun", key="density_open"
     ) as panel:
         if panel.open:
-            st.altair_chart(density_histogram(listed), width="stretch")
+            st.altair_chart(density_histogram(found.rows), width="stretch")
             st.caption("One that fires on almost every token, or on almost none, is seldom of use.")
 
 
+def _nothing_passes(found: Listed) -> None:
+    """Nothing is listed: which filter is to be loosened, and how much each would let through."""
+    ways = found.loosened()
+    if found.matches is not None:
+        n = len(found.query.choose(found.filters, written=found.written))
+        ways.append(("sample", "fires on the example", n))
+    if found.noted != ANY_NOTES:
+        n = len(found.query.choose(found.filters, matches=found.matches, written=found.written))
+        ways.append(("noted", f"notes: {found.noted}", n))
+    helping = sorted((way for way in ways if way[2]), key=lambda way: -way[2])
+    advice = "loosen one of them:" if helping else "no single one of them is to blame, so loosen several."
+    st.info(f"No feature passes these filters: {advice}", icon=":material/filter_alt_off:")
+    with st.container(horizontal=True):
+        for name, words, n in helping:
+            st.button(
+                f"{escape_markdown(words)}: without it {n:,}", key=f"loosen_{name}", on_click=loosen, args=(name,)
+            )
+        st.button("Clear all filters", type="tertiary", on_click=loosen, args=everything(), key="loosen_all")
+
+
+def _said_of_matches(found: Listed) -> None:
+    """What the column of matches means, where there is one."""
+    words = {
+        "text": "fits: how much more often it fires on the example than on the recording, a log-likelihood ratio in "
+        "nats; below zero where less often.",
+        "token": "fits: the share of its firings that are on the token.",
+        "context": "fits: the share of its examples that hold the words. They are looked for in the strongest examples "
+        "and those of the bands, and not in every place where a feature fires.",
+        "concept": "fits: how well the statement tells where it fires, as F1 on held-out documents.",
+    }
+    if found.matched_by:
+        st.caption(words[found.matched_by])
+
+
+_FITS = Column("fits", help="How well it fits what is searched for.", sort=BEST_MATCH)
 _COLUMNS = [
     Column("#", sort="number"),
     Column("name", "text", "The concept it detects best.", sort="name"),
@@ -151,29 +149,53 @@ _COLUMNS = [
 ]
 
 
-def _list(here: Place, rows: pd.DataFrame, filters: Filters, *, labelled: bool) -> None:
-    cells = [_row(here, row, labelled=labelled) for row in rows.itertuples()]
-    _, ascending = direction(filters)
+def _list(here: Place, index: FeatureIndex, found: Listed, page: int, pages: int) -> None:
+    rows = found.rows.iloc[(page - 1) * _PER_PAGE : page * _PER_PAGE]
+    labelled, matched = has_labels(found.table), bool(found.matched_by)
+    words = words_of(index.config)
+    cells = [_row(here, row, words, labelled=labelled, matched=matched) for row in rows.itertuples()]
+    name, label = _COLUMNS[:2], [COLUMN] if labelled else []
+    measures = [replace(c, label=f"best {words.rival}") if c.label == "best neuron" else c for c in _COLUMNS[2:]]
+    column, ascending = found.query.sorted_by(found.filters, found.matches)
+    order = next(order for order, (of, _) in ORDERS.items() if of == column)
     link_table(
-        [*_COLUMNS[:2], COLUMN, *_COLUMNS[2:]] if labelled else _COLUMNS,
+        [*name, *label, *([_FITS] if matched else []), *measures],
         cells,
         key=_TABLE,
         ids=rows["feature"],
         on_open=_open,
-        on_sort=_sort,
-        sorted_by=(filters.order, ascending),
+        on_sort=partial(_sort, order),
+        sorted_by=(order, ascending),
+        previews=_previews(found, rows),
+        keys=Keys(SEARCH, before=page > 1, after=page < pages),
+        on_turn=_turn,
     )
 
 
-def _row(here: Place, row: Any, *, labelled: bool) -> list[Cell]:
+def _previews(found: Listed, rows: pd.DataFrame) -> list[Preview | None]:
+    strongest = found.query.strongest(rows["feature"].tolist())
+    previews: list[Preview | None] = []
+    for row in rows.itertuples():
+        example = strongest.get(int(row.feature))
+        if example is None:
+            previews.append(None)
+            continue
+        where = example.doc + (f", line {example.line}" if example.line is not None else "")
+        title = f"{row.name} · strongest in {where}"
+        previews.append(Preview(title, example.tokens, example.values, example.focus))
+    return previews
+
+
+def _row(here: Place, row: Any, words: Words, *, labelled: bool, matched: bool) -> list[Cell]:
     href = here.href(place.FEATURES, feature=row.feature)
     return [
-        Cell(f"{row.feature}", href=href),
+        Cell(getattr(row, "title", f"{row.feature}"), href=href),
         Cell(row.name, href=href),
         *([label_cell(row.label, row.bookmarked, href)] if labelled else []),
+        *([Cell(number(row.match))] if matched else []),
         Cell(row.top_tokens),
         Cell(number(row.f1), bar=row.f1),
-        Cell(number(row.neuron_f1), bar=row.neuron_f1, hue="neurons"),
+        Cell(number(getattr(row, words.rival_f1)), bar=getattr(row, words.rival_f1), hue="neurons"),
         Cell(signed(row.gain)),
         Cell(number(row.precision)),
         Cell(number(row.recall)),
@@ -187,11 +209,15 @@ def _open() -> None:
     place.show_feature(opened(_TABLE)[0])
 
 
-def _sort() -> None:
-    """A heading sorts by its column; the same one again turns the order round."""
+def _turn() -> None:
+    """J below the last row turns to the next page, K above the first to the one before."""
+    st.session_state["page"] = (st.session_state.get("page") or 1) + st.session_state[_TABLE].turn
+
+
+def _sort(sorted_by: str) -> None:
+    """A heading sorts by its column; that by which the list is sorted already turns the order round."""
     order = st.session_state[_TABLE].sort
-    again = order == st.session_state["sort"]
-    st.session_state["reverse"] = not st.session_state["reverse"] if again else False
+    st.session_state["reverse"] = not st.session_state["reverse"] if order == sorted_by else False
     st.session_state["sort"] = order
 
 

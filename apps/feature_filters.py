@@ -1,0 +1,170 @@
+"""The filters of the list of features, in the side bar: every one of them stands in the URL."""
+
+from typing import Any
+
+import streamlit as st
+
+from apps.feature_list import KIND_WORDS, KINDS
+from apps.text import percent
+from workbench.features.filters import ANY, BEST_MATCH, ORDERS, Bounds, Filters
+from workbench.features.query import FeatureTable
+
+SEARCH = "q"  # the key of the search box, which `/` focuses
+_DENSITIES = (0.0, 1e-6, 1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 1.0)
+_SHARES = (0.0, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0)
+_BOUND: dict[str, Any] = {"bind": "query-params", "persist_state": "session"}
+# Of each filter that can be loosened the widgets, and what they say where they ask for nothing.
+_WIDGETS: dict[str, dict[str, Any]] = {
+    "text": {SEARCH: ""},
+    "token": {"on": ""},
+    "context": {"around": ""},
+    "concept": {"inside": None},
+    "kinds": {"kind": []},
+    "live_only": {"live": False},
+    "beyond_neuron": {"beyond": False},
+    "f1": {"f1": (0.0, 1.0)},
+    "precision": {"precision": (0.0, 1.0)},
+    "recall": {"recall": (0.0, 1.0)},
+    "gain": {"gain": (-1.0, 1.0)},
+    "density": {"density": (_DENSITIES[0], _DENSITIES[-1])},
+    "documents": {"in_documents": (_SHARES[0], _SHARES[-1])},
+    "max": {"max_from": None, "max_to": None},
+    "sample": {"sample": ""},
+    "noted": {"noted": "any"},
+}
+
+
+def loosen(*names: str) -> None:
+    """From a callback: the widgets of these filters ask for nothing any more."""
+    for name in names:
+        for key, value in _WIDGETS[name].items():
+            st.session_state[key] = value
+
+
+def everything() -> tuple[str, ...]:
+    """The names of all that can be loosened."""
+    return tuple(_WIDGETS)
+
+
+def filters(query: FeatureTable) -> tuple[Filters, str]:
+    """Draw them; what they ask for, and the text by whose features is searched.
+
+    They stay while one feature is shown, and lead from each to the next.
+    """
+    with st.sidebar:
+        st.subheader("Filters")
+        text = st.text_input(
+            "Search",
+            key=SEARCH,
+            type="search",
+            live="300ms",
+            placeholder="name, label, note, token, #12",
+            help="Each word must stand in the name, the top tokens or what people wrote. #12 is feature 12.",
+            **_BOUND,
+        )
+        token, context, concept, sample = _further(query)
+        kinds = st.pills(
+            "Named by", KINDS, selection_mode="multi", format_func=lambda kind: KIND_WORDS[kind], key="kind", **_BOUND
+        )
+        live = st.toggle("Live features only", True, key="live", **_BOUND)
+        beyond = st.toggle(
+            "Named beyond its neuron",
+            key="beyond",
+            help="It has a name (F1 of .5 or more on held-out documents) and beats the best single neuron at it.",
+            **_BOUND,
+        )
+        bounds = _measures()
+        order = st.selectbox("Sort by", list(ORDERS), key="sort", help=_BEST, **_BOUND)
+        reverse = st.toggle("Reverse", key="reverse", **_BOUND)
+    asked = Filters(
+        text=text or "",
+        token=token,
+        context=context,
+        concept=concept,
+        kinds=tuple(kinds),
+        live_only=live,
+        beyond_neuron=beyond,
+        order=order or BEST_MATCH,
+        reverse=reverse,
+        **bounds,
+    )
+    return asked, sample
+
+
+_BEST = (
+    "The best match is the largest gain over the neuron, unless a token, words, a concept or an example is asked for."
+)
+
+
+def _further(query: FeatureTable) -> tuple[str, str, str, str]:
+    keys = ("on", "around", "inside", "sample")
+    used = any(st.session_state.get(key) or st.query_params.get(key) for key in keys)
+    with st.expander("Search by what it fires on", icon=":material/manage_search:", expanded=used):
+        token = st.text_input(
+            "Fires on the token",
+            key="on",
+            placeholder="self, or ' self' exactly",
+            help="Without quotation marks the spaces around a token do not matter.",
+            **_BOUND,
+        )
+        context = st.text_input(
+            "Words around an example",
+            key="around",
+            placeholder='def "return self"',
+            help="Looked for in the strongest examples of each feature and in those of its bands, 24 tokens before and "
+            "8 after: not in every place where it fires. Quotation marks hold words together.",
+            **_BOUND,
+        )
+        if st.session_state.get("inside") not in (None, *query.concepts):
+            del st.session_state["inside"]  # another dictionary's
+        concept = st.selectbox(
+            "Fires inside",
+            query.concepts,
+            index=None,
+            key="inside",
+            placeholder=f"one of {len(query.concepts):,} statements",
+            help="The statement of the labels that tells best where a feature fires: the list says how well.",
+            **_BOUND,
+        )
+        sample = st.text_area(
+            "Like this example",
+            key="sample",
+            height=90,
+            placeholder="Paste text, then press Ctrl+Enter.",
+            help="The features that fire on this text, those first that fire on it most beyond how often they fire.",
+            **_BOUND,
+        )
+    return token or "", context or "", concept or "", sample or ""
+
+
+def _measures() -> dict[str, Bounds]:
+    """Bounds of the measures; both ends of a slider are open."""
+    names = ("f1", "precision", "recall", "gain", "density", "documents", "max")
+    used = any(st.query_params.get(key) for name in names for key in _WIDGETS[name])
+    bounds = {}
+    with st.expander("Measures", icon=":material/tune:", expanded=used):
+        for name, label, least, help_ in (
+            ("f1", "F1", 0.0, "Of the name, on documents that took no part in choosing it."),
+            ("precision", "Precision", 0.0, None),
+            ("recall", "Recall", 0.0, None),
+            ("gain", "Beats its best neuron by", -1.0, "F1 less that of the best single neuron, of either sign."),
+        ):
+            chosen = st.slider(label, least, 1.0, (least, 1.0), 0.05, key=name, help=help_, **_BOUND)
+            bounds[name] = _open_ended(chosen, least, 1.0)
+        for name, key, label, steps in (
+            ("density", "density", "Fires on, of tokens", _DENSITIES),
+            ("documents", "in_documents", "Fires in, of documents", _SHARES),
+        ):
+            ends = (steps[0], steps[-1])
+            chosen = st.select_slider(label, steps, ends, format_func=percent, key=key, **_BOUND)
+            bounds[name] = _open_ended(chosen, *ends)
+        with st.container(horizontal=True):
+            low = st.number_input("Maximum from", value=None, min_value=0.0, key="max_from", **_BOUND)
+            high = st.number_input("to", value=None, min_value=0.0, key="max_to", **_BOUND)
+        bounds["max"] = (low, high)
+    return {name: bound if bound != (None, None) else ANY for name, bound in bounds.items()}
+
+
+def _open_ended(chosen: tuple[float, float], least: float, most: float) -> Bounds:
+    low, high = chosen
+    return (None if low <= least else low, None if high >= most else high)

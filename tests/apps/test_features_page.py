@@ -1,0 +1,203 @@
+"""The page of all features: what a link asks for is listed, drawn and told of, and nothing is cut in silence."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from streamlit.testing.v1 import AppTest
+from test_views import ENTRY, charts, component, opened, unescaped_tags, words
+from tiny_run import D_SAE, WICKED
+
+import apps.feature_filters
+from apps.views import features_map
+from workbench.features import FeatureIndex
+from workbench.features.feature_map_kept import keep_map, kept_map, map_name
+from workbench.features.filters import Filters
+from workbench.features.query import FeatureTable
+from workbench.runs import Run
+
+
+@pytest.fixture
+def index(runs_root: Path) -> FeatureIndex:
+    return FeatureIndex.open(Run.open(runs_root / "tiny").find("features").path)
+
+
+@pytest.fixture(scope="module")
+def mapped(runs_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of runs: `tiny` with its map."""
+    path = shutil.copytree(runs_root / "tiny", tmp_path_factory.mktemp("mapped") / "tiny")
+    keep_map(Run.open(path), Run.open(path).find("features"))
+    return path.parent
+
+
+@pytest.fixture(autouse=True)
+def environment(explorer_environment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORKBENCH_NOTES", str(tmp_path / "notes.sqlite"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def table(app: AppTest) -> dict[str, Any]:
+    return component(app, "link_table")
+
+
+def ids(app: AppTest) -> list[int]:
+    return table(app)["ids"]
+
+
+def button(app: AppTest, key: str) -> Any:
+    return next(b for b in app.button if b.key == key)
+
+
+class TestFilters:
+    @pytest.mark.parametrize(
+        ("link", "filters"),
+        [
+            ({}, Filters()),
+            ({"sort": "density", "reverse": "true"}, Filters(order="density", reverse=True)),
+            ({"on": "return", "live": "false"}, Filters(token="return", live_only=False)),
+            ({"around": "def return", "f1": ["0.25", "1.0"]}, Filters(context="def return", f1=(0.25, None))),
+            ({"max_from": "0.5", "sort": "number"}, Filters(max=(0.5, None), order="number")),
+            ({"in_documents": ["10%", "90%"], "kind": "token set"}, Filters(documents=(0.1, 0.9), kinds=("token",))),
+        ],
+    )
+    def test_a_link_lists_what_it_asks_for(self, index: FeatureIndex, link: dict, filters: Filters) -> None:
+        wanted = FeatureTable(index).choose(filters)["feature"].tolist()
+        app = opened("features", **link)
+        if wanted:
+            assert ids(app) == wanted[:40]
+        assert f"{len(wanted):,} of {D_SAE} features listed" in words(app)
+
+    def test_a_statement_of_the_labels_is_chosen(self, index: FeatureIndex) -> None:
+        query = FeatureTable(index)
+        wanted = query.choose(Filters(concept=query.concepts[0]))
+        app = opened("features", inside=query.concepts[0])
+        assert ids(app) == wanted["feature"].tolist()[:40]
+        assert "how well the statement tells where it fires" in words(app)
+        assert "fits" in [column["label"] for column in table(app)["columns"]]
+
+    def test_an_example_finds_what_fires_on_it(self, index: FeatureIndex) -> None:
+        app = opened("features", sample="def make_1(self, value):")
+        assert len(ids(app)) > 0
+        fits = [row[2]["text"] for row in table(app)["rows"]]
+        numbers = [float(text.replace("−", "-")) for text in fits]
+        assert numbers == sorted(numbers, reverse=True)
+        assert "log-likelihood ratio" in words(app)
+
+    def test_an_example_that_cannot_be_read_is_told_of_and_left_out(self) -> None:
+        app = opened("features", sample="return " * 200)
+        assert "The example is left out" in words(app).replace("\\", "")
+        assert ids(app)
+
+    def test_one_that_loosens_nothing_is_not_offered_and_one_that_does_says_how_much(self, index: FeatureIndex) -> None:
+        app = opened("features", q="zzzz", sort="number")
+        n = len(FeatureTable(index).choose(Filters()))
+        assert "No feature passes these filters" in words(app)
+        loosen = [b for b in app.button if (b.key or "").startswith("loosen_")]
+        assert [b.key for b in loosen] == ["loosen_text", "loosen_all"]
+        assert f"without it {n}" in loosen[0].label
+        loosen[0].click()
+        app.run()
+        assert len(ids(app)) == min(40, n)
+
+    def test_several_to_blame_are_all_cleared(self) -> None:
+        app = opened("features", q="zzzz", on="nothing is this token")
+        assert "loosen several" in words(app)
+        button(app, "loosen_all").click()
+        app.run()
+        assert ids(app)
+
+    def test_every_filter_can_be_loosened(self) -> None:
+        respects = set(Filters().__dataclass_fields__) - {"order", "reverse"}
+        assert respects | {"sample", "noted"} == set(apps.feature_filters.everything())
+
+
+class TestTable:
+    def test_rows_have_a_preview_of_their_strongest_example(self, index: FeatureIndex) -> None:
+        shown = table(opened("features"))
+        assert len(shown["previews"]) == len(shown["rows"]) <= 40
+        for feature, preview in zip(shown["ids"], shown["previews"], strict=True):
+            strongest = index.examples(feature, "top")[0]
+            assert len(preview["tokens"]) == len(preview["shares"]) <= 19
+            assert preview["title"].startswith(index.table["name"][feature])
+            assert strongest.doc in preview["title"]
+            assert max(preview["shares"]) == 100
+
+    def test_the_keyboard_knows_where_the_pages_end(self) -> None:
+        first = table(opened("features", live="false"))
+        assert first["keys"] == {"search": "q", "before": False, "after": True}
+        last = AppTest.from_file(str(ENTRY), default_timeout=60)
+        last.switch_page("views/features.py")
+        last.query_params |= {"live": "false", "page": "2"}
+        last = table(last.run())
+        assert last["keys"] == {"search": "q", "before": True, "after": False}
+        assert len(first["ids"]) + len(last["ids"]) == D_SAE
+
+    def test_the_order_of_a_link_is_the_headings(self) -> None:
+        assert table(opened("features"))["sorted"] == ["gain over neuron", False], "nothing is asked for that could fit"
+        assert table(opened("features", on="return"))["sorted"] == ["best match", False]
+
+
+class TestMap:
+    @pytest.fixture
+    def run(self, runs_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+        path = shutil.copytree(runs_root / "tiny", tmp_path / "runs" / "tiny")
+        monkeypatch.setenv("WORKBENCH_EXPLORE_ROOT", str(tmp_path / "runs"))
+        return Run.open(path)
+
+    def test_it_is_made_where_it_is_asked_for_and_kept(self, run: Run) -> None:
+        app = opened("features", view="Map")
+        assert "was not made yet" in words(app)
+        assert charts(app) == []
+        next(b for b in app.button if b.label == "Make the map").click()
+        app.run()
+        assert not app.exception
+        (drawn,) = (str(chart) for chart in charts(app))
+        assert "neighbours kept" in drawn
+        assert "how far apart islands lie" in words(app)
+        index = run.refresh().find("features")
+        assert kept_map(run, index) == run.path / "analyses" / map_name(index)
+        assert run.refresh().find("analysis", map_name(index)).stale is False
+        assert charts(opened("features", view="Map", map_colour="gain"))
+        assert unescaped_tags(app) == []
+
+    def test_a_run_that_may_only_be_read_has_it_in_the_cache(
+        self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("workbench.features.feature_map_kept.may_be_written", lambda run: False)
+        app = opened("features", view="Map", q="#1")
+        next(b for b in app.button if b.label == "Make the map").click()
+        app.run()
+        index = run.refresh().find("features")
+        assert kept_map(run, index) == tmp_path / "cache" / "workbench" / "maps" / index.id
+        assert not (run.path / "analyses").exists()
+        assert charts(app)
+
+    @pytest.mark.parametrize("link", [{}, {"q": "return"}, {"sample": "return self.total"}])
+    def test_its_code_draws_it_again(self, mapped: Path, link: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("WORKBENCH_EXPLORE_ROOT", str(mapped))
+        code: list[str] = []
+        drawn: list[Any] = []
+
+        def kept(chart: Any, table: pd.DataFrame, *, name: str, python: str) -> None:
+            drawn.append(chart)
+            code.append(python)
+
+        monkeypatch.setattr(features_map, "taken_along", kept)
+        opened("features", view="Map", **link)
+        there: dict[str, Any] = {}
+        exec(code[-1], there)  # the code that the page offers to copy
+        assert there["chart"].to_dict() == drawn[-1].to_dict()
+
+
+def test_names_that_would_do_harm_are_shown_as_they_are(index: FeatureIndex) -> None:
+    app = opened("features", on=WICKED, q=WICKED, around=WICKED, sample=WICKED)
+    assert unescaped_tags(app) == []
+    assert not app.exception
+
+
+def test_the_whole_list_can_be_taken_along(index: FeatureIndex) -> None:
+    chosen = FeatureTable(index).choose(Filters())
+    assert isinstance(chosen, pd.DataFrame)
+    assert {"feature", "name", "f1", "gain", "match"} <= set(chosen.columns)
