@@ -10,21 +10,16 @@ from xml.etree import ElementTree
 
 from markupsafe import Markup
 
-from workbench.figures.exported import to_svg
+from workbench.figures.exported import merged, to_svg
 
 # Colours that no figure uses: each becomes a class, whose colour is the theme's.
 _INK, _SOFT, _LINE, _FAINT = "#010203", "#010204", "#010205", "#010206"
 _CLASSES = {_INK: "ink", _SOFT: "soft", _LINE: "line", _FAINT: "faint"}
 _TITLES = {"labelColor": _SOFT, "titleColor": _SOFT}
-# Measured here in the first that this machine has: never narrower than it is drawn there, so that no label meets the
-# next. (`sans-serif` would be measured in a font of the renderer's own, which is narrower than any of these.)
-_FONT = "Arial, Liberation Sans, DejaVu Sans"
 _THEME: dict[str, Any] = {
-    "font": _FONT,
     "view": {"stroke": "transparent"},
     "axis": {**_TITLES, "titleFontWeight": 500, "domainColor": _LINE, "tickColor": _LINE, "gridColor": _FAINT},
-    # Entries stand apart enough for a reader whose font is wider than the one that they were measured in.
-    "legend": {**_TITLES, "titleFontWeight": 500, "gradientStrokeColor": "transparent", "columnPadding": 28},
+    "legend": {**_TITLES, "titleFontWeight": 500, "gradientStrokeColor": "transparent"},
     "header": _TITLES,
     "title": {"color": _INK, "subtitleColor": _SOFT},
     "text": {"color": _INK},
@@ -44,21 +39,12 @@ _REFERENCE = re.compile(r"url\(#([\w-]+)\)")
 def inline(chart: Any, name: str) -> Markup:
     """A chart as SVG that can stand in a page; `name` tells its gradients from those of the page's other figures."""
     spec = chart if isinstance(chart, dict) else chart.to_dict()
-    themed = {**spec, "background": "transparent", "config": _merged(_THEME, spec.get("config", {}))}
+    themed = {**spec, "background": "transparent", "config": merged(_THEME, spec.get("config", {}))}
     root = ElementTree.fromstring(to_svg(themed))
     _clean(root, name)
     root.set("class", "chart")
     root.set("role", "group")
     return Markup(ElementTree.tostring(root, encoding="unicode"))
-
-
-def _merged(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
-    """What a figure asks for goes before what the theme does."""
-    merged = {**ours, **theirs}
-    for key in ours.keys() & theirs.keys():
-        if isinstance(ours[key], dict) and isinstance(theirs[key], dict):
-            merged[key] = _merged(ours[key], theirs[key])
-    return merged
 
 
 def _clean(node: ElementTree.Element, name: str) -> None:

@@ -9,9 +9,14 @@ import html
 import json
 from typing import Any
 
+import altair as alt
 import vl_convert
 
 WIDTH = 640  # of a chart that would take the width of its page
+# Labels are measured in the first of these that this machine has. `sans-serif` would be measured in a font of the
+# renderer's own, narrower than any of these: labels and legends would overlap where the picture is looked at.
+FONT = "Arial, Liberation Sans, DejaVu Sans"
+_CONFIG: dict[str, Any] = {"font": FONT, "legend": {"columnPadding": 28}}
 _PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>{title}</title>
 <div id="figure"></div>
@@ -51,6 +56,17 @@ def in_script(value: Any) -> str:
 
 
 def _drawn(chart: Any) -> dict[str, Any]:
-    spec: dict[str, Any] = chart if isinstance(chart, dict) else chart.to_dict()
+    with alt.data_transformers.disable_max_rows():  # a picture has all of them
+        spec: dict[str, Any] = chart if isinstance(chart, dict) else chart.to_dict()
     single = "mark" in spec or "layer" in spec
-    return {"background": "white", **({"width": WIDTH} if single else {}), **spec}
+    config = merged(_CONFIG, spec.get("config", {}))
+    return {"background": "white", **({"width": WIDTH} if single else {}), **spec, "config": config}
+
+
+def merged(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
+    """A configuration of which a figure's own goes before what every figure has."""
+    found = {**ours, **theirs}
+    for key in ours.keys() & theirs.keys():
+        if isinstance(ours[key], dict) and isinstance(theirs[key], dict):
+            found[key] = merged(ours[key], theirs[key])
+    return found
