@@ -48,7 +48,8 @@ def unit_columns(store: ActivationStore, hook: str, *, share: float = SHARE, see
             "where it is furthest below (rows of one and the same value together); values are in its own standard "
             "deviations."
         ),
-        controls=controls_of(rows, shares, hook, seed),
+        # A saturated unit fires more often than its share: what it is held against does so too.
+        controls=controls_of(rows, dictionary.encode_sparse(rows).fire_counts(2 * d) / len(rows), hook, seed),
         tensors={
             "mean": dictionary.b_dec.detach(),
             "deviation": dictionary.W_dec.detach()[:d].diagonal().contiguous(),
