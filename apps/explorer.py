@@ -42,9 +42,10 @@ PAGES = [
         place.STATES,
         "Recurrent states",
         ":material/waves:",
-        "What a recurrent subject holds at each token.",
+        "What a recurrent subject holds at each token; units that track a label; spans with one active set.",
     ),
     (place.DYNAMICS, "Dynamics", ":material/hub:", "Where a recurrent subject's states lead: its fixed points."),
+    (place.REPRODUCTIONS, "Reproductions", ":material/fact_check:", "What was published, beside what was found here."),
     (
         place.COMPARE,
         "Compare",

@@ -18,6 +18,7 @@ from workbench.runs import Artifact, Run
 RUNS, FEATURES, PROBES, POPULATION = "runs", "features", "probes", "population"
 LAB, STATES, DYNAMICS = "prompt_lab", "states", "dynamics"
 ATTENTION, INTERVENTIONS = "attention", "interventions"
+REPRODUCTIONS = "reproductions"
 COMPARE = "compare"
 _PENDING = "_pending_jump"
 

@@ -52,10 +52,8 @@ def opening(run: Run) -> str:
 @st.fragment
 def taken_along(chart: Any, table: pd.DataFrame, *, name: str, python: str) -> None:
     """What lies beneath a figure. Nothing is made while it is shut: pictures and tables are for those who ask."""
-    with st.container(key=f"taken_{name}", horizontal=True, horizontal_alignment="right", gap=None):
-        panel = st.popover(
-            "Table · CSV · SVG · PNG · Python", type="tertiary", on_change="rerun", key=f"take_{name}", width="content"
-        )
+    # Not a popover: what it opens stands at the end of the page, and the keyboard would not find it.
+    panel = st.expander("Table · CSV · SVG · PNG · Python", type="compact", on_change="rerun", key=f"take_{name}")
     if not panel.open:
         return
     files: tuple[tuple[str, str, Callable[[], str | bytes]], ...] = (

@@ -57,7 +57,7 @@ class Told:
 
     def python(self, name: str) -> str:
         """All of the code, which leaves the value in a variable."""
-        begun = [*sorted(self.imports), ""] if self.imports else []
+        begun = [*sorted(self.imports, key=lambda line: (line.startswith("from"), line)), ""] if self.imports else []
         return "\n".join([*begun, *self.lines, f"{name} = {self.code}", ""])
 
 

@@ -1,20 +1,24 @@
 """The runs page: what was trained, how well, what was made from it, and what the dictionary found."""
 
+from shutil import disk_usage
+
 import pandas as pd
 import streamlit as st
 
-from apps import serve
+from apps import reproduced, serve
+from apps.components.facts import Fact, facts
 from apps.components.link_table import Cell, Column, link_table
 from apps.layout import halves
 from apps.messages import no_subject, trouble
-from apps.place import Place
+from apps.next_commands import next_commands
+from apps.place import REPRODUCTIONS, Place, jump
+from apps.reproduced import MET, MISSED, NO_BAR
 from apps.shown import draw
 from apps.text import escape_markdown, moment, number, size
 from apps.told import Told, call, run_of
 from apps.views import dictionary, subject
 from models.artifacts import ArtifactError
 from workbench.figures import training_curve
-from workbench.figures.saved import FIGURE, read_figure
 from workbench.figures.training_curve import losses_and_baselines
 from workbench.runs import Run
 
@@ -27,7 +31,8 @@ def show() -> None:
     st.title(escape_markdown(here.run_name), anchor=False)
     if "model" in kinds:
         subject.show(run)
-    _result(run)
+    _result(here)
+    _health(run)
     for why in run.damaged().values():
         trouble(ArtifactError(why))
     for draft in run.drafts():
@@ -79,30 +84,36 @@ def _unit_of_loss(run: Run) -> str:
     return "mean squared error" if targets.is_floating_point() else "nats an answer"
 
 
-def _result(run: Run) -> None:
-    """The table of a reproduction."""
-    for artifact in run.artifacts():
-        if artifact.kind != "analysis" or artifact.name != "result" or "verb" in artifact.manifest.config:
-            continue
-        about = artifact.manifest.config
-        st.subheader(escape_markdown(about.get("title", "Result")), anchor=False)
-        if "paper" in about:
-            st.caption(escape_markdown(about["paper"]) + (" · full size" if about.get("full") else " · quick"))
-        table = serve.table(artifact.id, artifact.path)
-        words = {True: "passed", False: "failed"}
-        rows = [
-            [
-                *(Cell(str(row[name])) for name in ("result", "published", "ours", "bar")),
-                Cell("–" if pd.isna(row["passed"]) else words[bool(row["passed"])]),
-            ]
-            for row in table.to_dict("records")
-        ]
-        columns = [*(Column(name, "prose") for name in ("result", "published", "ours", "bar")), Column("", "word")]
-        link_table(columns, rows, key="result")
-        for other in run.artifacts():
-            if other.kind == "analysis" and (other.path / FIGURE).exists():
-                st.caption(escape_markdown(other.name.replace("_", " ")))
-                st.vega_lite_chart(read_figure(other.path), width="stretch")
+def _result(here: Place) -> None:
+    """A reproduction's bars in short; its table has a page."""
+    one = reproduced.of_run(here.run, here.run_name)
+    if one is None:
+        return
+    st.subheader(escape_markdown(one.title), anchor=False)
+    if one.paper:
+        st.caption(escape_markdown(one.paper))
+    verdicts = (MET, MISSED, NO_BAR)
+    facts([*(Fact(v, f"{one.count(v):,}") for v in verdicts), Fact("size", one.size)], key="result_facts")
+    link = Cell("Results, published beside ours", href=here.href(REPRODUCTIONS, reproduction=here.run_name))
+
+    def follow() -> None:
+        jump(REPRODUCTIONS, reproduction=here.run_name)
+
+    link_table([Column("", "text")], [[link]], key="result", ids=[0], on_open=follow)
+
+
+def _health(run: Run) -> None:
+    """Whether all is whole, and how much room it takes."""
+    made, damaged, drafts = run.artifacts(), run.damaged(), run.drafts()
+    stale = sum(artifact.stale for artifact in made)
+    shown = [
+        Fact("artifacts", f"{len(made):,}", "all whole" if not stale and not damaged else ""),
+        Fact("stale", f"{stale:,}", "", "Something they were made from has been replaced since, or is gone."),
+        Fact("damaged", f"{len(damaged):,}", "", "Their manifest cannot be read."),
+        Fact("unfinished", f"{len(drafts):,}", "", "Being made now, or left by a job that was killed."),
+        Fact("on disk", size(sum(artifact.n_bytes for artifact in made)), f"{size(disk_usage(run.path).free)} free"),
+    ]
+    facts(shown, key="run_health")
 
 
 def _artifacts(run: Run) -> None:
@@ -129,6 +140,19 @@ def _artifacts(run: Run) -> None:
     link_table(columns, rows, key="artifacts")
     if any(a.stale for a in run.artifacts()):
         st.caption("Stale: something it was made from has been replaced since, or is gone.")
+    _next(run)
+
+
+def _next(run: Run) -> None:
+    """What could be made of what is there, each with its command."""
+    commands = next_commands(run)
+    if not commands:
+        return
+    with st.expander(f"What can be made next ({len(commands):,})", key="next_open", on_change="rerun") as folded:
+        if folded.open:
+            for what, command in commands:
+                st.caption(f"{what}:")
+                st.code(command, language="shell")
 
 
 if __name__ == "__main__":  # Streamlit runs a page's file as a script

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import altair as alt
+
 from models.artifacts import ArtifactError
 
 FIGURE = "figure.vl.json"
@@ -21,6 +23,11 @@ def read_figure(path: Path) -> dict[str, Any]:
     if not isinstance(figure, dict) or _fetches(figure):
         raise ArtifactError(f"{path / FIGURE} is no figure of ours: it would fetch what it draws.")
     return figure
+
+
+def saved_chart(path: Path) -> alt.TopLevelMixin:
+    """The figure of an artifact as a chart. Raises `ArtifactError` as `read_figure` does."""
+    return alt.Chart.from_dict(read_figure(path))
 
 
 def _fetches(part: Any) -> bool:
