@@ -11,14 +11,47 @@ export default function ({ data, parentElement, setTriggerValue }) {
     state.content = content
     drawn.set(root, state)
   }
-  state.choose = (token) => setTriggerValue("token", token)
+  state.choose = (token) => data.spans ? pick(state, token, setTriggerValue) : setTriggerValue("token", token)
   state.open = (strip) => setTriggerValue("open", strip)
+  state.span = data.span
   state.tokens.forEach((line) => line.forEach((node, i) => {
-    const chosen = data.chosen === i && data.choosable
+    const inside = data.spans && within(data.span, i)
+    if (data.spans) node.classList.toggle("in-span", inside)
+    const chosen = (data.chosen === i && data.choosable) || inside
+    if (data.spans) {
+      node.setAttribute("aria-pressed", String(inside))
+      return
+    }
     node.classList.toggle("chosen", chosen)
     if (data.choosable) node.setAttribute("aria-pressed", String(chosen))
   }))
   return () => noteOf(root).hidden = true
+}
+
+function within(span, i) {
+  return Boolean(span) && span[0] <= i && i < span[1]
+}
+
+// The first end of a span waits here, in the browser, for the second.
+function pick(state, token, setTriggerValue) {
+  if (state.held === undefined) {
+    state.held = token
+    preview(state, token)
+    return
+  }
+  const span = [Math.min(state.held, token), Math.max(state.held, token) + 1]
+  state.held = undefined
+  preview(state, null)
+  setTriggerValue("span", span)
+}
+
+function preview(state, token) {
+  const held = state.held
+  const span = held === undefined ? null : [Math.min(held, token), Math.max(held, token) + 1]
+  state.tokens[0].forEach((node, i) => {
+    node.classList.toggle("held", within(span, i))
+    node.classList.toggle("in-span", span === null && within(state.span, i))
+  })
 }
 
 function draw(root, data) {
@@ -33,7 +66,10 @@ function draw(root, data) {
     text.setAttribute("aria-label", strip.title || data.label)
     const nodes = strip.tokens.map((token, i) => tokenNode(strip, data, token, i))
     nodes.forEach((node, i) => {
-      node.onmouseenter = node.onfocus = () => showNote(note, node, noteRows(strip, data, i))
+      node.onmouseenter = node.onfocus = () => {
+        showNote(note, node, noteRows(strip, data, i))
+        if (state.held !== undefined) preview(state, i)
+      }
       node.onmouseleave = node.onblur = () => { note.hidden = true }
       if (data.choosable) node.onclick = () => state.choose(i)
       node.onkeydown = (event) => onKey(event, state, index, i, data.choosable)
@@ -70,6 +106,7 @@ function tokenNode(strip, data, token, i) {
   if (share > 0) node.style.setProperty("--a", (8 + 60 * share).toFixed(1) + "%")
   if (share > 0) node.classList.add("lit", !signed ? data.hue : value > 0 ? "activation" : "loss")
   if (strip.focus === i) node.classList.add("focus")
+  if (within(strip.span, i)) node.classList.add("in-span")
   if (data.choosable) node.setAttribute("role", "button")
   else node.setAttribute("role", "img")
   node.setAttribute("aria-label", `${token}, ${data.label} ${strip.shown[i]}`)
@@ -91,7 +128,10 @@ function onKey(event, state, line, i, choosable) {
   else if (event.key === "End") next = state.tokens[line].at(-1)
   else if (event.key === "ArrowDown" || event.key === "ArrowUp") next = vertical(state, here, event.key === "ArrowDown")
   else if ((event.key === "Enter" || event.key === " ") && choosable) state.choose(i)
-  else return
+  else if (event.key === "Escape" && state.held !== undefined) {
+    state.held = undefined
+    preview(state, null)
+  } else return
   event.preventDefault()
   event.stopPropagation()
   if (!next) return

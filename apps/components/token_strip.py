@@ -31,6 +31,7 @@ class Strip:
         notes: for each token, further lines of its hover note: name, value, and `code` or `rule` as a style.
         href: where the strip's own link leads.
         action: that link's words.
+        span: a stretch of it that is marked: its first token, and the one behind its last.
     """
 
     tokens: Sequence[str]
@@ -41,6 +42,7 @@ class Strip:
     notes: Sequence[Sequence[Note]] | None = None
     href: str = ""
     action: str = field(default="Try in the prompt lab")
+    span: tuple[int, int] | None = None
 
     def payload(self) -> dict[str, Any]:
         """The strip as plain JSON."""
@@ -55,6 +57,7 @@ class Strip:
             "notes": self.notes,
             "href": self.href,
             "action": self.action,
+            "span": self.span,
         }
 
 
@@ -66,19 +69,25 @@ def token_strip(
     scale: float,
     hue: Hue = "activation",
     chosen: int | None = None,
+    span: tuple[int, int] | None = None,
     on_token: Callable[[], None] | None = None,
+    on_span: Callable[[], None] | None = None,
     on_open: Callable[[], None] | None = None,
 ) -> None:
     """Show strips of text coloured by one quantity.
 
     Args:
         strips: what to show, one below the other.
-        key: the component's key; inside the callbacks `st.session_state[key].token` and `.open` hold what was clicked.
+        key: the component's key; inside the callbacks `st.session_state[key].token`, `.span` and `.open` hold what was
+            clicked.
         label: what the values are, for hover notes and screen readers.
         scale: the value that gets the full colour.
         hue: which colour: `activation` is blue, `loss` vermilion; `signed` is blue above zero and vermilion below.
         chosen: the locked token.
-        on_token: called when a token is clicked; without it tokens are not clickable.
+        span: the selected stretch of the first strip: its first token, and the one behind its last.
+        on_token: called when a token is clicked; without it, and without `on_span`, tokens are not clickable.
+        on_span: called when both ends of a stretch were clicked, or chosen by Enter; the first end is held in the
+            browser, and Escape lets go of it.
         on_open: called when a strip's link is followed.
     """
     _STRIP(
@@ -89,9 +98,12 @@ def token_strip(
             "max": max(float(scale), 1e-9),
             "hue": hue,
             "chosen": chosen,
-            "choosable": on_token is not None,
+            "choosable": on_token is not None or on_span is not None,
+            "spans": on_span is not None,
+            "span": span,
         },
         on_token_change=on_token or _nothing,
+        on_span_change=on_span or _nothing,
         on_open_change=on_open or _nothing,
     )
 

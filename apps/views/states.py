@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import streamlit as st
 
 from apps import place, serve
@@ -14,17 +13,13 @@ from apps.messages import no_subject, plain
 from apps.place import Place
 from apps.prompt_box import prompt_box, reads_text, words_of
 from apps.text import escape_markdown, number, visible
-from workbench.dynamics import StatesReading, gate_saturation, has_recurrence, is_gate, most_varying
-from workbench.figures import gate_saturation as saturation_figure
-from workbench.figures import state_heatmap
-from workbench.figures.state_heatmap import Order
+from apps.views import states_gates, states_labels, states_portrait, states_spans
+from apps.views.states_gates import called
+from workbench.dynamics import StatesReading, has_recurrence, is_gate, most_varying
 
 _LEAST_PANE = 340
 _STRIP, _UNITS = "state_strip", "state_units"
 _LISTED = 7  # units in the table
-_COUNTS = (16, 32, 64, 128)  # units in the heat map
-_ORDERS: dict[str, Order] = {"peak": "peak", "variance": "given"}
-_MOSTLY = 0.9  # of the tokens
 # The same name means opposite things in different cells.
 _UPDATES = {
     "gru": "old state that is kept",
@@ -32,18 +27,6 @@ _UPDATES = {
     "mingru": "candidate that is written",
 }
 _RANKS = ["most varying", "strongest here"]
-# What a value is called; `_backward` behind a name is the cell that runs from the end.
-_NAMES = {
-    "h": "hidden state h",
-    "c": "cell state c",
-    "i": "input gate i",
-    "f": "forget gate f",
-    "o": "output gate o",
-    "g": "candidate g",
-    "reset": "reset gate",
-    "update": "update gate",
-    "cand": "candidate",
-}
 
 
 def show() -> None:
@@ -55,6 +38,8 @@ def show() -> None:
     subject = serve.model(here.run)
     if not has_recurrence(subject):
         _no_recurrence(subject)
+        if reads_text(subject, say=False):
+            states_spans.show(here, subject, prompt_box(here.run))
         return
     if not reads_text(subject):
         return
@@ -65,18 +50,20 @@ def show() -> None:
         plain(error)
         return
     token = _token_in_url(reading)
-    layer, name, count, order = _choose(reading)
+    layer, name = _choose(reading)
     values = reading.layers[layer][name]
-    chosen = most_varying(values, count)
     unit = _unit_in_url(values)
+    states_labels.show(here)
     left, right = halves(_LEAST_PANE)
     with left:
         _text(reading, values, name, unit, token)
         _cell(reading, layer, unit, token, subject.cfg.cell_name)
     with right:
         _units(reading, values, unit, token)
-    _heatmap(reading, values, name, chosen, order, unit, token)
-    _saturation(reading, layer, unit)
+    states_spans.show(here, subject, text, states_gates.hook_of(layer, name))
+    states_portrait.show(here, subject, reading, text, (layer, name, unit))
+    states_gates.heatmap(here, reading, text, (layer, name, unit), token)
+    states_gates.saturation(here, reading, text, layer, unit)
 
 
 def _no_recurrence(subject: object) -> None:
@@ -91,16 +78,12 @@ def _token_in_url(reading: StatesReading) -> int:
     return token if token is not None and 0 <= token <= last else last
 
 
-def _choose(reading: StatesReading) -> tuple[int, str, int, Order]:
-    """The layer and the value that are looked at; how many units the heat map shows, and their order."""
+def _choose(reading: StatesReading) -> tuple[int, str]:
+    """The layer and the value that are looked at."""
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         layer = _segments("Layer", list(range(len(reading.layers))), "layer")
         name = _segments("Value", list(reading.layers[layer]), "value")
-        n_units = reading.layers[layer][name].shape[1]
-        counts = [count for count in _COUNTS if count < n_units] + [n_units]
-        count = _segments("Units in the heat map", counts, "count", counts[min(1, len(counts) - 1)])
-        order = _segments("Ordered by", list(_ORDERS), "order")
-    return layer, name, count, _ORDERS[order]
+    return layer, name
 
 
 def _segments(label: str, options: list[Any], key: str, default: Any = None, **how: Any) -> Any:
@@ -117,11 +100,6 @@ def _segments(label: str, options: list[Any], key: str, default: Any = None, **h
     )
 
 
-def _called(name: str) -> str:
-    forward = name.removesuffix("_backward")
-    return _NAMES[forward] + (", backward" if name != forward else "")
-
-
 def _unit_in_url(values: np.ndarray) -> int:
     """The unit that colours the text: the URL's, else the one that varies most."""
     unit = place.integer("unit")
@@ -133,7 +111,7 @@ def _unit_in_url(values: np.ndarray) -> int:
 
 
 def _text(reading: StatesReading, values: np.ndarray, name: str, unit: int, token: int) -> None:
-    label = f"{_called(name)}, unit {unit}"
+    label = f"{called(name)}, unit {unit}"
     st.caption(f"{len(reading.tokens) - 1:,} tokens · coloured by the {label}{'' if is_gate(name) else _SIGNS}")
     gate = is_gate(name)
     shown = values[:, unit]
@@ -197,7 +175,7 @@ def _cell(reading: StatesReading, layer: int, unit: int, token: int, cell: str) 
         largest = 1.0 if is_gate(name) else max(float(np.abs(values).max()), 1e-9)
         rows.append(
             [
-                Cell(_called(name)),
+                Cell(called(name)),
                 Cell(number(value, 3), bar=abs(value) / largest, hue="" if value >= 0 else "neurons"),
                 Cell(number(values[token - 1, unit], 3) if token else "–"),
                 Cell(number(values[token].mean(), 3)),
@@ -207,64 +185,6 @@ def _cell(reading: StatesReading, layer: int, unit: int, token: int, cell: str) 
     link_table(columns, rows, key="state_cell")
     if cell in _UPDATES:
         st.caption(f"The update gate is the share of the {_UPDATES[cell]}.")
-
-
-def _heatmap(
-    reading: StatesReading,
-    values: np.ndarray,
-    name: str,
-    chosen: np.ndarray,
-    order: Order,
-    unit: int,
-    token: int,
-) -> None:
-    n_units = values.shape[1]
-    st.subheader(f"The {_called(name)}, unit by unit", anchor=False)
-    which = f"All {n_units:,} units" if len(chosen) == n_units else f"The {len(chosen):,} of {n_units:,} that vary most"
-    ordered = "by where they are farthest from zero" if order == "peak" else "by how much they vary"
-    st.caption(f"{which} over this text, ordered {ordered}. Framed: the locked token, and unit {unit} if it is here.")
-    words = [visible(word) for word in words_of(reading)]
-    positions = np.arange(len(words))
-    table = pd.DataFrame(
-        {
-            "position": np.repeat(positions, len(chosen)),
-            "token": np.repeat(np.array(words, dtype=object), len(chosen)),
-            "unit": np.tile(chosen, len(words)),
-            "value": values[:, chosen].ravel(),
-        }
-    )
-    chart = state_heatmap(table, gate=is_gate(name), order=order, here=token, unit=unit)
-    st.altair_chart(chart, width="stretch")
-
-
-def _saturation(reading: StatesReading, layer: int, unit: int) -> None:
-    table = gate_saturation(reading, layer)
-    st.subheader("How often gates are shut, and how often open", anchor=False)
-    if table.empty:
-        st.caption("This cell has no gates.")
-        return
-    left, right = halves(_LEAST_PANE)
-    with left:
-        st.altair_chart(saturation_figure(table, unit), width="stretch")
-    with right:
-        columns = [
-            Column("gate", "text"),
-            Column("shut", "bar-number", "Units that are below 0.1 at nine tokens of ten or more."),
-            Column("open", "bar-number", "Units that are above 0.9 at nine tokens of ten or more."),
-        ]
-        rows = [
-            [Cell(_called(str(gate))), *(_share((units[side] >= _MOSTLY).mean()) for side in ("left", "right"))]
-            for gate, units in table.groupby("gate", sort=False)
-        ]
-        link_table(columns, rows, key="saturation", caption="units that are nearly always")
-        st.caption(
-            f"Each point is a unit of layer {layer} over the {len(reading.tokens) - 1:,} tokens of this text; "
-            f"unit {unit} is ringed. On the dashed line a gate is always either shut or open."
-        )
-
-
-def _share(share: float) -> Cell:
-    return Cell(f"{share:.0%}", bar=share)
 
 
 def _lock() -> None:

@@ -6,14 +6,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 from tiny_run import D_SAE, WICKED, make_result_run
 
 import apps
 from models.metrics_log import read_log
-from workbench.dynamics import most_varying, read_states
 from workbench.features import FeatureIndex
 from workbench.runs import Run
 
@@ -192,93 +190,6 @@ class TestFeatures:
             True,
             True,
         ]
-
-
-@pytest.mark.usefixtures("explorer_environment")
-class TestRecurrentStates:
-    PROMPT = "def make_1(self, value):\n    return"
-
-    def test_the_text_is_coloured_by_what_the_unit_holds(self, runs_root: Path) -> None:
-        held = read_states(Run.open(runs_root / "gru").model(), self.PROMPT)
-        app = opened("states", run="gru", prompt=self.PROMPT, layer="1", unit="5", token="3")
-        strip = component(app, "token_strip")
-        assert strip["hue"] == "signed"
-        assert strip["chosen"] == 3
-        assert strip["strips"][0]["values"] == pytest.approx(held.layers[1]["h"][:, 5], abs=1e-4)
-        assert strip["max"] == pytest.approx(np.abs(held.layers[1]["h"][:, 5]).max(), abs=1e-4)
-        assert "Token 3" in words(app)
-
-    def test_a_gate_in_the_link_is_shown_from_0_to_1(self, runs_root: Path) -> None:
-        held = read_states(Run.open(runs_root / "gru").model(), self.PROMPT)
-        app = opened("states", run="gru", prompt=self.PROMPT, value="update", unit="7")
-        strip = component(app, "token_strip")
-        assert (strip["hue"], strip["max"]) == ("activation", 1.0)
-        assert strip["strips"][0]["values"] == pytest.approx(held.layers[0]["update"][:, 7], abs=1e-4)
-        assert "The update gate is the share of the old state that is kept." in words(app)
-
-    def test_units_are_listed_by_how_much_they_vary_or_by_what_they_hold(self, runs_root: Path) -> None:
-        values = read_states(Run.open(runs_root / "gru").model(), self.PROMPT).layers[0]["h"]
-        varying = component(opened("states", run="gru", prompt=self.PROMPT), "link_table", "varies by")
-        assert varying["ids"] == most_varying(values, 7).tolist()
-        asked = {"token": "2", "rank": "strongest here", "unit": str(varying["ids"][0])}
-        app = opened("states", run="gru", prompt=self.PROMPT, **asked)
-        strongest = component(app, "link_table", "varies by")["ids"]
-        assert strongest[:6] == np.argsort(-np.abs(values[2]), kind="stable")[:6].tolist()
-
-    def test_the_cells_own_values_stand_beside_each_other(self, runs_root: Path) -> None:
-        values = read_states(Run.open(runs_root / "gru").model(), self.PROMPT).layers[0]
-        app = opened("states", run="gru", prompt=self.PROMPT, token="4", unit="2")
-        rows = component(app, "link_table", "mean unit")["rows"]
-        assert [row[0]["text"] for row in rows] == ["hidden state h", "reset gate", "update gate", "candidate"]
-        for row, value in zip(rows, values.values(), strict=True):
-            assert float(row[1]["text"].replace("−", "-")) == pytest.approx(value[4, 2], abs=6e-4)
-
-    def test_how_many_units_are_drawn_is_said(self) -> None:
-        assert "The 16 of 24 that vary most" in words(opened("states", run="gru", prompt=self.PROMPT, count="16"))
-        assert "All 24 units" in words(opened("states", run="gru", prompt=self.PROMPT, count="24"))
-
-    def test_both_directions_of_a_bidirectional_network_are_there(self) -> None:
-        app = opened("states", run="both-ways", prompt=self.PROMPT, value="h_backward")
-        assert "hidden state h, backward" in words(app)
-        assert component(app, "token_strip")["strips"][0]["values"]
-
-    def test_the_prompt_is_the_prompt_labs(self) -> None:
-        app = opened("prompt_lab", run="gru", prompt=self.PROMPT)
-        app.switch_page("views/states.py")
-        app.run()
-        assert not app.exception
-        assert app.text_area(key="prompt").value == self.PROMPT
-
-    @pytest.mark.parametrize(
-        ("run", "sentence"),
-        [
-            ("tiny", "A Transformer has no recurrence"),
-            ("tiny", "The run both-ways has one"),
-            ("flip-flop", "This model reads 3 numbers a step, not tokens, so it cannot read a typed text."),
-            ("result", "This run holds tables alone, and no subject."),
-        ],
-    )
-    def test_where_there_is_nothing_to_show_one_sentence_says_so(self, run: str, sentence: str) -> None:
-        app = opened("states", run=run)
-        assert sentence in words(app)
-        assert not app.error
-        assert not app.text_area
-
-    @pytest.mark.parametrize(
-        ("asked", "sentence"),
-        [
-            ({"prompt": "value " * 2000}, "at most 1023 are read at once"),
-            ({"prompt": "x", "unit": "99"}, "There is no such unit in this layer: they are numbered 0 to 23."),
-            ({"prompt": "x", "unit": "<script>"}, "There is no such unit in this layer"),
-        ],
-    )
-    def test_what_cannot_be_shown_is_one_sentence(self, asked: dict[str, str], sentence: str) -> None:
-        assert sentence in words(opened("states", run="gru", **asked))
-
-    def test_markup_in_a_prompt_stays_text(self) -> None:
-        app = opened("states", run="gru", prompt=WICKED, token="1")
-        assert "Token 1: <" in words(app)
-        assert not unescaped_tags(app)
 
 
 @pytest.mark.usefixtures("explorer_environment")

@@ -18,8 +18,10 @@ from workbench.dynamics.states import (
     is_gate,
     most_varying,
     read_states,
+    states_table,
 )
 from workbench.dynamics.step import StateMap, read_input, state_map
+from workbench.dynamics.text_portrait import text_portrait
 from workbench.dynamics.trajectories import PrincipalAxes, Trajectories, run_states, state_hooks
 from workbench.dynamics.units import read_labels, told_apart, unit_scores
 
@@ -60,6 +62,8 @@ __all__ = [
     "state_hooks",
     "state_map",
     "state_path",
+    "states_table",
+    "text_portrait",
     "time_constants",
     "told_apart",
     "unit_scores",

@@ -1,6 +1,7 @@
 """`read_states`: one text as a recurrent subject read it, with its states and gates at every step."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,3 +102,21 @@ def most_varying(values: Values, n: int) -> Int[np.ndarray, " chosen"]:
     """The `n` units whose value varies most over the tokens, BOS left out, the most varying first."""
     spread = values[1:].std(0)
     return np.argsort(-spread, kind="stable")[:n]
+
+
+def states_table(values: Values, units: Int[np.ndarray, " chosen"], words: Sequence[str]) -> pd.DataFrame:
+    """Some units over a text, as `figures.state_heatmap` takes them: `position`, `token`, `unit` and `value`.
+
+    Args:
+        values: of one layer, as a reading has them.
+        units: which.
+        words: one a position.
+    """
+    return pd.DataFrame(
+        {
+            "position": np.repeat(np.arange(len(values)), len(units)),
+            "token": np.repeat(np.array(words, dtype=object), len(units)),
+            "unit": np.tile(units, len(values)),
+            "value": values[:, units].ravel(),
+        }
+    )

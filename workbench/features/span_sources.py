@@ -47,6 +47,11 @@ class SpanSource(Protocol):
     ) -> Iterator[tuple[int, Bool[np.ndarray, "row chosen"]]]:
         """Which columns are on, whole sequences at a time, with the first row's number."""
 
+    def at(
+        self, bounds: Bounds, rows: Int[np.ndarray, " chosen"], columns: Int[np.ndarray, " asked"]
+    ) -> Bool[np.ndarray, "chosen asked"]:
+        """Which columns are on at some rows."""
+
     def density(self, bounds: Bounds) -> Float[np.ndarray, " column"]:
         """The share of rows at which each column is on."""
 
@@ -92,6 +97,12 @@ class RecordedUnits:
         """Which columns are on, whole sequences at a time, with the first row's number."""
         for first, last in _cuts(self.seq, max(1, _BLOCK // max(self.n_units, len(columns)))):
             yield first, bounds.on(self.store.read(self.hook, np.arange(first, last)).numpy(), columns)
+
+    def at(
+        self, bounds: Bounds, rows: Int[np.ndarray, " chosen"], columns: Int[np.ndarray, " asked"]
+    ) -> Bool[np.ndarray, "chosen asked"]:
+        """Which columns are on at some rows."""
+        return bounds.on(self.store.read(self.hook, rows).numpy(), columns)
 
     def density(self, bounds: Bounds) -> Float[np.ndarray, " column"]:
         """The share of rows at which each column is on."""
@@ -149,6 +160,12 @@ class IndexedCodes:
             for i, on in enumerate(rows):
                 lit[on[np.searchsorted(on, first) : np.searchsorted(on, last)] - first, i] = True
             yield first, lit
+
+    def at(
+        self, bounds: Bounds, rows: Int[np.ndarray, " chosen"], columns: Int[np.ndarray, " asked"]
+    ) -> Bool[np.ndarray, "chosen asked"]:
+        """Which columns are on at some rows."""
+        return np.stack([np.isin(rows, self._on(bounds, column)) for column in columns.tolist()], 1)
 
     def density(self, bounds: Bounds) -> Float[np.ndarray, " column"]:
         """The share of rows at which each column is on."""

@@ -36,7 +36,8 @@ def state_portrait(
 
     Args:
         portrait: tidy, of one subject, as `workbench dynamics` makes it: `what` (`trajectory`, `point` or `manifold`),
-            `path`, `step`, `point`, `kind`, principal axes `pc1`, …, and a column a label.
+            `path`, `step`, `point`, `kind`, principal axes `pc1`, …, and a column a label; `token`, where states have
+            words.
         points: facts of each point, shown where one points at it: `point`, `kind`, `n_unstable`, `modulus`,
             `time_constant`, `q` and `basin`.
         axes: that lie to the right and upwards.
@@ -79,8 +80,11 @@ def _called(axis: str, explained: Sequence[float] | None) -> str:
 def _trajectories(paths: pd.DataFrame, label: str | None, place: dict[str, Any]) -> list[alt.Chart]:
     table = paths[["x", "y", "path", "step"]].astype({"path": "float", "step": "float"})
     table["value"], colour = _coloured(paths, label)
+    if "token" in paths:
+        table["token"] = paths["token"]
     kind = "Q" if label is not None and table["value"].dtype.kind == "f" else "N"
     tooltip = [
+        *([alt.Tooltip("token:N")] if "token" in paths else []),
         *([alt.Tooltip(f"value:{kind}", title=label)] if label is not None else []),
         alt.Tooltip("path:Q", title="sequence", format="d"),
         alt.Tooltip("step:Q", format="d"),
