@@ -260,8 +260,8 @@ class FeatureTable:
         on_it = np.zeros(len(words), bool)
         on_it[ids] = bool(wanted.strip()) or exact
         starts, rows = self.index.codes()
-        counted = np.concatenate([[0], np.cumsum(on_it[self.index.rows["token"]][rows])])
-        firings = np.diff(counted[starts])
+        there = np.flatnonzero(on_it[self.index.rows["token"]][rows])
+        firings = np.diff(np.searchsorted(there, starts))
         found = np.flatnonzero(firings)
         share = firings[found] / np.diff(starts)[found]
         return pd.DataFrame({"feature": found, "firings": firings[found], "match": share})
