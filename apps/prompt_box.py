@@ -40,16 +40,17 @@ def prompt_box(run: Run) -> str:
 def prompt_boxes(run: Run) -> tuple[str, str | None]:
     """Draw the box, and beside it that of a second text where there is one; give what stands in both."""
     second = st.session_state.get("prompt2", st.query_params.get("prompt2", ""))
-    if second:
+    if second or "prompt2" in st.query_params:  # emptied, it is drawn once more: it takes itself out of the URL
         left, right = halves(_LEAST_BOX)
         with left:
             text = _box(run)
         with right:
+            if "prompt2" not in st.query_params:  # a box that is drawn for the first time does not write the URL itself
+                st.query_params["prompt2"] = second
             second = st.text_area(
                 "Second text", key="prompt2", height=_HEIGHT, bind="query-params", label_visibility="collapsed"
             )
     else:
-        st.query_params.pop("prompt2", None)
         text = _box(run)
     with st.container(horizontal=True, vertical_alignment="center"):
         _beneath(run)

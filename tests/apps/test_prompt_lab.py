@@ -14,7 +14,7 @@ from workbench.activations import ActivationStore, harvest
 from workbench.cli.lens import make_lens
 from workbench.cli.probe import make_probes
 from workbench.features import read_prompt
-from workbench.features.changed import changed_tokens
+from workbench.features.changed import changed_tokens, with_token
 from workbench.features.layer_reading import layers_at, stream_hooks
 from workbench.features.unit_reading import ElsewhereHeld, unusual_units
 from workbench.interventions import TunedLens
@@ -222,16 +222,23 @@ class TestChanges:
         box.set_value("class").run()
         assert not app.exception
         assert app.text_area(key="prompt2").value == PROMPT.replace("def", "class")
+        assert app.query_params["prompt2"] == PROMPT.replace("def", "class"), "a link opens it again"
         assert component(app, "token_strip", '"signed"')
         next(b for b in app.button if b.label == "Without the second text").click().run()
         assert not app.exception
+        assert app.text_area(key="prompt2").value == ""
+        app.run()
         assert [box.key for box in app.text_area] == ["prompt"]
+        assert "prompt2" not in app.query_params
 
     def test_what_was_expected_can_be_put_there(self, lab: Run) -> None:
         app = opened("prompt_lab", prompt=PROMPT, token="3", pane_change="true")
-        pills = app.get("button_group")[-1]
-        choice = pills.options[0] if hasattr(pills, "options") else None
-        assert choice is not None
+        reading = read_prompt(lab.model(), None, PROMPT)
+        others = [word for word, _ in reading.predictions[2] if word != reading.tokens[3]]
+        pills = next(group for group in app.get("button_group") if group.proto.id.endswith(f"pick_instead 3 {PROMPT}"))
+        pills.set_value(others[0]).run()
+        assert not app.exception
+        assert app.text_area(key="prompt2").value == with_token(lab.model().tokenizer, PROMPT, 3, others[0])
 
     def test_the_whole_text_can_be_edited(self, lab: Run) -> None:
         app = opened("prompt_lab", prompt=PROMPT)
