@@ -59,7 +59,6 @@ def filters(query: FeatureTable) -> tuple[Filters, str]:
             type="search",
             live="300ms",
             placeholder="name, label, note, token, #12",
-            help="Each word must stand in the name, the top tokens or what people wrote. #12 is feature 12.",
             **_BOUND,
         )
         token, context, concept, sample = _further(query)
@@ -99,7 +98,7 @@ _BEST = (
 def _further(query: FeatureTable) -> tuple[str, str, str, str]:
     keys = ("on", "around", "inside", "sample")
     used = any(st.session_state.get(key) or st.query_params.get(key) for key in keys)
-    with st.expander("Search by what it fires on", icon=":material/manage_search:", expanded=used):
+    with st.expander("What it fires on", icon=":material/manage_search:", expanded=used):
         token = st.text_input(
             "Fires on the token",
             key="on",
