@@ -19,6 +19,7 @@ from workbench.features.index import FeatureIndex
 from workbench.features.siblings import found_partner, partners
 from workbench.runs import Artifact, Run
 from workbench.sae import load_sae
+from workbench.sae.metrics.similarity import RECOVERED
 
 _SHOWN = 40
 _METRICS = (
@@ -111,7 +112,15 @@ def _partners(first: str, second: str, one: Known, two: Known) -> None:
             )
             for name, (table, bar) in told.items()
         ]
-        + [Fact("Each other's nearest", f"{int(told[first][0]['mutual'].sum()):,}", "pairs")],
+        + [
+            Fact("Each other's nearest", f"{int(told[first][0]['mutual'].sum()):,}", "pairs"),
+            Fact(
+                "The same direction",
+                f"{int((told[first][0]['cosine'] >= RECOVERED).sum()):,}",
+                f"cosine of {RECOVERED} or more",
+                help="Of the first's. Whatever learns from the same rows is nearer than chance: this asks for more.",
+            ),
+        ],
         key="partners",
     )
     side = segments("Without a partner in the other", ["of the first", "of the second"], "alone")

@@ -123,7 +123,7 @@ def _show(here: Place, index: FeatureIndex, found: Contrast) -> None:
         Column("shuffled", help="Its AUROC, held out, with shuffled labels."),
         Column("first set", help="The share of the first set's rows on which it fires."),
         Column("second set", help="The share of the second set's rows on which it fires."),
-        Column("difference"),
+        Column("difference", help="Of the two shares, in percentage points."),
     ]
     part = table.head(_SHOWN)
     rows = [_row(here, line) for line in part.to_dict("records")]

@@ -1,5 +1,7 @@
 """Taking a feature out of the stream does what a run by hand with its contribution subtracted does."""
 
+import argparse
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +11,7 @@ from models import Dataset, Transformer, TransformerConfig
 from models.artifacts import ArtifactError, publishing
 from models.saving import save_model
 from workbench.activations import harvest
+from workbench.cli.index_effects import affected, effects_of_next
 from workbench.features import FeatureIndex, build_index
 from workbench.features.ablation_effects import (
     COLUMNS,
@@ -201,6 +204,18 @@ def test_a_run_that_may_only_be_read_keeps_them_in_the_cache(run: Run, tmp_path,
     assert path.is_relative_to(tmp_path / "cache")
     assert not (run.path / "analyses").exists()
     assert kept_effects(run, index, 1) is not None
+
+
+def test_the_verb_measures_those_whose_names_hold_best_and_goes_on_from_what_is_there(run: Run) -> None:
+    index = run.find("features", "small")
+    best = best_named(FeatureIndex.open(index.path), 3)
+    keep_effects(run, index, best[:1])
+    told = affected(argparse.Namespace(run=str(run.path), effects=3, json=True), index)
+    assert told["effects"]["features"] == 3
+    kept = kept_effects(run.refresh(), index)
+    assert kept is not None
+    assert set(kept["feature"]) == set(best)
+    assert set(effects_of_next(kept)["feature"]) == set(best)
 
 
 def test_a_damaged_table_is_said(run: Run) -> None:

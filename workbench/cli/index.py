@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from workbench.cli.console import add_run, finish, run_path, say, table
+from workbench.cli.index_effects import affected
 from workbench.cli.index_map import mapped
 from workbench.cli.standing import standing
 from workbench.runs import Artifact, Run
@@ -34,6 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", help="the index's name (default: the dictionary's, or what is indexed)")
     parser.add_argument("--seed", type=int, default=0, help="which examples are drawn from each band")
     parser.add_argument("--map", action="store_true", help="also lay the features out in the plane, as a map")
+    parser.add_argument(
+        "--effects", type=int, metavar="N", help="also measure what taking out each of the N best named features does"
+    )
     parser.add_argument("--replace", action="store_true", help="build anew over one made with other settings")
 
 
@@ -43,6 +47,10 @@ def run(args: argparse.Namespace) -> None:
     asked.refuse_mixed(args.sae)
     if args.map and asked.any:
         raise ValueError("--map lays a dictionary's directions out: leave it out for units, heads and probes.")
+    if args.effects is not None and (args.effects < 1 or args.heads is not None):
+        raise ValueError(
+            "--effects is how many features are taken out, 1 or more; heads have no direction to take out."
+        )
     opened = Run.open(run_path(args.run))
     if asked.any:
         made = make_column_index(opened, asked, args.name, seed=args.seed, replace=args.replace)
@@ -59,6 +67,8 @@ def run(args: argparse.Namespace) -> None:
     result = {"path": str(made.path), "id": made.id, "naming": index.naming.to_dict("records")}
     if args.map:
         result |= mapped(args, made)
+    if args.effects is not None:
+        result |= affected(args, made)
     say(args, f"next: workbench explore --run {args.run}")
     finish(args, result)
 
