@@ -16,7 +16,7 @@ from workbench.activations import ActivationStore
 from workbench.features.concepts import Concepts
 from workbench.features.prompt import read_prompt
 from workbench.features.span_bounds import Bounds, bounds
-from workbench.features.span_labels import statements
+from workbench.features.span_labels import span_labels, statements
 from workbench.features.span_sources import IndexedCodes, RecordedUnits, SpanSource
 from workbench.features.spans import matching_spans, random_spans
 from workbench.features.unit_reading import unit_hooks
@@ -92,6 +92,13 @@ def said(here: Place, at: Searched) -> Concepts | None:
     return None
 
 
+def labels(
+    at: Searched, known: Concepts, asked: tuple, spans: pd.DataFrame, random: pd.DataFrame | None
+) -> pd.DataFrame:
+    """What holds in spans; `asked` says which these are."""
+    return _labels(at.id, at.hook, asked, known, spans, random)
+
+
 def text_of(at: Searched, sequence: int, tokenizer: Any) -> tuple[str, bool]:
     """A recorded sequence as a text, and whether its tokens are read again as they were."""
     first, last = np.searchsorted(at.source.seq, [sequence, sequence + 1])
@@ -152,6 +159,13 @@ def _chance(
     source_id: str, hook: str, key: tuple, active: tuple[int, ...], length: int, _at: Searched, _by: Bounds
 ) -> pd.DataFrame:
     return random_spans(_at.source, _by, np.array(active, np.int64), length)
+
+
+@st.cache_data(max_entries=32, show_spinner="Comparing labels …")
+def _labels(
+    source_id: str, hook: str, asked: tuple, _known: Concepts, _spans: pd.DataFrame, _random: pd.DataFrame | None
+) -> pd.DataFrame:
+    return span_labels(_known, _spans, _random)
 
 
 @st.cache_resource(max_entries=2, show_spinner="Reading labels …")

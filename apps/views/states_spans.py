@@ -18,7 +18,6 @@ from apps.prompt_box import BOS_WORD
 from apps.serve_spans import CODES, Searched
 from apps.text import escape_markdown, number, percent
 from workbench.features.span_bounds import SIDES, Bounds
-from workbench.features.span_labels import span_labels
 from workbench.features.spans import LEAST, N_RANDOM, active_set
 from workbench.features.vocabulary import token_strings
 
@@ -84,7 +83,7 @@ def show(here: Place, subject: Any, text: str, first: str | None = None) -> None
     with left:
         _units(values, limits, active, span)
     with right:
-        _labels(here, at, found, random)
+        _labels(here, at, found, random, (key, tuple(active.tolist()), span[1] - span[0]))
     _matches(here, subject, at, limits, active, found)
 
 
@@ -180,13 +179,13 @@ def _units(values: np.ndarray, limits: Bounds, active: np.ndarray, span: tuple[i
     download(table.drop(columns="over the text"), "The set as CSV", "active-set")
 
 
-def _labels(here: Place, at: Searched, found: pd.DataFrame, random: pd.DataFrame | None) -> None:
+def _labels(here: Place, at: Searched, found: pd.DataFrame, random: pd.DataFrame | None, asked: tuple) -> None:
     st.markdown("**What holds in these spans**")
     said = serve_spans.said(here, at)
     if said is None:
         st.caption("No labels were recorded with these tokens.")
         return
-    table = span_labels(said, found, random)
+    table = serve_spans.labels(at, said, asked, found, random)
     columns = [
         Column("label", "text"),
         Column("in the spans", "bar-number", "The share of their tokens at which it holds."),

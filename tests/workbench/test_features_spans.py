@@ -32,6 +32,9 @@ class Rows:
         for first, last in _cuts(self.seq, self.most):
             yield first, bounds.on(self.values[first:last], columns)
 
+    def at(self, bounds: Bounds, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        return bounds.on(self.values[rows], columns)
+
     def density(self, bounds: Bounds) -> np.ndarray:
         return bounds.on(self.values).mean(0)
 
@@ -189,6 +192,8 @@ def test_codes_kept_feature_by_feature_are_searched_as_rows_are(source: Rows, th
     assert by_codes.bound == pytest.approx(by_rows.bound)
     assert codes.density(by_codes) == pytest.approx(rows.density(by_rows))
     active = np.array([0, 3, 8])
+    some = np.array([3, 9, 40])
+    assert (codes.at(by_codes, some, active) == rows.at(by_rows, some, active)).all()
     mine, other = (matching_spans(s, b, active, 2, least=0.6) for s, b in ((codes, by_codes), (rows, by_rows)))
     assert len(mine)
     pd.testing.assert_frame_equal(mine, other)
