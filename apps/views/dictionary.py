@@ -158,7 +158,8 @@ def _concepts(here: Place, index: Told) -> None:
         "what knowing the token alone gives."
     )
     pages = math.ceil(len(concepts) / _PER_PAGE)
-    n = min(st.session_state.get("concept_page", 1), pages)
+    asked = st.session_state.get("concept_page", place.integer("concept_page") or 1)  # a link's, before it is drawn
+    n = min(max(asked, 1), pages)
     drawn = chosen.into(lines, (n - 1) * _PER_PAGE, _PER_PAGE)
     part = drawn.value
     left, right = halves(_WIDE_PANE)

@@ -5,7 +5,7 @@ import streamlit as st
 from apps import environment, place, reproduced
 from apps.choices import segments
 from apps.components.facts import Fact, facts
-from apps.components.link_table import Cell, Column, Hue, link_table, opened
+from apps.components.link_table import Cell, Column, link_table, opened
 from apps.messages import trouble
 from apps.place import Place
 from apps.reproduced import MET, MISSED, NO_BAR, Reproduction
@@ -74,7 +74,7 @@ def _results(here: Place, found: list[Reproduction]) -> None:
         for n, line in enumerate(lines.to_dict("records")):
             name = Cell(one.title, href=here.href(place.REPRODUCTIONS, reproduction=one.run_name)) if n == 0 else ""
             said = [Cell(str(line[column])) for column in ("result", "published", "ours", "bar")]
-            rows.append([name, *said, _verdict(line["verdict"]), Cell(one.size), Cell(moment(one.made))])
+            rows.append([name, *said, Cell(line["verdict"]), Cell(one.size), Cell(moment(one.made))])
             ids.append(at)
     if not rows:
         st.caption("There are none of this kind.")
@@ -86,12 +86,6 @@ def _results(here: Place, found: list[Reproduction]) -> None:
     link_table(columns, rows, key=_TABLE, ids=ids, on_open=follow, height=_HEIGHT)
     total = sum(len(one.table) for one in found)
     st.caption(f"{len(rows):,} of {total:,} results, the newest reproduction first.")
-
-
-def _verdict(verdict: str) -> Cell:
-    """A word, with a bar that is orange where the result was missed."""
-    hue: Hue = "neurons" if verdict == MISSED else ""
-    return Cell(verdict, bar=None if verdict == NO_BAR else 1.0, hue=hue)
 
 
 def _chosen(here: Place, found: list[Reproduction]) -> None:
@@ -132,13 +126,13 @@ def _not_run(missing: list[str]) -> None:
     st.subheader("Not run yet", anchor=False)
     said = reproduced.titles()
     root = environment.root() / "reproductions"
-    columns = [Column("result", "prose"), Column("paper", "prose"), Column("command", "code")]
-    rows = [
-        [Cell(said[name][0]), Cell(said[name][1]), Cell(f"workbench reproduce {name} --root {root}")]
-        for name in missing
-    ]
+    columns = [Column("result", "prose"), Column("paper", "prose"), Column("command", "word")]
+    rows = [[Cell(said[name][0]), Cell(said[name][1]), Cell(f"workbench reproduce {name}")] for name in missing]
     link_table(columns, rows, key="not_run", height=_HEIGHT)
-    st.caption("As they stand these are quick, of at most five minutes each; with --full, at the published size.")
+    st.caption(
+        "As they stand these are quick, of at most five minutes each; with --full, at the published size. "
+        f"With {escape_markdown(f'--root {root}')} this page finds them."
+    )
 
 
 if __name__ == "__main__":  # Streamlit runs a page's file as a script

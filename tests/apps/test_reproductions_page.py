@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import altair as alt
 import pandas as pd
@@ -80,6 +81,10 @@ def test_one_of_them_shows_its_figures_and_the_way_to_its_run(root: Path) -> Non
     (row,) = component(app, "link_table", '"run"')["rows"]
     assert row[0]["text"] == name
     assert "flip_flop" in row[0]["href"]
+    app.session_state["take_figure-portrait"] = True
+    names: dict[str, Any] = {}
+    exec(app.run().code[0].value, names)
+    assert names["chart"].to_dict()["encoding"]["y"]["field"] == "explained"
     assert not unescaped_tags(app)
 
 
