@@ -40,7 +40,7 @@ def prompt_box(run: Run) -> str:
 def prompt_boxes(run: Run) -> tuple[str, str | None]:
     """Draw the box, and beside it that of a second text where there is one; give what stands in both."""
     second = st.session_state.get("prompt2", st.query_params.get("prompt2", ""))
-    if second or "prompt2" in st.query_params:  # emptied, it is drawn once more: it takes itself out of the URL
+    if second:  # once it is not drawn any more, Streamlit takes it out of the URL
         left, right = halves(_LEAST_BOX)
         with left:
             text = _box(run)
