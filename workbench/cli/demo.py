@@ -9,14 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from workbench.cli import dictionaries, explore, harvest, heads, index, patch, probe, reading, sae, train
+from workbench.cli import dictionaries, dynamics, explore, harvest, heads, index, patch, probe, reading, sae, train
 from workbench.cli.console import add_run, finish, run_path, say, table
 from workbench.cli.prompt_options import AskedPrompts
 from workbench.runs import Artifact, Run
 
 # Seconds on two cores without an accelerator; set-up (100 s) comes before, by `make`.
 BUDGET = {"corpus": 25, "training": 150, "probing": 40, "recording": 20, "dictionary": 60, "index": 45}
-BUDGET |= {"heads": 20, "patching": 10, "recurrent": 55}
+BUDGET |= {"heads": 20, "patching": 10, "recurrent": 55, "units": 40}
 # Rows that are recorded, rows that the dictionary is trained on, and its latents.
 N_ROWS, N_TRAIN_ROWS, D_SAE, K = 600_000, 1_000_000, 2048, 12
 # Rows that probes read of every layer; labels of two classes are asked for.
@@ -25,6 +25,9 @@ N_PROBE_ROWS = 10_000
 N_HEAD_TOKENS, N_PAIRS = 4_000, 32
 HEADS, PATCH = "demo-heads", "demo-patch"  # the verbs' own names are left for what a person asks of them
 RECURRENT_RECIPE = "python-gru"
+# Of the recurrent subject: rows recorded, starts of the search for fixed points, what its units are held against.
+N_STATE_ROWS, N_STARTS, N_UNIT_TOKENS = 60_000, 16, 6_000
+UNIT_LABELS = ("inside_string", "quote_state", "inside_docstring", "inside_comment")
 GAINS = (0.1, 0.2)
 TOLD_BY_TOKEN = 0.8
 LOOKED_AT = {
@@ -76,6 +79,8 @@ def run(args: argparse.Namespace) -> None:
         recurrent = _recurrent_subject(args, target.refresh())
         stages.tell(_about_training(recurrent.path))
         stages.tell(_about_patching(args, recurrent, "quote"))
+    with stages("units", "Which of its units tell strings and comments, and where do its states lead?"):
+        stages.tell(_about_units(recurrent))
     say(args, f"\nEverything together took {stages.total:.0f} s, of {sum(BUDGET.values())} s budgeted.")
     explorer = None if args.no_explore else _explorer(args, target)
     result = {
@@ -140,6 +145,21 @@ def _recurrent_subject(args: argparse.Namespace, source: Run) -> Run:
     train.share_data(source, target, replace=args.replace)
     train.make_model(target.refresh(), recipe, replace=args.replace)
     return target.refresh()
+
+
+def _about_units(run: Run) -> str:
+    """Its states recorded, their fixed points, and its units held against strings where the text has such labels."""
+    from workbench.dynamics import read_dynamics
+    from workbench.dynamics.trajectories import state_hooks
+
+    harvest.make_recording(run, state_hooks(run.model()), n_tokens=N_STATE_ROWS)
+    known = run.dataset().labels.column_names
+    labels = [name for name in UNIT_LABELS if name in known]
+    made = dynamics.make_dynamics(
+        run.refresh(), n_starts=N_STARTS, n_tokens=N_UNIT_TOKENS, labels=labels or None, units=bool(labels)
+    )
+    found = read_dynamics(made.path)
+    return dynamics.points_table(found) if found.units is None else dynamics.units_table(found)
 
 
 class _Stages:
