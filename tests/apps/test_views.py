@@ -123,7 +123,7 @@ class TestFeatures:
         found = index.table[
             index.table["name"].str.contains("return") | index.table["top_tokens"].str.contains("return")
         ]
-        wanted = found[(found["f1"] >= 0.3) & ~found["dead"]]["feature"]
+        wanted = found[(found["f1"] >= np.float32(0.3)) & ~found["dead"]]["feature"]
         assert app.text_input(key="q").value == "return"
         assert f"{len(wanted):,} of {D_SAE:,} features listed" in words(app)
 
