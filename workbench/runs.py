@@ -127,6 +127,11 @@ class Run:
 
     def artifacts(self) -> list[Artifact]:
         """Every artifact, upstream first."""
+        return list(self._artifacts)
+
+    @cached_property
+    def _artifacts(self) -> list[Artifact]:
+        # A page asks ten times while it is drawn, and what is stale is told from every id upstream.
         kinds = {folder: kind for kind, folder in (SINGLE | NAMED).items()}
         return [
             Artifact(kinds[key.split("/")[0]], key.split("/")[-1], self.path / key, manifest, self._is_stale(key))

@@ -14,6 +14,10 @@ export default function ({ data, parentElement, setTriggerValue }) {
     drawn.set(root, state)
   }
   state.data = data
+  if (state.packed !== data.pattern) {
+    state.packed = data.pattern
+    state.weights = unpack(data.pattern)
+  }
   state.choose = (layer, head) => setTriggerValue("head", [layer, head])
   state.lock = (query) => setTriggerValue("query", query)
   state.ink = inks(root)
@@ -21,7 +25,11 @@ export default function ({ data, parentElement, setTriggerValue }) {
 }
 
 function build(root, data) {
-  const state = { n: data.tokens.length, m: data.keys.length, heads: [], cell: null }
+  const n = data.tokens.length, m = data.keys.length
+  const state = { n, m, heads: [], cell: null, whole: sheet(n, m) }
+  // Small heads of a long text have the largest weight of each block of cells.
+  state.rows = Math.ceil(n / data.block[0])
+  state.columns = Math.ceil(m / data.block[1])
   const map = el("div", "map")
   map.append(el("span", "corner"))
   const most = Math.max(...data.layers.map((layer) => layer.heads.length))
@@ -33,9 +41,7 @@ function build(root, data) {
       const button = el("button", "thumb")
       button.type = "button"
       button.setAttribute("aria-label", `${layer.name}, ${columnName(data, h)}`)
-      const canvas = el("canvas")
-      canvas.width = state.m
-      canvas.height = state.n
+      const canvas = sheet(state.rows, state.columns)
       button.append(canvas)
       button.onclick = () => state.choose(layer.layer, h)
       state.heads.push({ layer: layer.layer, name: layer.name, head: h, weights, canvas, button })
@@ -61,6 +67,13 @@ function build(root, data) {
 
 function columnName(data, h) {
   return data.columns ? data.columns[h] : `head ${h}`
+}
+
+function sheet(rows, columns) {
+  const canvas = el("canvas")
+  canvas.width = columns
+  canvas.height = rows
+  return canvas
 }
 
 // A row-major pattern travels as one byte a cell, 0 to 255 for 0 to 1.
@@ -91,9 +104,10 @@ function paint(state) {
   for (const head of state.heads) {
     const chosen = head.layer === data.layer && head.head === data.head
     head.button.setAttribute("aria-pressed", String(chosen))
-    head.canvas.getContext("2d").putImageData(image(head.weights, n, m, data.causal, ink), 0, 0)
+    head.canvas.getContext("2d").putImageData(image(head.weights, state.rows, state.columns, data.causal, ink), 0, 0)
     if (chosen) state.current = head
   }
+  state.whole.getContext("2d").putImageData(image(state.weights, n, m, data.causal, ink), 0, 0)
   const scale = Math.max(2, Math.ceil(720 / Math.max(n, m))) // drawn at twice the size it is shown, so that frames stay fine
   state.scale = scale
   state.large.width = m * scale
@@ -124,7 +138,7 @@ function paintLarge(state) {
   const context = large.getContext("2d")
   context.clearRect(0, 0, large.width, large.height)
   context.imageSmoothingEnabled = false
-  context.drawImage(state.current.canvas, 0, 0, m * scale, n * scale)
+  context.drawImage(state.whole, 0, 0, m * scale, n * scale)
   const colour = (rgb) => `rgb(${rgb.join(" ")})`
   if (data.query !== null) {
     context.strokeStyle = colour(ink.mark)
@@ -152,11 +166,12 @@ function look(state, cell) {
   if (!cell || (data.causal && cell[1] > cell[0])) {
     const name = state.current.name
     const where = `${name[0].toUpperCase()}${name.slice(1)}, ${columnName(data, data.head)}.`
-    readout.replaceChildren(el("span", "hint", `${where} Rows are queries, columns the keys they look at. Hover a cell; click to lock its query.`))
+    const small = Math.max(...data.block) > 1 ? ` In small, the largest weight of every ${data.block.join(" × ")} cells.` : ""
+    readout.replaceChildren(el("span", "hint", `${where} Rows are queries, columns the keys they look at. Hover a cell; click to lock its query.${small}`))
     return
   }
   const [query, key] = cell
-  const weight = (state.current.weights[query * m + key] / 255).toFixed(2)
+  const weight = (state.weights[query * m + key] / 255).toFixed(2)
   readout.replaceChildren(
     el("code", "", data.tokens[query]), el("span", "hint", ` ${query} looks at `),
     el("code", "", data.keys[key]), el("span", "hint", ` ${key}: `), el("strong", "", weight)

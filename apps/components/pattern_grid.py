@@ -1,6 +1,11 @@
-"""The pattern grid: attention of every head in small, of one head in large."""
+"""The pattern grid: attention of every head in small, of one head in large.
+
+Only the large head travels whole. A small one is drawn 62 pixels wide: of a text with more than `_SMALL` tokens it has
+the largest weight of each block of neighbouring cells, so that a single look at one token is not lost.
+"""
 
 import base64
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import streamlit as st
@@ -10,6 +15,8 @@ from torch import Tensor
 
 from apps.components.assets import script, style
 from apps.text import visible
+
+_SMALL = 64  # cells along a side of a small head, at most
 
 _GRID = st.components.v2.component(
     "pattern_grid", html='<div class="root"></div>', css=style("pattern_grid"), js=script("pattern_grid")
@@ -56,9 +63,11 @@ def pattern_grid(
             "causal": causal,
             "columns": None if columns is None else list(columns),
             "layers": [
-                {"layer": i, "name": (names or {}).get(i, f"layer {i}"), "heads": [pack(head_) for head_ in p]}
+                {"layer": i, "name": (names or {}).get(i, f"layer {i}"), "heads": [pack(small) for small in _small(p)]}
                 for i, p in sorted(patterns.items())
             ],
+            "block": [_block(n) for n in patterns[layer].shape[1:]],
+            "pattern": pack(patterns[layer][head]),
             "layer": layer,
             "head": head,
             "query": query,
@@ -66,6 +75,17 @@ def pattern_grid(
         on_head_change=on_head,
         on_query_change=on_query,
     )
+
+
+def _small(patterns: Float[Tensor, "head query key"]) -> Float[Tensor, "head small_query small_key"]:
+    """Patterns as they are drawn in small."""
+    block = (_block(patterns.shape[1]), _block(patterns.shape[2]))
+    return torch.nn.functional.max_pool2d(patterns[:, None].float(), block, ceil_mode=True)[:, 0]
+
+
+def _block(n: int) -> int:
+    """How many of n cells in a row are one of a small head."""
+    return math.ceil(n / _SMALL)
 
 
 def pack(pattern: Float[Tensor, "query key"]) -> str:

@@ -201,7 +201,7 @@ def test_hover_and_arrows_read_tokens_without_a_rerun(page: Page, address: str) 
 def test_heads_are_chosen_and_read(page: Page, address: str) -> None:
     visit(page, f"{address}/prompt_lab?prompt=return+self.total")
     page.get_by_role("button", name="layer 1, head 1").click()
-    expect(page.get_by_role("heading", name="Where head 1.1 looks")).to_be_visible()
+    expect(page.get_by_text(re.compile("^Where head 1.1 looks"))).to_be_visible()
     settled(page)
     assert "layer=1" in page.url
     assert "head=1" in page.url

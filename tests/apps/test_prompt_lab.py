@@ -1,5 +1,6 @@
 """The prompt lab without a browser: what texts, tokens and edits show, and what these are held against."""
 
+import base64
 import shutil
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from streamlit.testing.v1 import AppTest
 from test_views import charts, component, opened, unescaped_tags, words
 from tiny_run import HOOK, WICKED
 
@@ -285,3 +287,26 @@ def test_a_token_that_is_none_of_the_text_is_the_last(lab: Run, token: str) -> N
     app = opened("prompt_lab", prompt="return self", token=token)
     assert not app.exception
     assert component(app, "token_strip")["chosen"] == len(component(app, "token_strip")["strips"][0]["tokens"]) - 1
+
+
+def _long_pattern() -> None:
+    import torch
+
+    from apps.components.pattern_grid import pattern_grid
+
+    patterns = {0: torch.rand(3, 130, 130, generator=torch.Generator().manual_seed(0)).tril()}
+    words = ["x"] * 130
+    pattern_grid(words, patterns, key="g", layer=0, head=2, query=5, on_head=lambda: None, on_query=lambda: None)
+
+
+def test_a_long_texts_small_heads_have_the_largest_weight_of_each_block_and_the_large_head_is_whole() -> None:
+    grid = component(AppTest.from_function(_long_pattern).run(), "pattern_grid")
+    pattern = torch.rand(3, 130, 130, generator=torch.Generator().manual_seed(0)).tril().numpy()
+    assert grid["block"] == [3, 3]
+    whole = np.frombuffer(base64.b64decode(grid["pattern"]), np.uint8).reshape(130, 130)
+    assert whole / 255 == pytest.approx(pattern[2], abs=0.003)
+    for head, packed in enumerate(grid["layers"][0]["heads"]):
+        small = np.frombuffer(base64.b64decode(packed), np.uint8).reshape(44, 44) / 255
+        for row, column in ((0, 0), (20, 7), (43, 43), (10, 30)):
+            block = pattern[head, 3 * row : 3 * row + 3, 3 * column : 3 * column + 3]
+            assert small[row, column] == pytest.approx(block.max(), abs=0.003)
