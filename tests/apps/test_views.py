@@ -19,7 +19,7 @@ from workbench.runs import Run
 ENTRY = Path(apps.__file__).parent / "explorer.py"
 
 
-def opened(page: str = "runs", **parameters: str) -> AppTest:
+def opened(page: str = "runs", **parameters: str | list[str]) -> AppTest:
     """The app at a link."""
     app = AppTest.from_file(str(ENTRY), default_timeout=60)
     if page != "runs":
@@ -120,7 +120,7 @@ class TestFeatures:
         assert table["sorted"] == ["density", False]
 
     def test_filters_come_from_the_link(self, index: FeatureIndex) -> None:
-        app = opened("features", q="return", f1="0.3")
+        app = opened("features", q="return", f1=["0.3", "1.0"])
         found = index.table[
             index.table["name"].str.contains("return") | index.table["top_tokens"].str.contains("return")
         ]
