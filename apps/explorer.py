@@ -11,6 +11,7 @@ from apps.place import Place
 from apps.text import escape_markdown
 from apps.words import index_title
 from models.artifacts import ArtifactError
+from workbench.features.columns import LATENTS, kind_of
 from workbench.runs import Artifact, Run
 
 HERE = Path(__file__).parent
@@ -94,7 +95,9 @@ def _choose_index(run: Run) -> Artifact | None:
         st.caption("Dictionary")
         st.selectbox("Dictionary", [NO_INDEX_OPTION], disabled=True, label_visibility="collapsed")
         return None
-    chosen = indexes[_select("Dictionary", list(indexes), run.find("features").name, "index")]
+    of_latents = [a for a in indexes.values() if kind_of(a.manifest.config) == LATENTS]
+    newest = max(of_latents or indexes.values(), key=lambda a: a.manifest.made.get("time", ""))
+    chosen = indexes[_select("Dictionary", list(indexes), newest.name, "index")]
     st.caption(escape_markdown(index_title(chosen)))
     if chosen.stale:
         st.caption(":material/history: This index is stale: something it was made from has changed since.")

@@ -91,7 +91,9 @@ def filters(query: FeatureTable) -> tuple[Filters, str]:
 
 
 _BEST = (
-    "The best match is the largest gain over the neuron, unless a token, words, a concept or an example is asked for."
+    "The best match is how well one fits the token, words, statement or example that is asked for; where none is, the "
+    "most telling. Most telling: of those with a statement of the labels and those with a set of tokens for a name in "
+    "turn, the one with the largest gain; then those without a name; last what never fires."
 )
 
 

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pandas as pd
 
+from apps.words import words_of
 from workbench.cli.export import TOP
 from workbench.experiments import lens_results, patching_results, rotation_results, steering_results
 from workbench.features import dictionary_id
 from workbench.features.index import FeatureIndex
 from workbench.features.notes import Note, Notes
+from workbench.features.telling import gain_of, most_telling
 from workbench.runs import Artifact, Run
 
-UNNAMED = "none"  # the kind of a feature that has no name
 RUNS, FEATURES, PROBES, POPULATION = "runs", "features", "probes", "population"
 DYNAMICS, ATTENTION, INTERVENTIONS, REPRODUCTIONS = "dynamics", "attention", "interventions", "reproductions"
 _INTERVENTIONS = (patching_results.VERB, rotation_results.VERB, lens_results.VERB, steering_results.VERB)
@@ -132,20 +133,16 @@ def _features(index: FeatureIndex, asked: Sequence[int] | None, top: int | None)
     if top is not None and top < 1:
         raise ValueError(f"--top {top} is no number of features: use 1 or more.")
     listed = best(index.table, top or TOP)
-    how = f"the {len(listed):,} live ones of each kind of name, in turn, that beat their best neuron by most are here"
+    rival = words_of(index.config).rival
+    how = f"the {len(listed):,} live ones of each kind of name, in turn, that beat their best {rival} by most are here"
     return listed, how
 
 
 def best(table: pd.DataFrame, n: int) -> tuple[int, ...]:
-    """The n live features that beat their best neuron by the largest F1: of each kind of name in turn, unnamed last.
-
-    Sets of tokens are told easily, and would leave no room for the rest.
-    """
+    """The n live features that are the most telling, as the explorer's list begins with them."""
     live = table[~table["dead"].astype(bool)]
-    live = live.assign(gain=live["f1"] - live["neuron_f1"]).sort_values("gain", ascending=False, kind="stable")
-    turn = live.groupby("kind").cumcount().where(live["kind"] != UNNAMED, len(live))
-    listed = live.assign(turn=turn).sort_values(["turn", "gain"], ascending=[True, False], kind="stable")
-    return tuple(int(feature) for feature in listed["feature"].head(n))
+    turn = most_telling(live, gain_of(live))
+    return tuple(int(feature) for feature in live.loc[turn.sort_values().index, "feature"].head(n))
 
 
 def _on_list(index: FeatureIndex, name: str) -> dict[int, Note]:

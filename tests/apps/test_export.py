@@ -193,8 +193,8 @@ def test_the_best_features_are_those_of_each_kind_of_name_with_the_largest_gain(
     dead = pd.DataFrame({"kind": ["token"], "f1": [1.0], "neuron_f1": [-1.0], "dead": [True]})
     table = pd.concat([table, dead], ignore_index=True)
     table["feature"] = range(len(table))
-    assert best(table, 9) == (1, 4, 0, 2, 3)
-    assert best(table, 2) == (1, 4)
+    assert best(table, 9) == (4, 1, 2, 0, 3)
+    assert best(table, 2) == (4, 1)
 
 
 def test_as_many_features_are_there_as_were_asked_for(tmp_path: Path, runs_root: Path):

@@ -135,7 +135,7 @@ class TestTable:
         assert len(first["ids"]) + len(last["ids"]) == D_SAE
 
     def test_the_order_of_a_link_is_the_headings(self) -> None:
-        assert table(opened("features"))["sorted"] == ["gain over neuron", False], "nothing is asked for that could fit"
+        assert table(opened("features"))["sorted"] == ["most telling", True], "nothing is asked for that could fit"
         assert table(opened("features", on="return"))["sorted"] == ["best match", False]
 
 

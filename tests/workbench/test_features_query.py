@@ -16,7 +16,7 @@ from made_index import WORDS, made_index
 
 from models.artifacts import ArtifactError
 from workbench.features.comparison import MIN_LIFT, NAMED_F1
-from workbench.features.filters import ANY, BEST_MATCH, MEASURES, ORDERS, Filters
+from workbench.features.filters import ANY, BEST_MATCH, MEASURES, MOST_TELLING, ORDERS, Filters
 from workbench.features.query import FeatureTable
 
 N, ROWS, SEQ = 48, 120, 20
@@ -128,8 +128,8 @@ def by_hand(
             passes += [low is None or value >= np.float32(low), high is None or value <= np.float32(high)]
         if all(passes):
             kept.append(feature)
-    table = query.table.assign(match=query.table["feature"].map(matches[0]) if matches else query.table["gain"])
-    column, ascending = ORDERS[asked.order]
+    table = query.table.assign(match=query.table["feature"].map(matches[0]) if matches else np.nan)
+    column, ascending = ORDERS[MOST_TELLING if asked.order == BEST_MATCH and not matches else asked.order]
     chosen = table[table["feature"].isin(kept)]
     return chosen.sort_values(column, ascending=ascending != asked.reverse, kind="stable")["feature"].tolist()
 
@@ -277,7 +277,7 @@ def test_the_strongest_example_of_each(query):
 
 @pytest.mark.parametrize("order", ["", "match", "gain; DROP TABLE features"])
 def test_an_order_that_there_is_not_is_refused(order: str):
-    with pytest.raises(ValueError, match="there are best match, gain over neuron"):
+    with pytest.raises(ValueError, match="there are best match, most telling, gain over neuron"):
         Filters(order=order)
 
 
@@ -285,7 +285,22 @@ def test_the_concepts_are_those_of_the_labels(query):
     assert query.concepts == sorted(CONCEPTS[:2])
 
 
-def test_the_best_match_of_nothing_is_the_largest_gain(query):
-    assert query.sorted_by(Filters()) == ("gain", False)
+def test_the_best_match_of_nothing_is_the_most_telling(query):
+    assert query.sorted_by(Filters()) == ("turn", True)
     assert query.sorted_by(Filters(concept="x", reverse=True)) == ("match", True)
     assert Filters().order == BEST_MATCH
+
+
+def test_the_most_telling_take_turns_by_kind_of_name_and_the_largest_gain_is_next(query):
+    listed = query.choose(Filters(live_only=False, order=MOST_TELLING))
+    dead = listed["dead"].astype(bool).to_numpy()
+    assert not (dead[:-1] & ~dead[1:]).any(), "what never fires is last"
+    live = listed[~dead]
+    kinds = live["kind"].tolist()
+    n = min(kinds.count("syntax"), kinds.count("token"))
+    assert n > 1
+    assert kinds[: 2 * n] == ["syntax", "token"] * n
+    assert "none" not in kinds[: len(kinds) - kinds.count("none")], "those without a name come after those with one"
+    for kind in ("syntax", "token", "none"):
+        gains = live.loc[live["kind"] == kind, "gain"].fillna(-np.inf)
+        assert gains.is_monotonic_decreasing

@@ -8,10 +8,11 @@ from workbench.features.comparison import MIN_LIFT, NAMED_F1
 Bounds = tuple[float | None, float | None]  # both belong to it; None where it is open
 ANY: Bounds = (None, None)
 
-BEST_MATCH = "best match"
+BEST_MATCH, MOST_TELLING = "best match", "most telling"
 # What the list can be sorted by: the table's column, and whether small ones come first.
 ORDERS = {
     BEST_MATCH: ("match", False),
+    MOST_TELLING: ("turn", True),
     "gain over neuron": ("gain", False),
     "F1": ("f1", False),
     "best neuron": ("neuron_f1", False),

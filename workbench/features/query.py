@@ -22,8 +22,9 @@ from jaxtyping import Int
 
 from models.artifacts import ArtifactError
 from workbench.features.contexts import Contexts
-from workbench.features.filters import BEST_MATCH, ORDERS, Filters, conditions
+from workbench.features.filters import BEST_MATCH, MOST_TELLING, ORDERS, Filters, conditions
 from workbench.features.index import Example, FeatureIndex
+from workbench.features.telling import gain_of, most_telling, rival_of
 
 # Nothing is fetched, nothing is spilled to a disk, and no variable of ours is looked for where a table is missing.
 _SETTINGS: dict[str, Any] = {
@@ -42,7 +43,7 @@ _TABLE = f"""
     CREATE TABLE features AS
     SELECT feature, name, kind, dead::BOOLEAN AS dead, words.words,
            {", ".join(f'nullif("{m}", ?) AS "{m}"' for m in _MEASURES)},
-           nullif(f1 - {{rival}}, ?) AS gain
+           nullif(f1 - {{rival}}, ?) AS gain, words.turn
     FROM read_parquet(?) JOIN words USING (feature)
 """
 _NAN = float("nan")
@@ -60,9 +61,9 @@ class FeatureTable:
 
     def __init__(self, index: FeatureIndex) -> None:
         self.index = index
-        # No neuron stands beside units, which are neurons: they gain over the best random direction.
-        self._rival = "random_f1" if "random_f1" in index.table else "neuron_f1"
-        self.table = index.table.assign(gain=index.table["f1"] - index.table[self._rival])
+        self._rival = rival_of(index.table)
+        gain = gain_of(index.table)
+        self.table = index.table.assign(gain=gain, turn=most_telling(index.table, gain))
         self._known: OrderedDict[tuple[str, str], pd.DataFrame] = OrderedDict()
         self._lock = threading.Lock()
         self._open = [duckdb.connect(":memory:", config=_SETTINGS)]
@@ -78,11 +79,11 @@ class FeatureTable:
     def choose(
         self, filters: Filters, *, matches: pd.DataFrame | None = None, written: pd.DataFrame | None = None
     ) -> pd.DataFrame:
-        """The features that pass, in order: the rows of the index's table with `gain` and `match`.
+        """The features that pass, in order: the rows of the index's table with `gain`, `turn` and `match`.
 
         `match` says how well a feature fits what is asked for: by `matches` if given, else by the share of its firings
         that are on `filters.token`, else by the share of its examples that hold `filters.context`, else by its F1 for
-        `filters.concept`; where none of these is asked for it is missing, and the best match is the largest gain.
+        `filters.concept`; where none of these is asked for it is missing, and the most telling features come first.
 
         Args:
             filters: what they must be like.
@@ -113,7 +114,7 @@ class FeatureTable:
         """The column that a list is sorted by, and whether small ones come first."""
         column, ascending = ORDERS[filters.order]
         if filters.order == BEST_MATCH and not self.matched_by(filters, matches):
-            column = "gain"
+            column, ascending = ORDERS[MOST_TELLING]
         return column, ascending != filters.reverse
 
     @staticmethod
@@ -199,7 +200,13 @@ class FeatureTable:
     def _read(self, database: duckdb.DuckDBPyConnection) -> None:
         # Python's casefold is what people expect of letters beyond a to z; DuckDB's own is simpler.
         words = self.table["name"] + " " + self.table["top_tokens"] + " " + self.table["feature"].astype(str)
-        folded = pa.table({"feature": self.table["feature"].to_numpy(), "words": words.str.casefold().tolist()})
+        folded = pa.table(
+            {
+                "feature": self.table["feature"].to_numpy(),
+                "words": words.str.casefold().tolist(),
+                "turn": self.table["turn"].to_numpy(),
+            }
+        )
         database.register("words", folded)
         file = {name: str(self.index.path / f"{name}.parquet") for name in ("features", "names", "examples")}
         database.execute(_TABLE.format(rival=self._rival), [_NAN] * (len(_MEASURES) + 1) + [file["features"]])
