@@ -20,6 +20,7 @@ from workbench.features.notes import ConflictError, Note, Notes, NotesError
 from workbench.features.notes_exchange import MAX_BYTES, from_json, to_json
 from workbench.features.notes_key import dictionary_id
 from workbench.features.notes_revision import BOOKMARK, LIST, MAX_LABEL, MAX_NOTE, WORDS, Revision, moment_after, now
+from workbench.features.notes_store import NotesStore
 
 D = "dictionary-a"
 WICKED = "<script>alert(1)</script> :material/home: 🧑‍🚀 ' OR 1=1 --"
@@ -372,6 +373,41 @@ def damaged(path, how):
         db.execute("INSERT INTO revisions VALUES ('i', ?, 1, 'words', 'a', 'yesterday', '', '', '', 0, 0)", (D,))
         db.commit()
         db.close()
+
+
+def test_a_time_after_which_there_is_none_is_damage(notes):
+    notes.merge([Revision(D, 1, WORDS, "a", "9999-12-31T23:59:59.999999Z", label="last")])
+    with pytest.raises(NotesError, match="is damaged or holds no notes .it holds something of 9999"):
+        notes.save(D, 1, label="later")
+    assert notes.of(D, 1).label == "last"
+
+
+def test_an_export_that_is_wrongly_made_is_refused_in_words_that_can_be_printed():
+    def refusal(entry):
+        with pytest.raises(ValueError, match="revision 1 of it cannot be read") as caught:
+            from_json(json.dumps({"format": "workbench notes", "version": 1, "revisions": [entry]}).encode(), "it")
+        return str(caught.value).encode("utf8").decode("utf8")
+
+    assert "it is about none of" in refusal({"about": ["words"]})
+    assert "\\udc80" in refusal({"about": "bookmark", "\udc80": 1})
+
+
+def test_a_file_that_somebody_makes_while_it_is_looked_at_is_no_other_programs(tmp_path):
+    class Overtaken(sqlite3.Connection):
+        """Between its first question and its second, another process makes the file."""
+
+        def execute(self, statement, *values):
+            found = super().execute(statement, *values)
+            if statement == "PRAGMA application_id":
+                known = found.fetchall()
+                Notes(tmp_path / "notes.sqlite").save(D, 1, label="first")
+                return super().execute("VALUES (?)", known[0])
+            return found
+
+    late = sqlite3.connect(tmp_path / "notes.sqlite", isolation_level=None, factory=Overtaken)
+    late.execute("PRAGMA journal_mode = WAL")
+    assert not NotesStore(tmp_path / "notes.sqlite")._is_ours(late)
+    assert Notes(tmp_path / "notes.sqlite").of(D, 1).label == "first"
 
 
 @pytest.mark.parametrize("how", ["text", "overwritten", "foreign row"])

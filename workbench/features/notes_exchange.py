@@ -90,11 +90,11 @@ def write_file(path: str | Path, revisions: Iterable[Revision]) -> None:
 
 
 def _revision(entry: Any, where: str, latest: datetime) -> Revision:
-    if not isinstance(entry, dict) or entry.get("about") not in SAYS:
+    if not isinstance(entry, dict) or not isinstance(entry.get("about"), str) or entry["about"] not in SAYS:
         raise ValueError(f"{where} cannot be read: it is about none of {', '.join(SAYS)}.")
     wanted = {"dictionary", "feature", "about", "author", "time", *SAYS[entry["about"]]}
     if set(entry) != wanted:
-        different = ", ".join(sorted(wanted.symmetric_difference(map(str, entry))))
+        different = ", ".join(sorted(wanted.symmetric_difference(map(_printable, entry))))
         raise ValueError(f"{where} cannot be read: it has too many or too few entries ({different:.100}).")
     try:
         revision = Revision(**entry)
@@ -103,3 +103,8 @@ def _revision(entry: Any, where: str, latest: datetime) -> Revision:
     if moment_of(revision.time) > latest:
         raise ValueError(f"{where} cannot be read: it is of {revision.time}, which has not come yet.")
     return revision
+
+
+def _printable(name: str) -> str:
+    """A name of anybody's, such that a terminal and a page can show it."""
+    return ascii(name)[1:-1]

@@ -6,6 +6,7 @@ is a set and two of them are merged by their union, in any order and any number 
 
 import hashlib
 import re
+import sqlite3
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -94,11 +95,17 @@ def now() -> str:
 
 
 def moment_after(earlier: str | None) -> str:
-    """The present moment, or the one just after what stands there, where a clock that is ahead wrote that."""
+    """The present moment, or the one just after what stands there, where a clock that is ahead wrote that.
+
+    Raises `sqlite3.DatabaseError` if there is none: that time is damage, for none such is ever imported.
+    """
     present = now()
     if earlier is None or present > earlier:
         return present
-    return (datetime.strptime(earlier, _TIME) + timedelta(microseconds=1)).strftime(_TIME)
+    try:
+        return (datetime.strptime(earlier, _TIME) + timedelta(microseconds=1)).strftime(_TIME)
+    except OverflowError:
+        raise sqlite3.DatabaseError(f"it holds something of {earlier}") from None
 
 
 def moment_of(text: str) -> datetime:

@@ -171,8 +171,11 @@ class NotesStore:
 
     def _is_ours(self, db: sqlite3.Connection) -> bool:
         """Whether it is a file of notes; False for an empty one. Raises `NotesError` for anything else."""
-        (known,), (version,) = (db.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version"))
-        (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        with _at_one_moment(db):
+            (known,), (version,) = (
+                db.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version")
+            )
+            (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if not known and not version and not tables:
             return False
         if known != _OURS:
@@ -219,6 +222,20 @@ def _connect(address: str) -> sqlite3.Connection:
     db.execute("PRAGMA trusted_schema = OFF")
     db.create_function("casefold", 1, _casefold, deterministic=True)
     return db
+
+
+@contextmanager
+def _at_one_moment(db: sqlite3.Connection) -> Iterator[None]:
+    """What is read within is of one moment, though somebody else may be making the file just now."""
+    if db.in_transaction:
+        yield
+        return
+    db.execute("BEGIN")
+    try:
+        yield
+    finally:
+        if db.in_transaction:  # some errors end it by themselves
+            db.execute("ROLLBACK")
 
 
 def _casefold(text: Any) -> str:
