@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from models.artifacts import MANIFEST, RUN_MARK, WORK, ArtifactError, Manifest, repair
 from models.drafts import LeftDraft, drafts
@@ -31,7 +31,21 @@ VERB = {
     "probes": "probe",
     "analysis": "reproduce",
 }
+CALLED = {"activations": "recording", "sae": "dictionary"}  # in sentences; others by their kind
 MAX_DEPTH = 4
+
+
+@runtime_checkable
+class Made(Protocol):
+    """An artifact, or what was opened from one."""
+
+    @property
+    def path(self) -> Path:
+        """Its folder."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """What it was made from."""
 
 
 @dataclass(frozen=True)
@@ -162,6 +176,22 @@ class Run:
                 f"make it again first (`workbench {verb}`)."
             )
         return found
+
+    def made_from(self, artifact: Made, kind: str) -> Artifact:
+        """The artifact of a kind that another was made from; of several the first.
+
+        Raises `ArtifactError` where it is not in this run: it was removed or replaced, or is another run's.
+        """
+        known = {input_id.split("@")[0] for input_id in artifact.manifest.inputs.values()}
+        for found in self.artifacts():
+            if found.kind == kind and found.id in known:
+                return found
+        name, verb = artifact.path.name, artifact.manifest.config.get("verb", VERB[artifact.manifest.kind])
+        raise ArtifactError(
+            f"the {CALLED.get(kind, kind)} that {name} was made from is not in this run, or no longer: "
+            f"`workbench {VERB[kind]} --run {self.path}` makes one, and `workbench {verb} --run {self.path}` makes "
+            f"{name} anew."
+        )
 
     def path_of(self, kind: str, name: str | None = None) -> Path:
         """Where an artifact of this kind and name stands or would stand."""

@@ -66,6 +66,26 @@ def test_what_is_not_there_is_said_with_what_is(run):
         run.find("features")
 
 
+def test_what_an_artifact_was_made_from_is_found_by_its_kind(run):
+    assert run.made_from(run.find("sae"), "activations").path == run.find("activations").path
+    assert run.made_from(run.find("activations"), "model").id == run.find("model").id
+
+
+def test_what_an_artifact_was_made_from_and_is_not_there_is_one_sentence(run, tmp_path):
+    dictionary = run.find("sae")
+    said = "the recording that topk was made from is not in this run.*`workbench harvest --run .*`workbench sae --run"
+    replaced = make(run, "activations", "mlp", ["model"], value=1.0)
+    with pytest.raises(ArtifactError, match=said):
+        replaced.made_from(dictionary, "activations")
+    shutil.rmtree(run.path / "activations")
+    with pytest.raises(ArtifactError, match=said):
+        run.refresh().made_from(dictionary, "activations")
+    with publishing(run.path_of("analysis", "pushed"), "analysis", config={"verb": "steer"}):
+        pass
+    with pytest.raises(ArtifactError, match="the dictionary that pushed .*`workbench steer --run"):
+        run.refresh().made_from(run.refresh().find("analysis"), "sae")
+
+
 def test_runs_may_nest(run, tmp_path):
     for seed in (0, 1):
         Run.create(tmp_path / "runs" / "grokking" / f"seed-{seed}")
