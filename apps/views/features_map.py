@@ -78,8 +78,8 @@ def _make(here: Place, index: Artifact, live: int) -> Path | None:
         with st.status("Making the map …", expanded=True) as status:
             path = keep_map(here.run, index, say=lambda words: st.write(words))
             status.update(label="The map is made.", state="complete", expanded=False)
-    except ValueError as error:
-        plain(error)
+    except (ValueError, ArtifactError) as error:
+        plain(ValueError(str(error)))
         return None
     st.rerun()
     return path

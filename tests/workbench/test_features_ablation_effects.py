@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from models import Dataset, Transformer, TransformerConfig
-from models.artifacts import ArtifactError, publishing
+from models.artifacts import ArtifactError, Manifest, publishing
 from models.saving import save_model
 from workbench.activations import harvest
 from workbench.cli.index_effects import affected, effects_of_next
@@ -25,6 +25,7 @@ from workbench.features.ablation_effects import (
 )
 from workbench.features.ablation_effects_kept import best_named, effects_name, keep_effects, kept_effects
 from workbench.features.columns import unit_columns
+from workbench.features.feature_map_kept import keep_map, map_name
 from workbench.runs import Run
 from workbench.sae import SAE, SAEConfig, build_sae, save_sae
 
@@ -210,7 +211,7 @@ def test_the_verb_measures_those_whose_names_hold_best_and_goes_on_from_what_is_
     index = run.find("features", "small")
     best = best_named(FeatureIndex.open(index.path), 3)
     keep_effects(run, index, best[:1])
-    told = affected(argparse.Namespace(run=str(run.path), effects=3, json=True), index)
+    told = affected(argparse.Namespace(run=str(run.path), effects=3, replace=False, json=True), index)
     assert told["effects"]["features"] == 3
     kept = kept_effects(run.refresh(), index)
     assert kept is not None
@@ -224,3 +225,34 @@ def test_a_damaged_table_is_said(run: Run) -> None:
     (path / "effects.parquet").write_bytes(b"PAR1")
     with pytest.raises(ArtifactError, match="damaged"):
         kept_effects(run, index, 1)
+
+
+def test_an_analysis_of_the_same_name_that_another_verb_made_is_not_replaced(run: Run, monkeypatch) -> None:
+    index = run.find("features", "small")
+    for name in (effects_name(index), map_name(index)):
+        with publishing(run.path_of("analysis", name), "analysis", config={"verb": "steer"}):
+            pass
+    with monkeypatch.context() as patched:
+        for work in ("ablation_effects_kept.ablation_effects", "feature_map_kept.feature_map"):
+            patched.setattr(f"workbench.features.{work}", lambda *a, **k: pytest.fail("long work before the refusal"))
+        with pytest.raises(
+            ArtifactError, match="small-effects was made by `workbench steer`: move it away, or write over it"
+        ):
+            keep_effects(run, index, [0])
+        with pytest.raises(
+            ArtifactError, match="small-map was made by `workbench steer`: move it away, or write over it"
+        ):
+            keep_map(run, index)
+    for name in (effects_name(index), map_name(index)):
+        assert run.refresh().find("analysis", name).manifest.config == {"verb": "steer"}
+    path = keep_effects(run, index, [0], replace=True)
+    assert Manifest.read(path).config["verb"] == "index --effects"
+    assert Manifest.read(keep_map(run, index, replace=True)).config["verb"] == "index --map"
+
+
+def test_where_no_feature_fires_the_verb_says_so(run: Run, monkeypatch) -> None:
+    monkeypatch.setattr("workbench.features.ablation_effects_kept.best_named", lambda index, n: [])
+    with pytest.raises(ValueError, match="no feature of small fires"):
+        affected(
+            argparse.Namespace(run=str(run.path), effects=3, replace=False, json=True), run.find("features", "small")
+        )

@@ -16,10 +16,15 @@ def affected(args: argparse.Namespace, index: Artifact) -> dict[str, Any]:
     from workbench.features.ablation_effects_kept import best_named, keep_effects, kept_effects
 
     run, chosen = Run.open(run_path(args.run)), best_named(FeatureIndex.open(index.path), args.effects)
-    path = keep_effects(run, index, chosen, say=lambda done, of: say(args, f"{done:,} of {of:,} features measured"))
+    if not chosen:
+        raise ValueError(f"no feature of {index.name} fires: there is none whose effects could be measured.")
+
+    def tell(done: int, of: int) -> None:
+        say(args, f"{done:,} of {of:,} features measured")
+
+    path = keep_effects(run, index, chosen, replace=args.replace, say=tell)
     found = kept_effects(run.refresh(), index)
-    if found is None:
-        return {"effects": {"path": str(path), "features": 0}}
+    assert found is not None  # some were just measured, or had been
     told = effects_of_next(found[found["feature"].isin(chosen)])
     say(args, str(path))
     say(args, effects_table(told))

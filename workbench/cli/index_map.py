@@ -30,7 +30,7 @@ def make_map(run: Run, index: Artifact, *, seed: int = 0, replace: bool = False)
 
     name, inputs = map_name(index), run.inputs(index, mapped_dictionary(run, index))
     if standing(run, "analysis", name, inputs, map_settings(seed), replace=replace) is None:
-        keep_map(run, index, seed=seed)
+        keep_map(run, index, seed=seed, replace=replace)
         run = run.refresh()
     return run.find("analysis", name)
 

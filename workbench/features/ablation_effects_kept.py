@@ -16,7 +16,7 @@ from models.dataset import Dataset
 from models.table_files import read_table
 from workbench.features.ablation_effects import COLUMNS, ablation_effects
 from workbench.features.columns import LATENTS, kind_of, read_dictionary
-from workbench.features.feature_map_kept import cache_folder, mapped_dictionary, may_be_written
+from workbench.features.feature_map_kept import cache_folder, mapped_dictionary, may_be_written, refuse_foreign
 from workbench.features.index import FeatureIndex
 from workbench.runs import Artifact, Run
 from workbench.sae import load_sae
@@ -46,7 +46,12 @@ def kept_effects(run: Run, index: Artifact, feature: int | None = None) -> pd.Da
 
 
 def keep_effects(
-    run: Run, index: Artifact, features: Sequence[int], *, say: Callable[[int, int], None] | None = None
+    run: Run,
+    index: Artifact,
+    features: Sequence[int],
+    *,
+    replace: bool = False,
+    say: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Measure what taking features out does, but for those that were measured, and keep it.
 
@@ -54,16 +59,20 @@ def keep_effects(
         run: the run of the index.
         index: the index, of latents, units or probes.
         features: which features.
+        replace: also over an analysis of the table's name that another verb made.
         say: is told how many are done of how many.
 
     Returns:
         Where the table is kept.
 
     Raises:
-        ArtifactError: the dictionary, the subject or the data is gone or was replaced; or somebody else writes there.
+        ArtifactError: the dictionary, the subject or the data is gone or was replaced; somebody else writes there; see
+            `refuse_foreign`.
         ValueError: see `ablation_effects`.
     """
     path = _places(run, index)[0 if may_be_written(run) else 1]
+    if not replace:
+        refuse_foreign(path, VERB)
     known = _read(path, index)
     done = set() if known is None else set(known["feature"])
     wanted = [feature for feature in dict.fromkeys(int(f) for f in features) if feature not in done]
@@ -95,16 +104,9 @@ def recorded_data(run: Run, index: Artifact) -> Dataset:
 
     Raises `ArtifactError` where the recording is gone or was replaced.
     """
-    known = set(index.manifest.inputs.values())
-    for artifact in run.artifacts():
-        if artifact.kind == "activations" and artifact.id in known:
-            sample = artifact.manifest.config.get("sample")
-            data: Dataset = run.dataset(with_labels=False)
-            return data.sample(**sample) if sample else data
-    raise ArtifactError(
-        f"the recording that {index.name} was made from is no longer in this run: `workbench harvest --run {run.path}` "
-        "makes it anew."
-    )
+    sample = run.made_from(index, "activations").manifest.config.get("sample")
+    data: Dataset = run.dataset(with_labels=False)
+    return data.sample(**sample) if sample else data
 
 
 def best_named(index: FeatureIndex, n: int) -> list[int]:

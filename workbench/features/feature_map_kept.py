@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from models.artifacts import ArtifactError, Manifest, publishing
+from models.artifacts import MANIFEST, ArtifactError, Manifest, check_replaceable, publishing
 from workbench.features.feature_map import LEAST, PERPLEXITY, RESULT, VERB, feature_map
 from workbench.features.index import FeatureIndex
 from workbench.runs import Artifact, Run
@@ -40,14 +40,7 @@ def mapped_dictionary(run: Run, index: Artifact) -> Artifact:
         raise ArtifactError(
             f"{index.path} is no index of a dictionary's latents: its columns are axes, and have no map."
         )
-    known = set(index.manifest.inputs.values())
-    for artifact in run.artifacts():
-        if artifact.kind == "sae" and artifact.id in known:
-            return artifact
-    raise ArtifactError(
-        f"the dictionary that {index.name} was made from is no longer in this run: "
-        f"`workbench index --run {run.path}` makes the index anew."
-    )
+    return run.made_from(index, "sae")
 
 
 def kept_map(run: Run, index: Artifact) -> Path | None:
@@ -62,24 +55,51 @@ def kept_map(run: Run, index: Artifact) -> Path | None:
     return None
 
 
-def keep_map(run: Run, index: Artifact, *, seed: int = 0, say: Callable[[str], None] | None = None) -> Path:
+def keep_map(
+    run: Run, index: Artifact, *, seed: int = 0, replace: bool = False, say: Callable[[str], None] | None = None
+) -> Path:
     """Lay the live features of an index out (see `feature_map`), and keep the map where `kept_map` finds it.
 
+    Args:
+        run: the run of the index.
+        index: the index, of a dictionary's latents.
+        seed: of the layout.
+        replace: also over an analysis of the map's name that another verb made.
+        say: is told what is being done.
+
+    Returns:
+        Where the map is kept.
+
     Raises:
-        ArtifactError: see `mapped_dictionary`; or something else stands in the map's place.
+        ArtifactError: see `mapped_dictionary` and `refuse_foreign`.
         ValueError: fewer than `LEAST` features fire.
     """
+    path = run.path_of("analysis", map_name(index)) if may_be_written(run) else _cached(index)
+    if not replace:
+        refuse_foreign(path, VERB)
     dictionary = mapped_dictionary(run, index)
     table = FeatureIndex.open(index.path).table
     live = table.loc[~table["dead"].astype(bool), "feature"].tolist()
     if len(live) < LEAST:
         raise ValueError(f"a map needs {LEAST} features that fire or more: {len(live)} of {index.name} do.")
-    path = run.path_of("analysis", map_name(index)) if may_be_written(run) else _cached(index)
     inputs = run.inputs(index, dictionary)
     with publishing(path, "analysis", inputs=inputs, config=map_settings(seed), seed=seed) as draft:
         found = feature_map(load_sae(dictionary.path).W_dec, live, seed=seed, say=say)
         found.to_parquet(draft.path / RESULT, index=False)
     return path
+
+
+def refuse_foreign(path: Path, verb: str) -> None:
+    """`ArtifactError` where what stands at `path` is no analysis, or another verb's: that is somebody's work."""
+    check_replaceable(path, "analysis")
+    if not (path / MANIFEST).exists():
+        return
+    made_by = Manifest.read(path).config.get("verb")
+    if made_by != verb:
+        by = f"`workbench {made_by}`" if made_by else "something else"
+        raise ArtifactError(
+            f"{path} was made by {by}: move it away, or write over it with `workbench {verb} --replace`."
+        )
 
 
 def _cached(index: Artifact) -> Path:
