@@ -4,7 +4,6 @@ from pathlib import Path
 
 import streamlit as st
 
-from models.artifacts import ArtifactError
 from workbench.activations import ActivationStore
 from workbench.features.index import FeatureIndex
 from workbench.runs import Artifact, Run
@@ -12,15 +11,9 @@ from workbench.runs import Artifact, Run
 
 def recording_of(run: Run, index: FeatureIndex) -> ActivationStore:
     """The recording of an index, by the rows of its hook. Raises `ArtifactError` where it is gone or was replaced."""
-    known = set(index.manifest.inputs.values())
-    for artifact in run.artifacts():
-        if artifact.kind == "activations" and artifact.id in known:
-            store = _store(artifact.id, artifact.path)
-            return store.on(store.axis_of(index.hook_name))
-    raise ArtifactError(
-        f"The recording that {index.path.name} was made from is no longer in this run: "
-        f"`workbench harvest --run {run.path}` makes it anew."
-    )
+    artifact = run.made_from(index, "activations")
+    store = _store(artifact.id, artifact.path)
+    return store.on(store.axis_of(index.hook_name))
 
 
 def dictionaries_of(run: Run, hook: str) -> list[tuple[Artifact, Artifact | None]]:

@@ -6,7 +6,6 @@ import pandas as pd
 import streamlit as st
 
 from apps.serve import ONE_READER
-from models.artifacts import ArtifactError
 from workbench.activations import ActivationStore
 from workbench.activations.recorder import axis_of
 from workbench.features.layer_reading import stream_hooks
@@ -75,7 +74,8 @@ def _elsewhere(recording_id: str, hook: str, _recording: Artifact) -> ElsewhereH
 def _refitted(
     table_id: str, estimator: str, hook: str, labels: tuple[str, ...], _run: Run, _table: Artifact
 ) -> RefittedProbes:
-    return refit(_store_of(_run, _table), _table.manifest.config, estimator, hook, list(labels))
+    store = ActivationStore.open(_run.made_from(_table, "activations").path)
+    return refit(store, _table.manifest.config, estimator, hook, list(labels))
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
@@ -94,15 +94,3 @@ def _moved(
 ) -> pd.DataFrame:
     with ONE_READER:
         return state_change(_subject, _first, _second, position, hooks=hooks)
-
-
-def _store_of(run: Run, table: Artifact) -> ActivationStore:
-    """The recording that a table of probes was made from."""
-    known = set(table.manifest.inputs.values())
-    for artifact in run.artifacts():
-        if artifact.kind == "activations" and artifact.id in known:
-            return ActivationStore.open(artifact.path)
-    raise ArtifactError(
-        f"the recording that {table.name} was made from is no longer in this run: "
-        f"`workbench probe --run {run.path}` makes the table anew."
-    )

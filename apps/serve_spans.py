@@ -45,7 +45,16 @@ class Searched:
 def hooks(here: Place, subject: Any) -> list[str]:
     """What spans of a text can be compared in: recorded units, and the codes of the chosen index."""
     recorded = [hook for hook in unit_hooks(subject) if serve_lab.recording_of(here.run, hook) is not None]
-    return recorded + ([CODES] if here.index is not None and _dictionary(here) is not None else [])
+    return recorded + ([CODES] if here.index is not None and not without_codes(here) else [])
+
+
+def without_codes(here: Place) -> str:
+    """Why the codes of the chosen index cannot be compared; empty where they can, or none is chosen."""
+    try:
+        _dictionary(here)
+    except ArtifactError as error:
+        return str(error)
+    return ""
 
 
 def searched(here: Place, hook: str) -> Searched:
@@ -82,14 +91,15 @@ def chance(at: Searched, by: Bounds, active: tuple[int, ...], length: int, key: 
 
 
 def said(here: Place, at: Searched) -> Concepts | None:
-    """What the labels say of each row; None where there are none, or the recording that has them is gone."""
-    wanted = {at.id}
+    """What the labels say of each row; None where there are none.
+
+    Raises `ArtifactError` where the recording that an index's rows are of is gone.
+    """
     if at.hook == CODES and here.index is not None:
-        wanted = set(here.index.manifest.inputs.values())
-    for artifact in here.run.artifacts():
-        if artifact.kind == "activations" and artifact.id in wanted:
-            return _said(artifact.id, artifact)
-    return None
+        recording: Artifact | None = here.run.made_from(here.index, "activations")
+    else:
+        recording = serve_lab.recording_of(here.run, at.hook)
+    return None if recording is None else _said(recording.id, recording)
 
 
 def labels(
@@ -136,10 +146,7 @@ def _held(key: str, text: str, _subject: Any, hook: str, _here: Place) -> tuple[
 
 
 def _dictionary(here: Place) -> Any:
-    try:
-        return serve.dictionary_of(here.run, serve.index(here.index)) if here.index is not None else None
-    except ArtifactError:
-        return None
+    return serve.dictionary_of(here.run, serve.index(here.index)) if here.index is not None else None
 
 
 @st.cache_resource(max_entries=16, show_spinner="Reading thresholds …")

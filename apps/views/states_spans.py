@@ -17,6 +17,7 @@ from apps.place import Place
 from apps.prompt_box import BOS_WORD
 from apps.serve_spans import CODES, Searched
 from apps.text import escape_markdown, number, percent
+from models.artifacts import ArtifactError
 from workbench.features.span_bounds import SIDES, Bounds
 from workbench.features.spans import LEAST, N_RANDOM, active_set
 from workbench.features.vocabulary import token_strings
@@ -39,6 +40,8 @@ def show(here: Place, subject: Any, text: str, first: str | None = None) -> None
     """
     st.subheader("Other spans with the same active set", anchor=False)
     known = serve_spans.hooks(here, subject)
+    if why := serve_spans.without_codes(here):
+        st.caption(escape_markdown(f"Features cannot be compared: {why}"))
     if not known:
         st.caption("Spans are looked for in a recording, and none was made of this subject's units. This makes one:")
         st.code(f"workbench harvest --run {here.run.path}" + (f" --hooks {first}" if first else ""), language="shell")
@@ -181,7 +184,11 @@ def _units(values: np.ndarray, limits: Bounds, active: np.ndarray, span: tuple[i
 
 def _labels(here: Place, at: Searched, found: pd.DataFrame, random: pd.DataFrame | None, asked: tuple) -> None:
     st.markdown("**What holds in these spans**")
-    said = serve_spans.said(here, at)
+    try:
+        said = serve_spans.said(here, at)
+    except ArtifactError as error:
+        st.caption(escape_markdown(f"{str(error)[0].upper()}{str(error)[1:]}"))
+        return
     if said is None:
         st.caption("No labels were recorded with these tokens.")
         return

@@ -120,8 +120,8 @@ def make_index(
     from workbench.sae import load_sae
 
     whole_number(seed, "seed")
-    source = run.current("sae", dictionary)  # and so the recording it was trained on is there
-    recording = next(a for a in run.artifacts() if a.kind == "activations" and a.id in source.manifest.inputs.values())
+    source = run.current("sae", dictionary)
+    recording = run.made_from(source, "activations")
     name = name or source.name
     inputs = run.inputs(recording, source, run.current("model"), run.current("dataset"))
     if standing(run, "features", name, inputs, {"seed": seed}, replace=replace) is None:
@@ -165,8 +165,7 @@ def _sources(run: Run, asked: AskedColumns) -> tuple[str, Artifact, Artifact | N
         from workbench.probing.table_probes import hook_of, linear_lines
 
         probes = run.current("probes", asked.probes)
-        recordings = [a for a in run.artifacts() if a.kind == "activations"]
-        recording = next(a for a in recordings if a.id in probes.manifest.inputs.values())
+        recording = run.made_from(probes, "activations")
         lines = linear_lines(read_results(probes.path), probes.manifest.config)
         return hook_of(lines, asked.hook), recording, probes
     hook = asked.units or asked.heads

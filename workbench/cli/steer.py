@@ -135,8 +135,7 @@ class AskedDirection:
             return [dictionary, _index_of(run, dictionary)]
         if self.probe is not None:
             probes = run.current("probes", self.probe.partition("/")[0])
-            recordings = [a for a in run.artifacts() if a.kind == "activations"]
-            return [probes, *(a for a in recordings if a.id in probes.manifest.inputs.values())]
+            return [probes, run.made_from(probes, "activations")]
         return []
 
     def of(self, model: Any, made_of: list[Artifact]) -> "Direction":
