@@ -67,14 +67,8 @@ def dictionary_of(run: Run, index: FeatureIndex) -> Dictionary:
     """
     if kind_of(index.config) != LATENTS:
         return _columns(index.id, index.path)
-    known = set(index.manifest.inputs.values())
-    for artifact in run.artifacts():
-        if artifact.kind == "sae" and artifact.id in known:
-            return _sae(artifact.id, artifact.path)
-    raise ArtifactError(
-        f"the dictionary that {index.path.name} was made from is no longer in this run: "
-        f"`workbench index --run {run.path}` makes the index anew."
-    )
+    artifact = run.made_from(index, "sae")
+    return _sae(artifact.id, artifact.path)
 
 
 def index(artifact: Artifact) -> FeatureIndex:

@@ -16,7 +16,7 @@ from apps.text import escape_markdown, number, visible
 from apps.told import Told, call, read, run_of
 from workbench.experiments import read_steering
 from workbench.experiments.directions import Direction, feature_direction, pushes, unit_direction, usual_hook
-from workbench.features.columns import read_dictionary
+from workbench.features.columns import LATENTS, kind_of, read_dictionary
 from workbench.figures import steering_effect
 from workbench.interventions.steering import RANDOM, STEERED, UNSTEERED
 from workbench.runs import Artifact, Run
@@ -161,8 +161,7 @@ def _feature(here: Place, features: Artifact) -> Told:
     sae = serve.dictionary_of(here.run, index)
     feature = _numbered("Feature", index.n_features, "f")
     largest = float(index.table["max"].iloc[feature])
-    known = set(index.manifest.inputs.values())
-    artifact = next((a for a in here.run.artifacts() if a.kind == "sae" and a.id in known), features)
+    artifact = here.run.made_from(index, "sae") if kind_of(index.config) == LATENTS else features
     dictionary = read(here.run, artifact, "sae", load_sae if artifact.kind == "sae" else read_dictionary, sae)
     return call(feature_direction, dictionary, feature, largest, _model_of(here).at("hook_dict")).named("direction")
 
