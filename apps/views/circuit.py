@@ -2,7 +2,6 @@
 
 from typing import Literal
 
-import pandas as pd
 import streamlit as st
 
 from apps import serve
@@ -13,12 +12,11 @@ from apps.layout import download, halves
 from apps.place import FEATURES, Place, jump
 from apps.shown import draw
 from apps.text import escape_markdown, number, signed
-from apps.told import call, read
+from apps.told import Told, call, read
 from models.transformer import Transformer
-from workbench.circuits.faithfulness import CUT, KEPT
 from workbench.experiments.circuit_drawn import drawn_edges, drawn_features
-from workbench.experiments.circuit_results import LATENTS, NEURONS, Circuit, node_name, part_name, read_as, read_circuit
-from workbench.figures import circuit_graph
+from workbench.experiments.circuit_results import LATENTS, Circuit, part_name, read_as, read_circuit
+from workbench.figures import circuit_graph, faithfulness, path_effects
 from workbench.figures.hook_names import short_hooks
 from workbench.runs import Artifact, Run
 
@@ -88,7 +86,8 @@ def _about(circuit: Circuit, artifact: Artifact) -> None:
 
 
 def _edges(run: Run, circuit: Circuit, artifact: Artifact) -> None:
-    drawn = read(run, artifact, "circuit", read_circuit, circuit).into(drawn_edges).named("drawn")
+    told = read(run, artifact, "circuit", read_circuit, circuit)
+    drawn = told.into(drawn_edges).named("drawn")
     chart = call(circuit_graph, drawn.item(0), drawn.item(1), most=_LISTED)
     words = "The circuit: edges between heads, MLPs, embeddings and output, beside the same scores on random edges"
     draw(chart, drawn.item(0), name="circuit", alt=words)
@@ -98,13 +97,11 @@ def _edges(run: Run, circuit: Circuit, artifact: Artifact) -> None:
         _edge_table(circuit)
         download(circuit.edges, "Edges as CSV", f"{artifact.name}-edges")
     with right:
-        _sizes(circuit)
-        _paths(circuit, artifact)
+        _sizes(told)
+    _paths(told, artifact)
 
 
 def _edge_table(circuit: Circuit) -> None:
-    assert circuit.edges is not None
-    control = circuit.edges[circuit.edges["seed"].notna()].groupby(["sender", "receiver"])["score"].mean()
     columns = [
         Column("from", "word"),
         Column("to", "word"),
@@ -116,32 +113,27 @@ def _edge_table(circuit: Circuit) -> None:
         [
             *(Cell(words) for words in (part_name(line.sender), part_name(line.receiver), read_as(line.receiver))),
             Cell(signed(line.score, 3)),
-            Cell(signed(control.get((line.sender, line.receiver), float("nan")), 3)),
+            Cell(signed(line.random, 3)),
         ]
-        for line in circuit.kept.head(_LISTED).itertuples()
+        for line in circuit.edge_means.head(_LISTED).itertuples()
     ]
     link_table(columns, rows, key="circuit_edges", height=_HEIGHT, caption="Edges that are kept")
 
 
-def _sizes(circuit: Circuit) -> None:
-    """A line a circuit: what it does alone and what is left without it, each beside random circuits."""
-    if circuit.faithfulness is None:
+def _sizes(told: Told) -> None:
+    """Circuits by size: what each does alone and what is left without it, beside random ones."""
+    if told.value.faithfulness is None:
         return
-    table = circuit.faithfulness.assign(random=circuit.faithfulness["seed"].notna())
-    means = table.groupby(["edges", "left", "random"])["share"].mean()
-    rows = [
-        [Cell(f"{n:,}"), *(Cell(_share(means[n, left, random])) for left in (KEPT, CUT) for random in (False, True))]
-        for n in sorted(table["edges"].unique().tolist())
-    ]
-    columns = [Column("edges"), Column("alone"), Column("random"), Column("without"), Column("random")]
-    link_table(columns, rows, key="circuit_sizes", caption="Share of the metric, by how many of the strongest are kept")
+    table = told.at("faithfulness")
+    words = "Share of the metric by number of edges: the circuit alone and all without it, beside random circuits"
+    draw(table.into(faithfulness), table, name="circuit-sizes", alt=words)
+    st.caption("Of 0, where every edge is cut, to 1, the whole subject. Grey: random circuits as large.")
 
 
-def _paths(circuit: Circuit, artifact: Artifact) -> None:
+def _paths(told: Told, artifact: Artifact) -> None:
+    circuit: Circuit = told.value
     if circuit.paths is None:
         return
-    ends = ["sender", "receiver"]
-    means = circuit.paths.pivot_table("effect", ends, "variant", sort=False)
     (norm,) = circuit.paths["norm"].unique()
     columns = [
         Column("from", "word"),
@@ -152,19 +144,26 @@ def _paths(circuit: Circuit, artifact: Artifact) -> None:
     ]
     rows = [
         [
-            *(Cell(words) for words in (part_name(sender), part_name(receiver), read_as(receiver))),
-            *(Cell(signed(value, 3)) for value in means.loc[(sender, receiver)]),
+            *(Cell(words) for words in (part_name(line.sender), part_name(line.receiver), read_as(line.receiver))),
+            *(Cell(signed(value, 3)) for value in (line.effect, line.random)),
         ]
-        for sender, receiver in circuit.paths[ends].drop_duplicates().itertuples(index=False, name=None)
+        for line in circuit.path_means.itertuples()
     ]
-    link_table(columns, rows, key="circuit_paths", caption=f"Paths patched one by one, norms {norm}")
-    download(circuit.paths, "Paths as CSV", f"{artifact.name}-paths")
+    left, right = halves()
+    with left:
+        link_table(columns, rows, key="circuit_paths", caption=f"Paths patched one by one, norms {norm}")
+        download(circuit.paths, "Paths as CSV", f"{artifact.name}-paths")
+    with right:
+        table = told.at("paths")
+        words = "What each path restores when it alone is patched, beside random directions, with intervals"
+        draw(table.into(path_effects), table, name="circuit-paths", alt=words)
 
 
 def _features(here: Place, circuit: Circuit, artifact: Artifact) -> None:
     assert circuit.features is not None
     st.subheader("Latents that the answer goes through", anchor=False)
-    drawn = read(here.run, artifact, "circuit", read_circuit, circuit).into(drawn_features).named("drawn")
+    told = read(here.run, artifact, "circuit", read_circuit, circuit)
+    drawn = told.into(drawn_features).named("drawn")
     names = {node: node.rpartition(" ")[2] for stage in drawn.value[1] for node in stage}
     chart = call(circuit_graph, drawn.item(0), drawn.item(1), names=names)
     words = "Latents by hook, what they pass on, and what they add to the answer, beside random directions"
@@ -180,16 +179,12 @@ def _features(here: Place, circuit: Circuit, artifact: Artifact) -> None:
         _latents(here, circuit)
         download(circuit.features, "Latents as CSV", f"{artifact.name}-latents")
     with right:
-        _nodes_kept(circuit)
+        _nodes_kept(told)
 
 
 def _latents(here: Place, circuit: Circuit) -> None:
     """The largest effects, each latent with a link to its page and its name there, where it has been indexed."""
-    assert circuit.features is not None
-    own = circuit.strongest_features.head(_LISTED)
-    controls = circuit.features[circuit.features["seed"].notna() & (circuit.features["dictionary"] == LATENTS)]
-    nodes = [node_name(hook, unit) for hook, unit in zip(controls["hook"], controls["unit"], strict=True)]
-    at_random = controls.groupby(nodes)["effect"].mean()
+    own = circuit.feature_means.head(_LISTED)
     indexed = _indexes(here, circuit)
     short = short_hooks(list(circuit.dictionaries))
     rows = []
@@ -199,20 +194,19 @@ def _latents(here: Place, circuit: Circuit) -> None:
         if line["kind"] != "error" and hook in indexed:
             index, words = indexed[hook]
             href, name = here.href(FEATURES, index=index.name, feature=unit), words.get(unit, "")
-        random = at_random[node_name(hook, unit)]
         rows.append(
             [
                 Cell(short[hook]),
                 Cell("error" if line["kind"] == "error" else str(unit), href),
                 Cell(name),
                 Cell(signed(line["effect"], 3)),
-                Cell(signed(random, 3)),
+                Cell(signed(line["random"], 3)),
             ]
         )
     columns = [
         Column("hook", "word"),
         Column("latent", "word"),
-        Column("name", "code"),
+        Column("name", "text"),
         Column("effect", help="By how much the metric changes when it is ablated, estimated."),
         Column("random direction", help="The same activity, written along random directions as long."),
     ]
@@ -237,27 +231,14 @@ def _indexes(here: Place, circuit: Circuit) -> dict[str, tuple[Artifact, dict[in
     return found
 
 
-def _nodes_kept(circuit: Circuit) -> None:
-    """A line a size: latents beside neurons, each beside as many random ones."""
-    if circuit.feature_faithfulness is None:
+def _nodes_kept(told: Told) -> None:
+    """The largest latents beside the largest neurons, each beside as many random ones."""
+    if told.value.feature_faithfulness is None:
         return
-    table = circuit.feature_faithfulness
-    table = table.assign(random=table["seed"].notna())
-    errors = table["errors"] == "kept"
-    kinds = {LATENTS: (table["dictionary"] == LATENTS) & ~errors, NEURONS: table["dictionary"] == NEURONS}
-    kinds["latents, errors kept"] = (table["dictionary"] == LATENTS) & errors
-    means = pd.DataFrame(
-        {
-            (kind, random): table[of & (table["random"] == random)].groupby("nodes")["share"].mean()
-            for kind, of in kinds.items()
-            for random in (False, True)
-        }
-    ).dropna()  # all nodes, of which each kind has another number
-    columns = [Column("nodes")]
-    for kind in kinds:
-        columns += [Column(kind), Column("random")]
-    rows = [[Cell(f"{n:,}"), *(Cell(_share(value)) for value in means.loc[n])] for n in means.index]
-    link_table(columns, rows, key="circuit_nodes", height=_HEIGHT, caption="Share of the metric, by how many are kept")
+    table = told.at("feature_faithfulness")
+    words = "Share of the metric by number of latents, and of neurons, that are kept, beside as many random ones"
+    draw(table.into(faithfulness), table, name="circuit-nodes", alt=words)
+    st.caption("All others of these hooks are ablated. Grey: as many random ones.")
 
 
 def _share(value: float) -> str:

@@ -56,7 +56,7 @@ def test_what_the_circuit_does_stands_beside_random_ones(circuit: Circuit) -> No
 
 def test_graphs_and_tables_have_their_controls(circuit: Circuit) -> None:
     app = opened("interventions", look="Circuit", run="tiny")
-    assert len(charts(app)) == 2
+    assert len(charts(app)) == 5, "edges, sizes, paths; latents, and how many keep how much"
     edges = component(app, "link_table", "effect of cutting")
     assert [column["label"] for column in edges["columns"]][-1] == "at random"
     assert len(edges["rows"]) == 20

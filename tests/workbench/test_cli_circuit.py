@@ -99,6 +99,11 @@ def test_edges_are_scored_as_the_function_does_and_the_strongest_kept(source, ca
         assert sorted(dealt["score"]) == pytest.approx(sorted(own["score"])), "the same scores, elsewhere"
         assert dealt["kept"].sum() == 7
     assert not found.features
+    ends = found.edge_means[["sender", "receiver"]].itertuples(index=False, name=None)
+    dealt = found.edges[found.edges["seed"].notna()].set_index(["sender", "receiver"])["score"]
+    assert found.edge_means["random"].tolist() == pytest.approx(
+        [dealt.loc[[edge]].mean() for edge in ends], nan_ok=True
+    )
 
 
 def test_what_is_kept_is_run_alone_and_taken_out_beside_random_circuits(source, capsys):
@@ -124,6 +129,9 @@ def test_paths_are_the_strongest_edges_but_those_from_embeddings(source, capsys)
     first = next(edge for edge in circuit_search.chosen_paths(model, found.edges, 1))
     wanted = path_patching(model, *given, [first.sender], [first.receiver], n_controls=2)
     assert found.paths["effect"].head(3).tolist() == pytest.approx(wanted["effect"].tolist(), abs=1e-6)
+    means = found.path_means
+    assert means[["sender", "receiver"]].to_numpy().tolist() == strongest[:3]
+    assert means["random"].iloc[0] == pytest.approx(wanted["effect"].iloc[1:].mean(), abs=1e-6)
 
 
 def test_acdc_keeps_what_the_function_keeps_at_a_hundredth_of_the_gap(source, capsys):
@@ -148,6 +156,10 @@ def test_latents_stand_beside_random_directions_random_nodes_and_neurons(source,
     own = found.strongest_features
     assert (own["kind"] == "error").sum() == 2, "an error for each hook"
     assert own["effect"].abs().is_monotonic_decreasing
+    controls = found.features[found.features["dictionary"].eq("latents") & found.features["seed"].notna()]
+    error = controls[(controls["hook"] == HOOKS[0]) & controls["unit"].isna()]["effect"].mean()
+    means = found.feature_means[(found.feature_means["hook"] == HOOKS[0]) & found.feature_means["unit"].isna()]
+    assert means["random"].tolist() == pytest.approx([error]), "the error's own random directions"
     pairs = found.feature_edges[["from_hook", "to_hook"]].drop_duplicates().to_numpy().tolist()
     assert pairs == [list(HOOKS)]
     assert set(found.feature_edges["variant"]) == {"attribution", "random edges"}

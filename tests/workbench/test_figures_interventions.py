@@ -10,16 +10,18 @@ from workbench.figures import (
     circuit_graph,
     component_bars,
     composition_map,
+    faithfulness,
     head_grid,
     head_scores,
     lens_by_layer,
     lens_map,
     patching_map,
     patching_profile,
+    path_effects,
     steering_effect,
 )
 from workbench.figures.component_bars import MOST, REST
-from workbench.figures.palette import NEURONS, TRAINED
+from workbench.figures.palette import NEURONS, RANDOM, TRAINED
 
 WICKED = "<script>window.wicked = 1</script>"
 
@@ -259,6 +261,78 @@ class TestCircuitGraph:
             circuit_graph(self.edges().replace("0.1", "9.9"), self.STAGES)
 
 
+def kept_shares(**about: object) -> pd.DataFrame:
+    rows = [
+        about | {"seed": seed, "share": share, "share_low": share - 0.1, "share_high": share + 0.1}
+        for seed, share in ((pd.NA, 0.9), (0, 0.1), (1, 0.3))
+    ]
+    return pd.DataFrame(rows)
+
+
+class TestFaithfulness:
+    def test_edges_alone_and_without_stand_beside_the_mean_of_random_circuits(self) -> None:
+        table = pd.concat([kept_shares(edges=n, left=left) for n in (5, 20) for left in ("alone", "all but")])
+        ends, each, intervals, lines, _ = layers(faithfulness(table))
+        assert ends[1]["share"].tolist() == [0, 1], "all ablated, and the whole subject"
+        assert sorted(each[1]["share"].unique()) == [0.1, 0.3]
+        assert intervals[1][["low", "high"]].drop_duplicates().to_numpy().ravel() == pytest.approx([0.8, 1.0])
+        means = lines[1].set_index(["series", "size"])["share"]
+        assert means["alone", 5] == 0.9
+        assert means["random: all but", 20] == pytest.approx(0.2)
+        scale = lines[0]["encoding"]["color"]["scale"]
+        grey = dict(zip(scale["domain"], scale["range"], strict=True))
+        assert {name for name, hue in grey.items() if hue == RANDOM} == {"random: alone", "random: all but"}
+
+    def test_latents_neurons_and_kept_errors_are_told_apart(self) -> None:
+        kinds = (("latents", "as nodes"), ("latents", "kept"), ("neurons", "as nodes"))
+        table = pd.concat([kept_shares(nodes=3, errors=errors, dictionary=of) for of, errors in kinds])
+        scale = layers(faithfulness(table))[3][0]["encoding"]["color"]["scale"]
+        hues = dict(zip(scale["domain"], scale["range"], strict=True))
+        assert list(hues)[:3] == ["latents", "latents, errors kept", "neurons"]
+        assert hues["latents"] == TRAINED
+        assert hues["neurons"] == NEURONS
+
+    def test_nothing_is_not_drawn(self) -> None:
+        with pytest.raises(ValueError, match="nothing to draw"):
+            faithfulness(kept_shares(edges=5, left="alone")[:0])
+
+
+class TestPathEffects:
+    def paths(self) -> pd.DataFrame:
+        ends = [("blocks.0.hook_mlp_out", "blocks.1.attn.hook_v_input[0]"), ("hook_embed", "blocks.0.hook_mlp_in")]
+        rows = [
+            {"sender": a, "receiver": b, "norm": "recomputed", "variant": variant, "seed": seed, "effect": effect}
+            for a, b in ends
+            for variant, seed, effect in (
+                ("patch", pd.NA, 0.7),
+                ("random direction", 0, 0.1),
+                ("random direction", 1, 0),
+            )
+        ]
+        return pd.DataFrame(rows).assign(
+            effect_low=lambda t: t["effect"] - 0.1, effect_high=lambda t: t["effect"] + 0.1
+        )
+
+    def test_a_path_has_a_lane_of_its_own_and_one_of_every_random_direction(self) -> None:
+        _, (rules, _), (points, drawn) = layers(path_effects(self.paths()))
+        assert domain(points, "y") == ["MLP 0 → 1.0 values", "embed → MLP 0"], "in the order of the table"
+        assert drawn.groupby("variant")["effect"].apply(list).to_dict() == {
+            "patch": [0.7, 0.7],
+            "random direction": [0.1, 0.0, 0.1, 0.0],
+        }
+        assert points["encoding"]["color"]["scale"]["range"] == [TRAINED, RANDOM]
+        assert (rules["encoding"]["x"]["field"], rules["encoding"]["x2"]["field"]) == ("low", "high")
+        assert (drawn["high"] - drawn["low"]).to_numpy() == pytest.approx(0.2)
+
+    def test_paths_of_several_norms_are_told_apart(self) -> None:
+        both = pd.concat([self.paths(), self.paths().assign(norm="frozen")])
+        assert len(domain(layers(path_effects(both))[2][0], "y")) == 4
+
+    def test_an_unknown_variant_is_refused(self) -> None:
+        with pytest.raises(ValueError, match="knows no variant 'other'"):
+            path_effects(self.paths().assign(variant="other"))
+
+
 def steered_texts(directions: tuple[str, ...] = ("up",)) -> pd.DataFrame:
     rows = [{"edit": "", "direction": "", "strength": 0.0, "variant": "unsteered", "seed": pd.NA, "loss": 3.0}]
     for i, name in enumerate(directions):
@@ -290,7 +364,7 @@ def test_steering_stands_beside_random_directions_and_unsteered_text() -> None:
     assert means["steered", 2.0] == 5.0
 
 
-@pytest.mark.parametrize("figure", [composition_map, component_bars, patching_profile])
+@pytest.mark.parametrize("figure", [composition_map, component_bars, faithfulness, path_effects, patching_profile])
 def test_a_table_without_its_columns_is_refused(figure) -> None:
     with pytest.raises(ValueError, match="needs the columns"):
         figure(pd.DataFrame({"x": [1]}))

@@ -176,19 +176,12 @@ def dictionaries_of(model: Any, sources: Sequence[Artifact]) -> "tuple[dict[str,
 
 
 def edges_table(found: "Circuit") -> str:
-    """The strongest edges, beside the largest of the scores that the random circuits' edges have there."""
-    from workbench.experiments.circuit_results import part_name, read_as
+    """The strongest edges, beside the mean of the scores that were dealt to them at random."""
+    from workbench.experiments.circuit_results import part_name
 
-    assert found.edges is not None
-    control = found.edges[found.edges["seed"].notna()].groupby(["sender", "receiver"])["score"].mean()
     rows = [
-        [
-            part_name(line.sender),
-            " ".join([part_name(line.receiver), read_as(line.receiver)]).strip(),
-            float(line.score),
-            float(control.get((line.sender, line.receiver), float("nan"))),
-        ]
-        for line in found.kept.head(SHOWN).itertuples()
+        [part_name(line.sender), _receiver(line.receiver), float(line.score), float(line.random)]
+        for line in found.edge_means.head(SHOWN).itertuples()
     ]
     effect = "metric, cut" if found.search == "attribution" else "further off, cut"
     return table(["from", "to", effect, "dealt at random"], rows)
@@ -206,31 +199,29 @@ def faithful_line(found: "Circuit") -> str:
 
 def paths_table(found: "Circuit") -> str:
     """Each path's effect, beside the mean of random directions."""
-    from workbench.experiments.circuit_results import part_name, read_as
+    from workbench.experiments.circuit_results import part_name
 
-    assert found.paths is not None
-    ends = ["sender", "receiver"]
-    means = found.paths.groupby([*ends, "variant"], sort=False)["effect"].mean().unstack("variant")
-    means = means.loc[list(found.paths[ends].drop_duplicates().itertuples(index=False, name=None))]
     rows = [
-        [part_name(a), " ".join([part_name(b), read_as(b)]).strip(), *map(float, line)]
-        for (a, b), line in zip(means.index, means.to_numpy(), strict=True)
+        [part_name(line.sender), _receiver(line.receiver), float(line.effect), float(line.random)]
+        for line in found.path_means.itertuples()
     ]
-    return table(["from", "to", *means.columns], rows)
+    return table(["from", "to", "patch", "random direction"], rows)
 
 
 def features_table(found: "Circuit") -> str:
     """The latents and errors of the largest effects, beside the same written along random directions."""
-    assert found.features is not None
-    controls = found.features[found.features["seed"].notna()]
-    beside = controls.groupby(["dictionary", "hook", "unit"], dropna=False)["effect"].mean()
-    rows = []
-    for line in found.strongest_features.head(SHOWN).to_dict("records"):
-        unit = "error" if line["kind"] == "error" else str(line["unit"])
-        at_random = beside[line["dictionary"], line["hook"]]
-        random = at_random[at_random.index.isna()] if unit == "error" else at_random[at_random.index == line["unit"]]
-        rows.append([line["hook"], unit, float(line["effect"]), float(random.iloc[0])])
+    rows = [
+        [line["hook"], "error" if line["kind"] == "error" else str(line["unit"]), line["effect"], line["random"]]
+        for line in found.feature_means.head(SHOWN).to_dict("records")
+    ]
     return table(["hook", "latent", "effect", "random direction"], rows)
+
+
+def _receiver(receiver: str) -> str:
+    """A receiver's name, and as what it reads."""
+    from workbench.experiments.circuit_results import part_name, read_as
+
+    return f"{part_name(receiver)} {read_as(receiver)}".strip()
 
 
 def features_line(found: "Circuit") -> str:

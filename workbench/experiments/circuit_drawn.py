@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from workbench.experiments.circuit_results import LATENTS, Circuit, node_name, part_name, read_as, strongest
+from workbench.experiments.circuit_results import LATENTS, Circuit, node_name, node_names, part_name, read_as, strongest
 from workbench.interventions.hook_parts import layer_of
 
 ANSWER = "answer"
@@ -46,11 +46,11 @@ def drawn_features(circuit: Circuit) -> tuple[pd.DataFrame, Stages]:
     table = circuit.features[circuit.features["dictionary"] == LATENTS]
     draw, own = table["seed"].min(), table[table["seed"].isna()]
     chosen = pd.concat([strongest(lines, "effect").head(FEW) for _, lines in own.groupby("hook", sort=False)])
-    stages = [_named(lines) for _, lines in chosen.groupby("hook", sort=False)]
+    stages = [node_names(lines) for _, lines in chosen.groupby("hook", sort=False)]
     shown = {name for stage in stages for name in stage}
     parts = []
     for variant, lines in (("latents", own), (AT_RANDOM, table[table["seed"] == draw])):
-        part = pd.DataFrame({"sender": _named(lines), "receiver": ANSWER, "score": -lines["effect"].to_numpy()})
+        part = pd.DataFrame({"sender": node_names(lines), "receiver": ANSWER, "score": -lines["effect"].to_numpy()})
         parts.append(part.assign(variant=variant, note=""))
     if (passed := circuit.feature_edges) is not None:
         for variant, lines in (("latents", passed[passed["seed"].isna()]), (AT_RANDOM, passed[passed["seed"] == draw])):
@@ -62,10 +62,6 @@ def drawn_features(circuit: Circuit) -> tuple[pd.DataFrame, Stages]:
     edges = pd.concat(parts, ignore_index=True)
     inside = edges["sender"].isin(shown) & edges["receiver"].isin({*shown, ANSWER})
     return edges[inside].reset_index(drop=True), [*stages, [ANSWER]]
-
-
-def _named(lines: pd.DataFrame) -> list[str]:
-    return [node_name(hook, unit) for hook, unit in zip(lines["hook"], lines["unit"], strict=True)]
 
 
 def _stages(edges: pd.DataFrame) -> Stages:

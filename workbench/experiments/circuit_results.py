@@ -76,6 +76,38 @@ class Circuit:
         return strongest(own, "effect")
 
     @property
+    def edge_means(self) -> pd.DataFrame:
+        """`kept`, with `random`: the mean of the scores dealt to the edge at random; none where it was dealt none."""
+        if self.edges is None:
+            return self.kept.assign(random=float("nan"))
+        ends = ["sender", "receiver"]
+        dealt = self.edges[self.edges["seed"].notna()].groupby(ends)["score"].mean().rename("random")
+        return self.kept.join(dealt, on=ends)
+
+    @property
+    def path_means(self) -> pd.DataFrame:
+        """A line a path, as they were patched: `sender`, `receiver`, `norm`, `effect` and `random`, a mean.
+
+        The mean is over random directions; no line where no path was patched.
+        """
+        ends = ["sender", "receiver", "norm"]
+        if self.paths is None:
+            return pd.DataFrame(columns=[*ends, "effect", "random"])
+        own = self.paths[self.paths["seed"].isna()]
+        random = self.paths[self.paths["seed"].notna()].groupby(ends)["effect"].mean().rename("random")
+        return own[[*ends, "effect"]].join(random, on=ends).reset_index(drop=True)
+
+    @property
+    def feature_means(self) -> pd.DataFrame:
+        """`strongest_features`, with `random`: the mean effect of the same written along random directions."""
+        own = self.strongest_features
+        if self.features is None:
+            return own.assign(random=float("nan"))
+        controls = self.features[(self.features["dictionary"] == LATENTS) & self.features["seed"].notna()]
+        means = controls.groupby(node_names(controls))["effect"].mean()
+        return own.assign(random=[float(means[node]) for node in node_names(own)])
+
+    @property
     def shares(self) -> dict[str, float]:
         """Of the whole model's metric what the kept edges do `alone`, what is left `without` them; both at random.
 
@@ -131,6 +163,11 @@ def read_as(receiver: str) -> str:
 def node_name(hook: str, unit: Any) -> str:
     """A node of a dictionary: its hook, and the latent's number, or `error`."""
     return f"{hook} {'error' if pd.isna(unit) else int(unit)}"
+
+
+def node_names(lines: pd.DataFrame) -> list[str]:
+    """`node_name` of every line's `hook` and `unit`."""
+    return [node_name(hook, unit) for hook, unit in zip(lines["hook"], lines["unit"], strict=True)]
 
 
 def read_circuit(path: str | Path) -> Circuit:

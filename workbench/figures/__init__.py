@@ -15,6 +15,7 @@ from workbench.figures.density import density_histogram
 from workbench.figures.dictionary_comparison import dictionary_comparison
 from workbench.figures.edge_recovery import edge_recovery
 from workbench.figures.error_against_bound import error_against_bound
+from workbench.figures.faithfulness import faithfulness
 from workbench.figures.feature_against_neuron import feature_against_neuron
 from workbench.figures.feature_map import feature_map
 from workbench.figures.frequency_ablation import frequency_ablation
@@ -26,6 +27,7 @@ from workbench.figures.naming_fractions import naming_fractions
 from workbench.figures.pareto import pareto
 from workbench.figures.patching_map import patching_map
 from workbench.figures.patching_profile import patching_profile
+from workbench.figures.path_effects import path_effects
 from workbench.figures.position_spectrum import position_spectrum
 from workbench.figures.probe_by_hook import probe_by_hook
 from workbench.figures.probe_heatmap import probe_heatmap
@@ -63,6 +65,7 @@ __all__ = [
     "edge_recovery",
     "eigenvalue_table",
     "error_against_bound",
+    "faithfulness",
     "feature_against_neuron",
     "feature_map",
     "frequency_ablation",
@@ -76,6 +79,7 @@ __all__ = [
     "pareto",
     "patching_map",
     "patching_profile",
+    "path_effects",
     "position_spectrum",
     "probe_by_hook",
     "probe_heatmap",
