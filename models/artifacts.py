@@ -72,11 +72,14 @@ class Manifest:
         path = Path(folder) / MANIFEST
         try:
             found = json.loads(path.read_text("utf8"))
+            canonical(found).encode()
         except FileNotFoundError:
             raise ArtifactError(f"{folder} is not an artifact: it has no {MANIFEST}.") from None
         except NotADirectoryError:
             raise ArtifactError(f"{folder} is a file: an artifact is a folder with a {MANIFEST}.") from None
-        except ValueError:
+        except UnicodeEncodeError:  # JSON can spell half of a surrogate pair
+            raise ArtifactError(f"{path} is damaged: it holds text that is no Unicode.") from None
+        except (ValueError, RecursionError):
             raise ArtifactError(f"{path} is damaged: it is not JSON.") from None
         if not isinstance(found, dict) or any(not isinstance(found.get(n), t) for n, t in _NEEDED.items()):
             raise ArtifactError(f"{path} is not a manifest of this workbench.")
@@ -97,7 +100,8 @@ class Draft:
         resumed: whether a killed job with the same inputs and config left files there.
         results: facts known only at the end; they join the manifest's config under `results`.
         checksums: what the writer has hashed while writing, so that it is not read again.
-        scratch: names of files that only a resumed job needs; they go when the artifact is whole, and not before.
+        scratch: names of files and folders that only a resumed job needs; they go when the artifact is whole, and not
+            before.
     """
 
     path: Path
@@ -139,7 +143,8 @@ def publishing(
             draft_path.mkdir()
             write_json(draft_path / INTENT, intent)
         draft = Draft(draft_path, resumed)
-        (draft_path / FAILED).unlink(missing_ok=True)
+        for of_before in (FAILED, MANIFEST):  # it may have been killed just before it was renamed into place
+            (draft_path / of_before).unlink(missing_ok=True)
         try:
             yield draft
         except Exception as error:
@@ -148,7 +153,8 @@ def publishing(
             raise
         # What a job was writing when it was killed: ours are named `.part`, those of safetensors are hidden.
         for half_written in [*draft_path.rglob("*.part"), *draft_path.rglob(".*")]:
-            half_written.unlink()
+            if not _is_scratch(draft, half_written):  # which goes as a whole
+                half_written.unlink()
         manifest = Manifest(
             kind=kind,
             inputs=intent["inputs"],
@@ -163,10 +169,22 @@ def publishing(
         )
         write_json(draft_path / MANIFEST, manifest.to_dict())
         for name in draft.scratch:
-            (draft_path / name).unlink(missing_ok=True)
+            _remove(draft_path / name)
         check_replaceable(path, kind)  # somebody may have put something there meanwhile
         _rename_into_place(draft_path, path, work)
         (path / INTENT).unlink()
+
+
+def _is_scratch(draft: Draft, path: Path) -> bool:
+    within = path.relative_to(draft.path)
+    return not draft.scratch.isdisjoint(place.as_posix() for place in (within, *within.parents))
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def check_replaceable(path: Path, kind: str) -> None:
@@ -256,7 +274,7 @@ def _checksums(draft: Draft) -> dict[str, str]:
     hashed_files = {key.split("#")[0] for key in sums}
     for file in sorted(p for p in draft.path.rglob("*") if p.is_file()):
         name = file.relative_to(draft.path).as_posix()
-        if file.name in NOT_PART_OF_THE_ID or name in draft.scratch or name in hashed_files:
+        if file.name in NOT_PART_OF_THE_ID or _is_scratch(draft, file) or name in hashed_files:
             continue
         if file.suffix == ".safetensors":
             sums |= {f"{name}#{tensor}": value for tensor, value in tensor_checksums(file).items()}

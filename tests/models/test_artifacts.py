@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from models import artifacts
 from models.artifacts import ArtifactError, Manifest, publishing, repair, tensor_checksums, write_json
 from models.drafts import drafts
 from models.tensor_files import save_tensors
@@ -61,6 +62,28 @@ def test_a_killed_draft_is_resumed_by_the_same_job_and_dropped_by_another(tmp_pa
         with pytest.raises(InterruptedError) as caught:
             start(config)
         assert str(caught.value) == str(expected)
+
+
+def test_scratch_goes_when_the_artifact_is_whole_and_not_before(tmp_path, monkeypatch):
+    def make():
+        with publishing(tmp_path / "a", "thing") as draft:
+            draft.scratch = {"mark", "parts"}
+            (draft.path / "parts" / "0" / ".work").mkdir(parents=True, exist_ok=True)
+            for name in ("mark", "parts/0/found", "whole"):
+                (draft.path / name).write_text(name)
+
+    def killed(draft):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(artifacts, "_checksums", killed)
+        with pytest.raises(KeyboardInterrupt):
+            make()
+    assert (tmp_path / ".work" / "a" / "mark").exists()
+    assert (tmp_path / ".work" / "a" / "parts" / "0" / "found").exists()
+    make()
+    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["manifest.json", "whole"]
+    assert list(Manifest.read(tmp_path / "a").checksums) == ["whole"]
 
 
 def test_a_file_that_a_kill_left_half_written_is_not_published(tmp_path):
@@ -242,6 +265,7 @@ def test_a_shape_is_part_of_a_checksum(tmp_path):
         (None, "is not an artifact"),
         ("{", "it is not JSON"),
         ("[]", "not a manifest"),
+        ('{"kind": "\\ud800", "version": 1, "inputs": {}, "config": {}}', "text that is no Unicode"),
         (json.dumps({"kind": "thing", "version": 99, "inputs": {}, "config": {}}), "update the workbench"),
         (json.dumps({"kind": "thing", "version": "one", "inputs": {}, "config": {}}), "not a manifest"),
     ],

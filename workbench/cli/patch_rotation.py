@@ -62,6 +62,7 @@ def make_rotation(
     from models.checked_input import whole_number
     from models.saving import checkpoint_steps
     from workbench.experiments import Search, rotate_prompts
+    from workbench.experiments.rotation import PARTS
     from workbench.experiments.rotation_results import VERB
 
     if asked.is_typed:
@@ -89,6 +90,7 @@ def make_rotation(
         search = Search(chosen, k, at, steps, n_controls, batch_size, seed)
         untrained = run.model(step=0) if 0 in checkpoint_steps(run.path) else None
         with publishing(run.path_of("analysis", name), "analysis", inputs=inputs, config=config, seed=seed) as draft:
+            draft.scratch = {PARTS}
             draft.results |= rotate_prompts(model, untrained, prompts, Path(draft.path), search)
         run = run.refresh()
     return run.find("analysis", name)

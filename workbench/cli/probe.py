@@ -1,7 +1,6 @@
 """`workbench probe`: what can be read from every hook of a recording, each score beside its controls."""
 
 import argparse
-import shutil
 from typing import TYPE_CHECKING, Any
 
 from workbench.cli.console import add_run, finish, number, run_path, say, table
@@ -119,6 +118,7 @@ def make_probes(
         rows, _ = choose_rows(store.on(store.axis_of(hooks[0])), where, n_rows, seed)
         probe_labels(store, rows, labels, max_classes=max_classes)
         with publishing(run.path_of("probes", name), "probes", inputs=inputs, config=config, seed=seed) as draft:
+            draft.scratch = {"untrained", "parts"}
             found = probe_sweep(
                 store,
                 hooks,
@@ -134,8 +134,6 @@ def make_probes(
                 parts=draft.path / "parts",
             )
             found.to_parquet(draft.path / RESULT, index=False)
-            for left in ("untrained", "parts"):
-                shutil.rmtree(draft.path / left, ignore_errors=True)
         run = run.refresh()
     return run.find("probes", name)
 

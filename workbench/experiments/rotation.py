@@ -3,7 +3,6 @@
 Distributed alignment search (`workbench.interventions.rotation`), hook by hook: a killed one goes on from the next.
 """
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -40,6 +39,7 @@ from workbench.interventions.rotation import LEARNED, PRINCIPAL, UNTRAINED, Rota
 from workbench.interventions.subspace import Subspace
 
 PLACES = ("last", "differ")
+PARTS = "parts"  # a folder for each search: what a killed call goes on from
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def rotate_prompts(model: Any, untrained: Any, prompts: Prompts, folder: Path, s
         model: the subject.
         untrained: the same before training, in which as much is searched; None where that was not kept.
         prompts: the pairs.
-        folder: where; hooks whose directions lie there are not searched again.
+        folder: where; hooks whose directions lie in its `PARTS` are not searched again.
         search: how.
 
     Returns:
@@ -125,9 +125,9 @@ def rotate_prompts(model: Any, untrained: Any, prompts: Prompts, folder: Path, s
     looking = _Looking(model, untrained, asked, search, clean, corrupt)
     tested = looking.rehearsed()
     keys = [(hook, k) for hook in search.hooks for k in dict.fromkeys(search.k)]
-    parts = {key: folder / f"{number:03d}" for number, key in enumerate(keys)}
+    parts = {key: folder / PARTS / f"{number:03d}" for number, key in enumerate(keys)}
     for key, part in parts.items():
-        part.mkdir(exist_ok=True)
+        part.mkdir(parents=True, exist_ok=True)
         kept_table(part / RESULT, partial(looking.found, *key, part))
     held_out = torch.isin(torch.arange(len(prompts)), tested)
     kept_table(folder / PAIRS, lambda: pairs_table(model, prompts, clean, corrupt).assign(held_out=held_out.numpy()))
@@ -135,8 +135,6 @@ def rotate_prompts(model: Any, untrained: Any, prompts: Prompts, folder: Path, s
         kept_table(folder / name, partial(_together, [part / name for part in parts.values()]))
     learned = {key: read_directions(part / DIRECTIONS)[key] for key, part in parts.items()}
     save_tensors(named_directions(learned), folder / DIRECTIONS)
-    for part in parts.values():
-        shutil.rmtree(part)
     return {
         "clean": float(clean.mean()),
         "corrupt": float(corrupt.mean()),
