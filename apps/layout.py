@@ -15,7 +15,15 @@ def halves(least_width: int = 430) -> tuple[Any, Any]:
 
 def as_drawn(chart: alt.LayerChart | alt.FacetChart | alt.ConcatChart, words: str | None = None) -> None:
     """Show a chart at its own size, axes and legend around it: Streamlit would fit all of it in, and skew a square."""
-    st.altair_chart(chart.properties(autosize=alt.AutoSizeParams(type="pad")), width="content", alt=words)
+    st.altair_chart(roomy(chart).properties(autosize=alt.AutoSizeParams(type="pad")), width="content", alt=words)
+
+
+def roomy(chart: Any) -> Any:
+    """A chart with room for the label of the last tick, which would be cut, and every row's label at its row.
+
+    Streamlit moves the first and the last label of an axis inwards: of rows these then stand beside no mark.
+    """
+    return chart.configure_axisY(labelFlush=False).properties(padding={"left": 0, "top": 0, "right": 14, "bottom": 8})
 
 
 def download(table: pd.DataFrame, label: str, name: str) -> None:
@@ -26,5 +34,6 @@ def download(table: pd.DataFrame, label: str, name: str) -> None:
         f"{name}.csv",
         "text/csv",
         icon=":material/download:",
+        type="tertiary",
         on_click="ignore",
     )

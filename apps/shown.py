@@ -41,7 +41,7 @@ def picture(chart: Any, *, alt: str, as_drawn: bool = False) -> None:
     if as_drawn:
         layout.as_drawn(chart, alt)
     else:
-        st.altair_chart(chart, width="stretch", alt=alt)
+        st.altair_chart(layout.roomy(chart), width="stretch", alt=alt)
 
 
 def opening(run: Run) -> str:

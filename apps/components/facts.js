@@ -5,7 +5,8 @@ export default function ({ data, parentElement }) {
   for (const fact of data.facts) {
     const box = el("div", "fact" + (fact.hue ? " " + fact.hue : ""))
     if (fact.help) box.title = fact.help
-    box.append(el("dt", "", fact.label), el("dd", "", fact.value))
+    const label = fact.label.length > 1 ? fact.label[0].toUpperCase() + fact.label.slice(1) : fact.label // p stays p
+    box.append(el("dt", "", label), el("dd", "", fact.value))
     if (fact.note) box.append(el("dd", "under", fact.note))
     list.append(box)
   }

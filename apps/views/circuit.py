@@ -1,5 +1,6 @@
 """The part of the interventions page that shows circuits: which edges, and which latents, an answer goes through."""
 
+import shlex
 from typing import Literal
 
 import streamlit as st
@@ -10,6 +11,7 @@ from apps.components.facts import Fact, facts
 from apps.components.link_table import Cell, Column, link_table, opened
 from apps.layout import download, halves
 from apps.place import FEATURES, Place, jump
+from apps.prompt_box import reads_text
 from apps.shown import draw
 from apps.text import escape_markdown, number, signed
 from apps.told import Told, call, read
@@ -34,11 +36,7 @@ def show(here: Place) -> None:
     found = analyses(here.run, "circuit")
     st.subheader("Circuit", anchor=False)
     if not found:
-        if isinstance(serve.model(here.run), Transformer):
-            command = escape_markdown(f"workbench circuit --run {here.run.path} --pairs bracket")
-            st.caption(f"No circuit was searched for yet: {command}, or with --examples of a task, does.")
-        else:
-            st.caption("Graphs of edges are of decoder-only transformers: this subject is none.")
+        _none_yet(here.run)
         return
     artifact = choose_analysis(found, "circuit")
     circuit = serve.circuit(artifact)
@@ -47,6 +45,30 @@ def show(here: Place) -> None:
         _edges(here.run, circuit, artifact)
     if circuit.features is not None:
         _features(here, circuit, artifact)
+
+
+def _none_yet(run: Run) -> None:
+    """The command that searches for one, if any does: of a subject without a graph of edges, by its latents."""
+    subject, options = serve.model(run), ""
+    if not isinstance(subject, Transformer):
+        dictionaries = [artifact.name for artifact in run.artifacts() if _has_nodes(artifact)]
+        if not dictionaries:
+            st.caption(
+                "Graphs of edges are of decoder-only transformers, and this subject is none. Of latents a circuit is "
+                "found once there is a dictionary: workbench sae makes one."
+            )
+            return
+        options = f" --features {shlex.quote(dictionaries[-1])}"
+    prompts = "--pairs bracket" if reads_text(subject, say=False) else "--examples"
+    command = escape_markdown(f"workbench circuit --run {run.path} {prompts}{options}")
+    st.caption(f"No circuit was searched for yet: {command} does, as it does of other prompts.")
+
+
+def _has_nodes(artifact: Artifact) -> bool:
+    """Whether it is a dictionary whose latents can be nodes: one that writes what it reads, of one hook."""
+    cfg = artifact.manifest.config.get("sae", {})
+    across = cfg.get("d_out") is not None or cfg.get("n_layers") is not None
+    return artifact.kind == "sae" and not artifact.stale and bool(cfg.get("hook_name")) and not across
 
 
 def _about(circuit: Circuit, artifact: Artifact) -> None:

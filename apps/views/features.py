@@ -17,10 +17,12 @@ from apps.messages import no_feature, no_index, no_subject
 from apps.notes_list import ANY as ANY_NOTES
 from apps.notes_list import COLUMN, has_labels, label_cell, notes_file
 from apps.place import Place
+from apps.shown import draw
 from apps.text import escape_markdown, number, percent, signed
+from apps.told import Told, call, read
 from apps.views import feature, features_map
 from apps.words import Words, about, words_of
-from workbench.features.filters import BEST_MATCH, ORDERS
+from workbench.features.filters import BEST_MATCH, ORDERS, Filters
 from workbench.features.index import FeatureIndex
 from workbench.figures import density_histogram
 
@@ -92,11 +94,30 @@ def _browse(here: Place, index: FeatureIndex, found: Listed) -> None:
             on_click="ignore",
         )
     with st.expander(
-        "How often they fire", icon=":material/bar_chart:", on_change="rerun", key="density_open"
+        "How often they fire",
+        icon=":material/bar_chart:",
+        on_change="rerun",
+        key="density_open",
+        bind="query-params",
     ) as panel:
         if panel.open:
-            st.altair_chart(density_histogram(found.rows), width="stretch")
+            rows = _told(here, index, found)
+            said = "Histogram of the listed features by the share of tokens on which each fires"
+            draw(rows.into(density_histogram), rows, name="density", alt=said)
             st.caption("One that fires on almost every token, or on almost none, is seldom of use.")
+
+
+def _told(here: Place, index: FeatureIndex, found: Listed) -> Told:
+    """The listed features: by their filters where these are all that was asked, by their numbers otherwise."""
+    assert here.index is not None
+    opened_index = read(here.run, here.index, "index", FeatureIndex.open, index)
+    if found.by_filters_alone:
+        asked = {name: value for name, value in vars(found.filters).items() if value != getattr(Filters(), name)}
+        imports = opened_index.imports | {"from workbench.features.query import FeatureTable"}
+        query = Told(found.query, "FeatureTable(index)", imports, opened_index.lines)
+        return query.do("choose", call(Filters, **asked))
+    numbers = found.rows["feature"].tolist()
+    return opened_index.at("table").do("set_index", "feature", drop=False).at("loc").item(numbers)
 
 
 def _nothing_passes(found: Listed) -> None:

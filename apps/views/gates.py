@@ -57,7 +57,7 @@ def _shares(everywhere: pd.DataFrame) -> None:
                 shares = [(units[side] >= _MOSTLY).mean() for side in ("left", "right")]
                 cells = [Cell(f"{share:.0%}", bar=share, hue=hue) for share in shares]
                 rows.append([Cell(str(gate)), Cell(variant), Cell(f"{units['mean'].mean():.2f}"), *cells])
-    link_table(columns, rows, key="gate_shares", caption="units that are nearly always")
+    link_table(columns, rows, key="gate_shares", caption="Units that are nearly always")
 
 
 def _by_label(own: pd.DataFrame) -> None:
@@ -71,4 +71,4 @@ def _by_label(own: pd.DataFrame) -> None:
         [Cell(f"{label} = {value}"), *(Cell(f"{mean:.2f}") for mean in means)]
         for (label, value), means in zip(wide.index, wide.to_numpy(), strict=True)
     ]
-    link_table(columns, rows, key="gates_by_label", caption="mean of the units' gates", height=240)
+    link_table(columns, rows, key="gates_by_label", caption="Mean of the units' gates", height=240)

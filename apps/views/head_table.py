@@ -55,7 +55,8 @@ def show(here: Place, survey: HeadSurvey, artifact: Artifact) -> None:
         score = select("Score", names, standout.score, "score")
         of_score = scores[scores["score"] == score]
         texts = of_score["text"].unique().tolist()
-        text = segments("Text", sorted(texts, key=lambda text: text != standout.text), "text")
+        texts = sorted(texts, key=lambda text: text != standout.text)
+        text = segments("Text", texts, "text") if len(texts) > 1 else texts[0]
     title = titled(score)
     st.caption(
         f"Means over held-out sequences; grey, and on the right of the map: the same of heads {control_of(artifact)}."

@@ -59,8 +59,8 @@ def _about(lens: LensReading, artifact: Artifact) -> None:
 
 def _layers(kept: Told) -> None:
     lens: LensReading = kept.value
-    known = [name for name in _MEASURES if name in set(lens.table["measure"])]
-    measure = segments("Of each layer", known, "lens_measure")
+    known = {name.replace("kl", "KL"): name for name in _MEASURES if name in set(lens.table["measure"])}
+    measure = known[segments("Of each layer", list(known), "lens_measure")]
     table, words = (
         kept.at("table"),
         f"{_MEASURES[measure]}, layer by layer, beside rotated streams and the untrained subject",
@@ -73,7 +73,8 @@ def _layers(kept: Told) -> None:
 def _parts(kept: Told) -> None:
     prompt: PromptLens = kept.value
     said = f"After this text it is “{visible(prompt.answer)}”, with probability {number(prompt.probability)}."
-    st.markdown(f"**What adds to the next token.** {escape_markdown(said)}")
+    st.subheader("What adds to the next token", anchor=False)
+    st.caption(escape_markdown(said))
     if prompt.attribution is None:
         st.caption("This subject's logits are no sum of what its parts add.")
         return
@@ -88,7 +89,7 @@ def _parts(kept: Told) -> None:
 
 
 def _words(here: Place, prompt: Told) -> None:
-    st.markdown("**The likeliest next token, layer by layer**")
+    st.subheader("The likeliest next token, layer by layer", anchor=False)
     reading, said = prompt.at("tokens").into(likeliest), prompt.at("words")
     words = "Hooks by positions: the likeliest next token and its probability, beside the controls"
     chart = reading.into(lens_map, said.into(from_start) if begins(here.run) else said)

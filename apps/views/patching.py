@@ -190,8 +190,8 @@ def _lens(kept: Told) -> None:
     if patching.lens is None:
         return
     st.subheader("What it would answer already", anchor=False)
-    known = [name for name in _MEASURES if name in set(patching.lens["measure"])]
-    measure = segments("Measure", known, "measure")
+    known = {name.replace("kl", "KL"): name for name in _MEASURES if name in set(patching.lens["measure"])}
+    measure = known[segments("Measure", list(known), "measure")]
     lens, words = (
         kept.at("lens"),
         f"{_MEASURES[measure]}, layer by layer, beside rotated streams and the untrained subject",

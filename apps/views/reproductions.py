@@ -62,7 +62,7 @@ def _results(here: Place, found: list[Reproduction]) -> None:
         Column("published", "prose"),
         Column("ours", "prose"),
         Column("bar", "prose"),
-        Column("", "word"),
+        Column("verdict", "word"),
         Column("size", "word"),
         Column("made", "word"),
     ]

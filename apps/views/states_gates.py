@@ -55,15 +55,7 @@ def heatmap(here: Place, reading: StatesReading, text: str, shown: tuple[int, st
     st.subheader(f"The {called(name)}, unit by unit", anchor=False)
     sizes = [*[count for count in _COUNTS if count < n_units], n_units]
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        size = st.segmented_control(
-            "Units a page",
-            sizes,
-            default=sizes[min(1, len(sizes) - 1)],
-            required=True,
-            key="count",
-            bind="query-params",
-            width="content",
-        )
+        size = segments("Units a page", sizes, "count", default=sizes[min(1, len(sizes) - 1)], kept=False)
         order = segments("Ordered by", list(_ORDERS), "order")
         n_pages = -(-n_units // size)
         page = min(max(place.integer("units") or 1, 1), n_pages)
@@ -127,7 +119,7 @@ def saturation(here: Place, reading: StatesReading, text: str, layer: int, unit:
             [Cell(called(str(gate))), *(_share((units[side] >= _MOSTLY).mean()) for side in ("left", "right"))]
             for gate, units in table.groupby("gate", sort=False)
         ]
-        link_table(columns, rows, key="saturation", caption="units that are nearly always")
+        link_table(columns, rows, key="saturation", caption="Units that are nearly always")
         st.caption(
             f"Each point is a unit of layer {layer} over the {len(reading.tokens) - 1:,} tokens of this text; "
             f"unit {unit} is ringed. On the dashed line a gate is always either shut or open."

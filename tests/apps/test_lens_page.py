@@ -69,7 +69,7 @@ class TestLens:
         assert not unescaped_tags(opened("interventions", look="Lens"))
 
     def test_another_measure_comes_from_the_link(self, environment: Path) -> None:
-        assert "KL to the subject" in str(charts(opened("interventions", look="Lens", lens_measure="kl"))[0])
+        assert "KL to the subject" in str(charts(opened("interventions", look="Lens", lens_measure="KL"))[0])
 
     def test_damage_is_a_message(self, environment: Path, read_root: Path, tmp_path: Path, monkeypatch) -> None:
         folder = copied("read/analyses/lens", read_root, tmp_path, monkeypatch) / "analyses/lens"

@@ -56,7 +56,7 @@ def head_scores(scores: pd.DataFrame, score: str, chosen: str | None = None) -> 
     legend = alt.Legend(orient="top", direction="horizontal", title=None, symbolOpacity=1)
     base = alt.Chart(table)
     control = base.mark_bar(color=RANDOM, opacity=0.45, height=6).encode(
-        x=alt.X("control_low:Q", title=f"{score} (grey: control heads)"),
+        x=alt.X("control_low:Q", title=f"{score.replace('_', ' ')} (grey: control heads)"),
         x2="control_high:Q",
         y=y,
         yOffset=inside,

@@ -16,6 +16,7 @@ _DARK, _LIGHT = "#101418", "#f4f6f8"
 _TURNS = 0.55
 _MOST_NAMED = 80  # rows
 _MOST_WITH_NUMBERS = 18  # columns; with more a number would not fit into its cell
+_MOST_UPRIGHT = 80  # letters under all columns together: with more, columns' names stand on end
 
 
 def panels(
@@ -82,6 +83,7 @@ def panels(
         if signed
         else alt.Scale(domain=[0, top], scheme=SEQUENTIAL, clamp=True)
     )
+    n_columns, longest = len(columns) * (len(names) if stack == "beside" else 1), max(map(len, columns), default=0)
     label = "slice(datum.label, 0, 1) == '-' ? '' : slice(datum.label, 2)"
     x = alt.X(
         "_column:N",
@@ -90,7 +92,7 @@ def panels(
         axis=alt.Axis(
             orient="bottom",
             labelExpr=label,
-            labelAngle=-90 if max(map(len, columns), default=0) > 3 else 0,
+            labelAngle=-90 if longest > 3 and n_columns * longest > _MOST_UPRIGHT else 0,
             labelLimit=_LABEL_LIMIT,
             labelFontSize=10,
             labelOverlap=True,
@@ -124,7 +126,8 @@ def panels(
         orient="bottom",
         gradientLength=200,
         gradientThickness=10,
-        format="+.2~g" if signed else ".2~g",
+        format=".2~g",
+        labelExpr="datum.value == 0 ? '0' : format(datum.value, '+.2~g')" if signed else alt.Undefined,
         titleLimit=320,
     )
     full, empty = table[table["value"].notna()], table[table["value"].isna()]
@@ -135,7 +138,6 @@ def panels(
         .encode(x=x, y=y, color=alt.Color("value:Q", scale=scale, legend=legend), tooltip=told),
         _titles(names, rows, columns, stack, x, y),
     ]
-    n_columns = len(columns) * (len(names) if stack == "beside" else 1)
     if words or (n_columns <= _MOST_WITH_NUMBERS and "marked" not in table):
         layers.append(_inside(full, x, y, told, top, signed, words))
     if "marked" in table:

@@ -59,7 +59,7 @@ def unit_ablation(ablation: pd.DataFrame, units: dict[str, int]) -> Layers:
                 title=None,
                 sort=list(_SHAPES),
                 scale=alt.Scale(domain=list(_SHAPES), range=list(_SHAPES.values())),
-                legend=alt.Legend(orient="top", direction="horizontal", title=None, symbolFillColor=RULE),
+                legend=alt.Legend(orient="bottom", direction="horizontal", title=None, symbolFillColor=RULE),
             ),
             tooltip=[
                 alt.Tooltip("label:N"),
