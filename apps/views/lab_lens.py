@@ -12,10 +12,9 @@ from apps.messages import plain
 from apps.shown import figure, opening
 from apps.text import escape_markdown, number, percent, visible
 from apps.views.lab_text import Lab
-from workbench.features.layer_reading import answer_by_layer, layers_at, stream_hooks
+from workbench.features.layer_reading import answer_by_layer, stream_hooks
 from workbench.figures import lens_by_layer
 from workbench.figures.hook_names import short_hooks
-from workbench.interventions import TunedLens
 from workbench.interventions.lens_rows import ROTATED
 from workbench.runs import Artifact
 
@@ -35,7 +34,8 @@ def _layers(lab: Lab) -> None:
     fitted = _fitted(lab)
     lens = serve_lab.tuned_lens(fitted) if fitted else None
     try:
-        table = _table(lab.here.run.find("model").id, lab.text, lab.token, fitted.id if fitted else "", lab, lens)
+        key = f"{lab.here.run.find('model').id} {fitted.id if fitted else ''} {lab.text}"
+        table = serve_lab.layers(lab.subject, lab.reading, lab.token, lens, key)
     except ValueError as error:
         plain(error)
         return
@@ -66,22 +66,17 @@ def _drawn(lab: Lab, table: pd.DataFrame, fitted: Artifact | None) -> None:
         + "\nmodel = run.model()\n"
         f"reading = read_prompt(model, None, {lab.text!r}, hooks=stream_hooks(model))\n"
         + (f"lens = TunedLens.load({str(fitted.path)!r})\n" if fitted else "lens = None\n")
-        + f"table = answer_by_layer(layers_at(model, reading, {lab.token}, lens=lens))\n"
-        'chart = lens_by_layer(table, "probability", "the answer\'s probability")'
+        + f"drawn = answer_by_layer(layers_at(model, reading, {lab.token}, lens=lens))\n"
+        'chart = lens_by_layer(drawn, "probability", "the answer\'s probability")'
     )
     drawn = answer_by_layer(table)
-    figure(lens_by_layer(drawn, "probability", "the answer's probability"), table, name="lens-by-layer", python=code)
+    figure(lens_by_layer(drawn, "probability", "the answer's probability"), drawn, name="lens-by-layer", python=code)
 
 
 def _fitted(lab: Lab) -> Artifact | None:
     """The newest reading of layers with a tuned lens that has not gone stale."""
     found = [a for a in analyses(lab.here.run, "lens").values() if a.manifest.config.get("tuned") and not a.stale]
     return max(found, key=lambda artifact: artifact.manifest.made.get("time", ""), default=None)
-
-
-@st.cache_data(max_entries=64, show_spinner=False)
-def _table(model_id: str, text: str, token: int, lens_id: str, _lab: Lab, _lens: TunedLens | None) -> pd.DataFrame:
-    return layers_at(_lab.subject, _lab.reading, token, lens=_lens)
 
 
 def _rows(table: pd.DataFrame) -> list[list[Cell]]:
