@@ -48,6 +48,12 @@ class Listed:
         """What people wrote, of the features about which they wrote anything."""
         return self.table[(self.table["label"] != "") | (self.table["note"] != "")]
 
+    @property
+    def by_filters_alone(self) -> bool:
+        """Whether the filters alone list the same: no example's, and nothing that people wrote has a say."""
+        same = self.query.choose(self.filters)["feature"].tolist() if self.matches is None else None
+        return same == self.rows["feature"].tolist()
+
     def loosened(self) -> list[tuple[str, str, int]]:
         """`FeatureTable.loosened` of these filters."""
         return self.query.loosened(self.filters, matches=self.matches, written=self.written)
