@@ -1,10 +1,12 @@
 """Choices of one thing among several, whose value stands in the URL; and which analysis of a verb is looked at."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import streamlit as st
 
 from workbench.runs import Artifact, Run
+
+Option = TypeVar("Option", str, int)
 
 
 def select(label: str, options: list[str], default: str, key: str) -> str:
@@ -21,19 +23,39 @@ def select(label: str, options: list[str], default: str, key: str) -> str:
     )
 
 
-def segments(label: str, options: list[str], key: str) -> str:
-    """One of some words of ours, the first unless another is asked for."""
+def segments(
+    label: str,
+    options: list[Option],
+    key: str,
+    *,
+    default: Option | None = None,
+    kept: bool = True,
+    visible: bool = True,
+) -> Option:
+    """One of some words or numbers of ours: the first, or the default, unless another is asked for.
+
+    Args:
+        label: what is chosen.
+        options: at least one.
+        key: in the URL.
+        default: one of them; the first where it is None.
+        kept: whether the choice outlives a visit to another page.
+        visible: whether its label is shown.
+    """
     _forget_foreign(options, key)
-    return st.segmented_control(
+    first = options[0] if default is None else default
+    chosen = st.segmented_control(
         label,
         options,
-        default=options[0],
+        default=first,
         required=True,
         key=key,
         bind="query-params",
-        persist_state="session",
+        persist_state="session" if kept else None,
         width="content",
+        label_visibility="visible" if visible else "collapsed",
     )
+    return first if chosen is None else chosen  # of a link's `?key=` with nothing behind it Streamlit makes None
 
 
 def analyses(run: Run, verb: str) -> dict[str, Artifact]:

@@ -6,6 +6,7 @@ from typing import Any
 import streamlit as st
 
 from apps import place, serve
+from apps.choices import segments
 from apps.components.link_table import Cell, Column, link_table, opened
 from apps.layout import halves
 from apps.place import Place
@@ -133,15 +134,7 @@ def _naming(index: Told) -> None:
 
 def _concepts(here: Place, index: Told) -> None:
     st.subheader("Concepts that have a feature of their own", anchor=False)
-    kind = st.segmented_control(
-        "Concepts",
-        list(_CONCEPT_KINDS),
-        default="single statements",
-        required=True,
-        key="concepts",
-        bind="query-params",
-        label_visibility="collapsed",
-    )
+    kind = segments("Concepts", list(_CONCEPT_KINDS), "concepts", default="single statements", visible=False)
     news = st.toggle(
         "Only where the feature knows more than the token", key="news", bind="query-params", help=_TOKEN_ALONE
     )

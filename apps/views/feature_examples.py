@@ -5,6 +5,7 @@ import math
 import streamlit as st
 
 from apps import place, serve
+from apps.choices import segments
 from apps.components.link_table import Cell, Column, link_table
 from apps.components.token_strip import Strip, token_strip
 from apps.place import Place
@@ -23,17 +24,7 @@ def show(here: Place, index: FeatureIndex, record: FeatureRecord, feature: int) 
 
 def _examples(here: Place, index: FeatureIndex, record: FeatureRecord, feature: int) -> None:
     st.subheader("Where it fires", anchor=False)
-    shown = st.segmented_control(
-        "Examples",
-        list(_SHOWN),
-        default="Strongest",
-        required=True,
-        key="show",
-        label_visibility="collapsed",
-        bind="query-params",
-        persist_state="session",
-    )
-    kind = _SHOWN[shown]
+    kind = _SHOWN[segments("Examples", list(_SHOWN), "show", visible=False)]
     examples = serve.examples(index, feature, kind)
     if not examples:
         st.caption("There is none of this kind.")

@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from apps.choices import segments
 from apps.components.link_table import Cell, Column, link_table
 from apps.components.pattern_grid import pattern_grid
 from apps.place import put
@@ -29,13 +30,8 @@ def show(lab: Lab) -> None:
 
 def _heads(lab: Lab, layers: list[int]) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
-        layer = st.segmented_control(
-            "Layer", layers, default=layers[0], required=True, key="layer", bind="query-params", width="content"
-        )
-        heads = list(range(len(lab.reading.patterns[layer])))
-        head = st.segmented_control(
-            "Head", heads, default=0, required=True, key="head", bind="query-params", width="content"
-        )
+        layer = segments("Layer", layers, "layer", kept=False)
+        head = segments("Head", list(range(len(lab.reading.patterns[layer]))), "head", kept=False)
     words = words_of(lab.reading)
     pattern_grid(
         words,

@@ -1,11 +1,10 @@
 """The page of recurrent states: what each unit holds, and what its gates let through, at every token of a text."""
 
-from typing import Any
-
 import numpy as np
 import streamlit as st
 
 from apps import place, serve
+from apps.choices import segments
 from apps.components.link_table import Cell, Column, link_table, opened
 from apps.components.token_strip import Hue, Note, Strip, token_strip
 from apps.layout import halves
@@ -81,23 +80,9 @@ def _token_in_url(reading: StatesReading) -> int:
 def _choose(reading: StatesReading) -> tuple[int, str]:
     """The layer and the value that are looked at."""
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        layer = _segments("Layer", list(range(len(reading.layers))), "layer")
-        name = _segments("Value", list(reading.layers[layer]), "value")
+        layer = segments("Layer", list(range(len(reading.layers))), "layer", kept=False)
+        name = segments("Value", list(reading.layers[layer]), "value", kept=False)
     return layer, name
-
-
-def _segments(label: str, options: list[Any], key: str, default: Any = None, **how: Any) -> Any:
-    """A choice of one whose options are shown, and stand in the URL, as they are."""
-    return st.segmented_control(
-        label,
-        options,
-        default=options[0] if default is None else default,
-        required=True,
-        key=key,
-        bind="query-params",
-        width="content",
-        **how,
-    )
 
 
 def _unit_in_url(values: np.ndarray) -> int:
@@ -133,7 +118,7 @@ def _notes(reading: StatesReading, at: int) -> list[Note]:
 
 def _units(reading: StatesReading, values: np.ndarray, unit: int, token: int) -> None:
     st.subheader(f"Token {token}: {escape_markdown(visible(words_of(reading)[token]))}", anchor=False)
-    rank = _segments("Units", _RANKS, "rank", label_visibility="collapsed")
+    rank = segments("Units", _RANKS, "rank", kept=False, visible=False)
     at = values[token]
     chosen = np.argsort(-np.abs(at), kind="stable")[:_LISTED] if rank == _RANKS[1] else most_varying(values, _LISTED)
     if unit not in chosen:
