@@ -50,14 +50,31 @@ def load_model(run: str | Path, step: int | None = None) -> HookedModel:
     if manifest.kind != "model":
         raise ArtifactError(f"{path} holds {manifest.kind}, not a model.")
     weights = path / "weights.safetensors" if step is None else _checkpoint(path, step)
-    model = build_model(json.loads((path / "config.json").read_text("utf8")))
+    model = build_model(_config(path / "config.json"))
     if not model.weights_elsewhere:
         _load_weights(model, weights)
     tokenizer = Path(run) / "data" / "tokenizer.json"
     if tokenizer.exists():
-        model.tokenizer = Tokenizer.from_file(str(tokenizer))
+        model.tokenizer = _tokenizer(tokenizer)
     model.artifact_id = manifest.id if step is None else f"{manifest.id}@{step}"
     return model.eval()
+
+
+def _config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text("utf8"))
+    except (ValueError, RecursionError):
+        raise ArtifactError(f"{path} is damaged: it is not JSON.") from None
+    if not isinstance(config, dict):
+        raise ArtifactError(f"{path} is damaged: it is no config of a subject.")
+    return config
+
+
+def _tokenizer(path: Path) -> Tokenizer:
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises nothing more special
+        raise ArtifactError(f"{path} is damaged: it is no tokenizer ({str(error).splitlines()[0]:.100}).") from error
 
 
 def _load_weights(model: HookedModel, weights: Path) -> None:
