@@ -9,6 +9,7 @@ from tiny_run import HOOK, WICKED
 from typechecker import unchecked
 
 from apps.views.circuit import _share
+from models.artifacts import publishing
 from workbench.cli.circuit import make_circuit
 from workbench.cli.prompt_options import AskedPrompts
 from workbench.experiments import Circuit, read_circuit
@@ -16,6 +17,8 @@ from workbench.experiments.circuit_drawn import ANSWER, AT_RANDOM, drawn_edges, 
 from workbench.experiments.circuit_results import part_name
 from workbench.figures import circuit_graph
 from workbench.runs import Run
+from workbench.sae import SAEConfig, build_sae
+from workbench.sae.saving import save_sae
 
 pytestmark = pytest.mark.usefixtures("circuits_environment")
 
@@ -79,10 +82,25 @@ def test_latents_lead_to_their_pages() -> None:
 
 
 def test_the_command_is_named_where_there_is_none() -> None:
-    assert "No circuit was searched for yet" not in words(opened("interventions", look="Circuit", run="gru")), (
-        "it has no graph"
-    )
     assert "workbench circuit" in words(opened("interventions", look="Circuit", run="unindexed"))
+
+
+def test_a_subject_without_a_graph_has_a_command_once_it_has_a_dictionary(
+    circuits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run.open(shutil.copytree(circuits / "gru", tmp_path / "latents"))
+    config = {"hook_name": "blocks.0.rnn.hook_h", "architecture": "topk", "d_in": 24, "d_sae": 32, "k": 4}
+    with publishing(
+        run.path_of("sae", "of states"), "sae", inputs=run.inputs(run.find("model")), config={"sae": config}
+    ) as draft:
+        save_sae(build_sae(SAEConfig(**config)), draft.path)
+    without = words(opened("interventions", look="Circuit", run="gru"))
+    assert "workbench circuit" not in without
+    assert "workbench sae" in without
+    monkeypatch.setenv("WORKBENCH_EXPLORE_ROOT", str(tmp_path))
+    monkeypatch.setenv("WORKBENCH_EXPLORE_RUN", "latents")
+    said = words(opened("interventions", look="Circuit", run="latents")).replace("\\", "")
+    assert "--pairs bracket --features 'of states'" in said
 
 
 def test_edges_are_drawn_between_parts_and_every_part_has_a_place(circuit: Circuit) -> None:
