@@ -148,6 +148,7 @@ def test_a_killed_sweep_goes_on_where_it_was(recorded, tmp_path, monkeypatch, ca
     assert type_in(*words, capsys=capsys)[0] == 0
     assert len(probed) == 3  # the first hook is not probed again
     assert len(pd.read_parquet(run / "probes/all/result.parquet")["hook"].unique()) == 2
+    assert {path.name for path in (run / "probes/all").iterdir()} == {"manifest.json", "result.parquet"}
 
 
 BAD = {
