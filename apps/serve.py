@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from apps.environment import root
 from models.artifacts import ArtifactError
 from models.dataset import Dataset
+from models.evaluation import evaluate
 from models.saving import checkpoint_steps
 from workbench.attention.random_heads import with_random_weights
 from workbench.attention.results import HeadSurvey, read_heads
@@ -189,6 +190,11 @@ def steered(subject: Any, text: str, edits: Mapping[str, Edit], hook: str, max_n
     return _steered(key, text, hook, max_new, subject, edits)
 
 
+def loss_on(run: Run, data: Dataset, sequences: tuple[int, ...], key: str) -> float:
+    """The loss of a run's subject on sequences of a data set, which `key` names."""
+    return _loss_on(run.find("model").id, key, sequences, model(run), data)
+
+
 def losses(artifact_id: str, path: Path) -> pd.DataFrame | None:
     """The lines of a training's log; None where none was kept."""
     return _log(artifact_id, path / "metrics.jsonl")
@@ -347,6 +353,12 @@ def _steerable(model_id: str, _subject: Any) -> dict[str, int]:
 def _steered(key: str, text: str, hook: str, max_new: int, _subject: Any, _edits: Mapping[str, Edit]) -> pd.DataFrame:
     with ONE_READER:
         return steer(_subject, [text], _edits, hook, max_new=max_new, n_controls=STEERING_CONTROLS)
+
+
+@st.cache_data(max_entries=32, show_spinner="Reading held-out text …")
+def _loss_on(model_id: str, data_id: str, sequences: tuple[int, ...], _subject: Any, _data: Dataset) -> float:
+    with ONE_READER:
+        return float(evaluate(_subject, _data.batch(torch.tensor(sequences)))["loss"])
 
 
 @contextmanager

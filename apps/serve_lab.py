@@ -8,7 +8,7 @@ import streamlit as st
 from apps.serve import ONE_READER
 from workbench.activations import ActivationStore
 from workbench.activations.recorder import axis_of
-from workbench.features.layer_reading import stream_hooks
+from workbench.features.layer_reading import layers_at, stream_hooks
 from workbench.features.prompt import PromptReading
 from workbench.features.state_change import state_change
 from workbench.features.unit_reading import ElsewhereHeld, unit_hooks
@@ -58,6 +58,11 @@ def tuned_lens(lens: Artifact) -> TunedLens:
     return _tuned_lens(lens.id, lens)
 
 
+def layers(subject: Any, reading: PromptReading, position: int, lens: TunedLens | None, key: str) -> pd.DataFrame:
+    """What each layer says at a token; `key` names the subject, the text and the lens. `ValueError` as `layers_at`."""
+    return _layers(key, position, subject, reading, lens)
+
+
 def moved(
     subject: Any, first: PromptReading, second: PromptReading, position: int, hooks: tuple[str, ...], key: str
 ) -> pd.DataFrame:
@@ -81,6 +86,12 @@ def _refitted(
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _tuned_lens(artifact_id: str, _artifact: Artifact) -> TunedLens:
     return TunedLens.load(_artifact.path)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _layers(key: str, position: int, _subject: Any, _reading: PromptReading, _lens: TunedLens | None) -> pd.DataFrame:
+    with ONE_READER:  # the read-out has hooks, too
+        return layers_at(_subject, _reading, position, lens=_lens)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

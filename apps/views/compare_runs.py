@@ -1,5 +1,6 @@
 """Two runs: their facts side by side, how each learned, and the loss of both on the same held-out text."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -15,7 +16,6 @@ from apps.place import Place
 from apps.shown import figure
 from apps.text import number
 from models.artifacts import ArtifactError
-from models.evaluation import evaluate
 from workbench.figures import training_compared
 from workbench.figures.training_curve import losses_and_baselines
 from workbench.runs import Run
@@ -117,8 +117,7 @@ def _same_text(first: str, second: str, runs: dict[str, Run]) -> None:
         if not st.toggle("Measure both", key="same_text", bind="query-params"):
             st.caption(f"Reads {_SEQUENCES} held-out sequences of {first} with both subjects.")
             return
-        ids = tuple(runs[name].find("model").id for name in (first, second))
-        found = _losses(ids, runs[first].find("dataset").id, runs[first], runs[second])
+        found = _losses([runs[first], runs[second]])
     except (ValueError, ArtifactError) as error:
         plain(ValueError(str(error)))
         return
@@ -143,19 +142,16 @@ def _apart(first: Run, second: Run) -> str:
     return "" if known[0] == known[1] else "Their tokenizers differ: a token of one is not a token of the other."
 
 
-@st.cache_data(max_entries=16, show_spinner="Reading the same text with both …")
-def _losses(ids: tuple[str, ...], data_id: str, _first: Run, _second: Run) -> list[float]:
-    data = serve.dataset(_first)
+def _losses(runs: Sequence[Run]) -> list[float]:
+    """The loss of each run's subject on text held out of the first run's training."""
+    data, data_id = serve.dataset(runs[0]), runs[0].find("dataset").id
     held_out = data.sequences("test")
     if not len(held_out):
         raise ValueError("the first run has no held-out documents: there is no text that neither was trained on.")
     held_out = held_out[torch.linspace(0, len(held_out) - 1, min(_SEQUENCES, len(held_out))).long()]
-    found = []
-    for run in (_first, _second):
-        subject = serve.model(run)
-        batch = data.batch(held_out)
-        longest = getattr(subject.cfg, "n_ctx", None) or batch["input"].shape[1]
-        if longest < batch["input"].shape[1]:
+    length = data.batch(held_out[:1])["input"].shape[1]
+    for run in runs:
+        longest = getattr(serve.model(run).cfg, "n_ctx", None) or length
+        if longest < length:
             raise ValueError(f"one subject reads at most {longest} tokens at once, fewer than this text's.")
-        found.append(evaluate(subject, batch)["loss"])
-    return found
+    return [serve.loss_on(run, data, tuple(held_out.tolist()), data_id) for run in runs]
