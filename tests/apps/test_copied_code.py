@@ -36,6 +36,9 @@ class Offered:
 PAGES: list[tuple[str, dict[str, str]]] = [
     ("runs", {"run": "tiny"}),
     ("runs", {"run": "flip-flop"}),
+    ("features", {"run": "tiny", "density_open": "true"}),
+    ("features", {"run": "tiny", "density_open": "true", "kind": "token"}),
+    ("features", {"run": "tiny", "density_open": "true", "sample": "return self"}),
     ("probes", {"run": "probed"}),
     ("probes", {"run": "probed", "label": WICKED, "estimator": "means", "difference": "true"}),
     ("population", {"run": "population"}),
