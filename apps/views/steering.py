@@ -122,8 +122,8 @@ def _fluency(texts: Told, unit: str, name: str) -> None:
 def _texts(shown: pd.DataFrame, key: str) -> None:
     """What was said, a line a text."""
     columns = [
-        Column("", "word"),
-        *([Column("strength", "word")] if key == "steered_kept" else []),
+        Column("variant", "word"),
+        *([Column("strength")] if key == "steered_kept" else []),
         Column("text", "prose"),
         Column("perplexity", help="Of these tokens, to the subject unsteered: how fluent the text still is."),
     ]
