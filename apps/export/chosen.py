@@ -9,7 +9,7 @@ import pandas as pd
 
 from apps.words import words_of
 from workbench.cli.export import TOP
-from workbench.experiments import lens_results, patching_results, rotation_results, steering_results
+from workbench.experiments import circuit_results, lens_results, patching_results, rotation_results, steering_results
 from workbench.features import dictionary_id
 from workbench.features.index import FeatureIndex
 from workbench.features.notes import Note, Notes
@@ -18,7 +18,13 @@ from workbench.runs import Artifact, Run
 
 RUNS, FEATURES, PROBES, POPULATION = "runs", "features", "probes", "population"
 DYNAMICS, ATTENTION, INTERVENTIONS, REPRODUCTIONS = "dynamics", "attention", "interventions", "reproductions"
-_INTERVENTIONS = (patching_results.VERB, rotation_results.VERB, lens_results.VERB, steering_results.VERB)
+_INTERVENTIONS = (
+    patching_results.VERB,
+    circuit_results.VERB,
+    rotation_results.VERB,
+    lens_results.VERB,
+    steering_results.VERB,
+)
 
 
 @dataclass(frozen=True)

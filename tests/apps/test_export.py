@@ -23,8 +23,11 @@ from apps.export import patterns, picture, site
 from apps.export.__main__ import main
 from apps.export.chosen import best
 from apps.export.pages import Pages, anchor
-from apps.text import number, percent
+from apps.text import number, percent, signed
 from models.artifacts import Manifest
+from workbench.cli.circuit import make_circuit
+from workbench.cli.prompt_options import AskedPrompts
+from workbench.experiments import read_circuit
 from workbench.features import dictionary_id
 from workbench.features.index import FeatureIndex
 from workbench.features.notes import Notes
@@ -202,6 +205,24 @@ def test_as_many_features_are_there_as_were_asked_for(tmp_path: Path, runs_root:
     assert len(list((folder / "features").glob("*.html"))) == 2
     assert not (folder / "runs.html").exists()
     assert "was not asked for" in _Read(folder / "index.html").text
+
+
+def test_a_circuit_is_shown_with_its_edges_sizes_paths_and_latents_beside_chance(tmp_path: Path, runs_root: Path):
+    run = Run.open(shutil.copytree(runs_root / "tiny", tmp_path / "tiny"))
+    asked = AskedPrompts(clean=f"# {WICKED}\ndef make_1(", corrupt=f"# {WICKED}\ndef make_2(", answer=",", wrong=")")
+    with unchecked():
+        made = make_circuit(run, asked, n_paths=3, features=["small"], n_controls=2)
+    folder = export(run.path, tmp_path / "site", "--views", "interventions")
+    read, circuit = _Read(folder / "interventions.html"), read_circuit(made.path)
+    assert "Circuit by attribution: circuit" in read.text
+    for line in (circuit.edge_means.iloc[0], circuit.feature_means.iloc[0]):
+        assert signed(line["random"], 3) in read.text
+    for _, line in circuit.path_means.iterrows():
+        assert signed(line["effect"], 3) in read.text
+        assert signed(line["random"], 3) in read.text
+    written = [len(pd.read_csv(file)) for file in folder.rglob("*.csv")]
+    assert len(written) == 5, "edges, sizes, paths; latents, and how many keep how much"
+    assert {len(table) for table in (circuit.faithfulness, circuit.feature_faithfulness, circuit.paths)} <= set(written)
 
 
 def test_a_list_of_notes_is_exported_with_its_words(tmp_path: Path, runs_root: Path, monkeypatch: pytest.MonkeyPatch):

@@ -1,4 +1,4 @@
-"""What two prompts differ in, traced through the subject; learned directions; lenses; and steering that was kept."""
+"""What two prompts differ in, traced through the subject; circuits; directions; lenses; and steering that was kept."""
 
 import pandas as pd
 
@@ -19,11 +19,13 @@ from apps.export.blocks import (
 from apps.export.cells import change, told
 from apps.export.chosen import INTERVENTIONS, VIEWS, Chosen, folder_of
 from apps.export.views.attention import with_start
+from apps.export.views.circuits import circuit
 from apps.text import number, signed, visible
 from workbench.experiments import (
     LensReading,
     Patching,
     Steering,
+    circuit_results,
     lens_results,
     patching_results,
     read_lens,
@@ -73,6 +75,7 @@ def page(chosen: Chosen) -> Page:
     """The page."""
     drawn = {
         patching_results.VERB: _patching,
+        circuit_results.VERB: circuit,
         rotation_results.VERB: _rotations,
         lens_results.VERB: _layers,
         steering_results.VERB: _steering,
