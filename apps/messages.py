@@ -4,7 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from apps.text import escape_markdown
+from apps.text import escape_markdown, shell
 from models.artifacts import ArtifactError
 from workbench.features.index import FeatureIndex
 from workbench.runs import Run, list_runs
@@ -20,6 +20,14 @@ def no_runs(root: Path) -> None:
     st.caption("This page shows it as soon as it is there: reload.")
 
 
+def left_out(names: list[str]) -> None:
+    """Runs below the root cannot be shown: how many, and why."""
+    some = ", ".join(names[:3]) + ", …" * (len(names) > 3)
+    one = len(names) == 1
+    what, why = ("run is", "is no name in UTF-8") if one else ("runs are", "are no names in UTF-8")
+    plain(ValueError(f"{len(names):,} {what} left out: {some} {why}. A folder that is renamed is shown."))
+
+
 def no_index(run: Run) -> None:
     """The run has no feature index: say which command is next."""
     for why in run.damaged().values():
@@ -32,7 +40,7 @@ def no_index(run: Run) -> None:
     st.markdown(
         f"This run has no feature index. {'One command makes it' if one else 'These commands make it, in order'}:"
     )
-    st.code("\n".join(f"workbench {verb} --run {run.path}" for verb in missing), language="shell")
+    st.code("\n".join(f"workbench {verb} --run {shell(run.path)}" for verb in missing), language="shell")
 
 
 def no_probes(run: Run) -> None:
@@ -43,7 +51,7 @@ def no_probes(run: Run) -> None:
     st.title("No probes to show yet", anchor=False)
     one = "One command asks" if len(missing) == 1 else "These commands ask, in order,"
     st.markdown(f"{one} every hook of a recording what it tells of every label:")
-    st.code("\n".join(f"workbench {verb} --run {run.path}" for verb in missing), language="shell")
+    st.code("\n".join(f"workbench {verb} --run {shell(run.path)}" for verb in missing), language="shell")
 
 
 def no_decoding(run: Run) -> None:
@@ -54,7 +62,7 @@ def no_decoding(run: Run) -> None:
     st.title("No population decoded yet", anchor=False)
     one = "These commands read" if missing else "One command reads"
     st.markdown(f"{one} variables off a recording's units, and what each unit is tuned to:")
-    st.code("\n".join(f"workbench {verb} --run {run.path}" for verb in [*missing, "decode"]), language="shell")
+    st.code("\n".join(f"workbench {verb} --run {shell(run.path)}" for verb in [*missing, "decode"]), language="shell")
 
 
 def no_dynamics(run: Run) -> None:
@@ -62,14 +70,14 @@ def no_dynamics(run: Run) -> None:
     _drafts(run, "analyses/")
     st.title("No dynamics to show yet", anchor=False)
     st.markdown("One command finds the fixed points of a recurrent subject, and what lies about them:")
-    st.code(f"workbench dynamics --run {run.path}", language="shell")
+    st.code(f"workbench dynamics --run {shell(run.path)}", language="shell")
 
 
 def no_heads(run: Run) -> None:
     """The heads of this run's subject were not looked at: say which command does."""
     _drafts(run, "analyses/")
     st.info("What each head does was not measured yet. One command scores all of them, beside their controls:")
-    st.code(f"workbench heads --run {run.path}", language="shell")
+    st.code(f"workbench heads --run {shell(run.path)}", language="shell")
 
 
 def no_patching(run: Run, *, reads_text: bool) -> None:
@@ -77,7 +85,7 @@ def no_patching(run: Run, *, reads_text: bool) -> None:
     _drafts(run, "analyses/")
     st.info("No prompts were patched yet. One command finds where the subject holds what two prompts differ in:")
     where = "--pairs bracket" if reads_text else "--examples"
-    st.code(f"workbench patch --run {run.path} {where}", language="shell")
+    st.code(f"workbench patch --run {shell(run.path)} {where}", language="shell")
 
 
 def no_subject(run: Run) -> bool:
@@ -92,7 +100,7 @@ def no_subject(run: Run) -> bool:
         st.info("This run holds tables alone, and no subject.")
     else:
         st.info("This run has no subject yet. This command trains one:")
-        st.code(f"workbench train --run {run.path}", language="shell")
+        st.code(f"workbench train --run {shell(run.path)}", language="shell")
     return True
 
 

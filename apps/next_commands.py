@@ -1,6 +1,7 @@
 """What could be made of what a run has, and the command that makes each."""
 
 from apps import serve
+from apps.text import shell
 from models.transformer import Transformer
 from workbench.dynamics import has_recurrence
 from workbench.features.text_reading import check_reads_text
@@ -28,7 +29,7 @@ def next_commands(run: Run) -> list[tuple[str, str]]:
 
 def _command(run: Run, verb: str) -> str:
     name, _, options = verb.partition(" ")
-    return f"workbench {name} --run {run.path}{' ' * bool(options)}{options}"
+    return f"workbench {name} --run {shell(run.path)}{' ' * bool(options)}{options}"
 
 
 def _of_subject(subject: object) -> list[tuple[str, str]]:

@@ -6,6 +6,7 @@ through `textContent`; what goes into Markdown passes `escape_markdown`. Nothing
 
 import math
 import re
+import shlex
 from datetime import UTC, datetime
 
 from workbench.figures.words import visible as visible
@@ -20,6 +21,11 @@ def escape_markdown(text: object) -> str:
     """Text that Streamlit's Markdown shows as it is: no HTML, link, maths, code, icon, colour or emoji comes of it."""
     line = " ".join(str(text).splitlines()).replace("  ", "\u00a0 ").replace("  ", " \u00a0")
     return _PUNCTUATION.sub(r"\\\1", _SHORTHAND.sub(lambda found: found[0] + _WORD_JOINER, line))
+
+
+def shell(text: object) -> str:
+    """Anything as one word of a command to copy: blanks, quotes and `$` in a path are the path's."""
+    return shlex.quote(str(text))
 
 
 def number(value: float | None, digits: int = 2) -> str:

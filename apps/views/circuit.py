@@ -13,7 +13,7 @@ from apps.layout import download, halves
 from apps.place import FEATURES, Place, jump
 from apps.prompt_box import reads_text
 from apps.shown import draw
-from apps.text import escape_markdown, number, signed
+from apps.text import escape_markdown, number, shell, signed
 from apps.told import Told, call, read
 from models.transformer import Transformer
 from workbench.experiments.circuit_drawn import drawn_edges, drawn_features
@@ -60,7 +60,7 @@ def _none_yet(run: Run) -> None:
             return
         options = f" --features {shlex.quote(dictionaries[-1])}"
     prompts = "--pairs bracket" if reads_text(subject, say=False) else "--examples"
-    command = escape_markdown(f"workbench circuit --run {run.path} {prompts}{options}")
+    command = escape_markdown(f"workbench circuit --run {shell(run.path)} {prompts}{options}")
     st.caption(f"No circuit was searched for yet: {command} does, as it does of other prompts.")
 
 

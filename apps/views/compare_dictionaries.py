@@ -14,7 +14,7 @@ from apps.components.link_table import Cell, Column, link_table
 from apps.layout import download
 from apps.messages import plain
 from apps.place import Place
-from apps.text import number, percent
+from apps.text import number, percent, shell
 from workbench.features.index import FeatureIndex
 from workbench.features.siblings import found_partner, partners
 from workbench.runs import Artifact, Run
@@ -36,7 +36,7 @@ def show(here: Place) -> None:
     known = _known(here)
     if len(known) < 2:
         st.info("There is one dictionary, or none, in this folder of runs: it takes two to compare.")
-        st.code(f"workbench sae --run {here.run.path} --name another", language="shell")
+        st.code(f"workbench sae --run {shell(here.run.path)} --name another", language="shell")
         return
     names = list(known)
     left, right = st.columns(2)

@@ -12,7 +12,7 @@ from apps.layout import halves
 from apps.place import Place
 from apps.recordings import recording_of
 from apps.shown import figure, opening
-from apps.text import number
+from apps.text import escape_markdown, number
 from models.artifacts import ArtifactError
 from workbench.activations import ActivationStore
 from workbench.features.index import Example, FeatureIndex, FeatureRecord
@@ -34,7 +34,7 @@ def show(here: Place, index: FeatureIndex, record: FeatureRecord, feature: int) 
         try:
             store = recording_of(here.run, index)
         except ArtifactError as error:
-            st.caption(str(error).replace("`", ""))
+            st.caption(escape_markdown(str(error).replace("`", "")))
             return
         _both(here, index, store, row, feature)
 

@@ -12,7 +12,7 @@ from apps.components.link_table import Cell, Column, link_table, opened
 from apps.layout import download
 from apps.place import Place
 from apps.recordings import dictionaries_of
-from apps.text import number
+from apps.text import escape_markdown, number, shell
 from models.artifacts import ArtifactError
 from workbench.features.index import FeatureIndex
 from workbench.features.siblings import Other, siblings
@@ -34,7 +34,7 @@ def _siblings(here: Place, index: FeatureIndex, feature: int) -> None:
     try:
         own = serve.dictionary_of(here.run, index)
     except ArtifactError as error:
-        st.caption(str(error).replace("`", ""))
+        st.caption(escape_markdown(str(error).replace("`", "")))
         return
     if not isinstance(own, SAE):
         st.caption("How much a head writes has no direction, and so no siblings by direction.")
@@ -43,7 +43,7 @@ def _siblings(here: Place, index: FeatureIndex, feature: int) -> None:
     if not others:
         st.caption(
             f"No other dictionary of {index.hook_name} was trained on this subject, in this run or beside it: "
-            f"workbench sae --run {here.run.path} trains one of another width."
+            f"{escape_markdown(f'workbench sae --run {shell(here.run.path)}')} trains one of another width."
         )
         return
     found = siblings(own.W_dec[feature], others, index, feature)

@@ -11,6 +11,7 @@ from apps.feature_list import Listed
 from apps.messages import plain, trouble
 from apps.place import Place
 from apps.shown import opening, taken_along
+from apps.text import shell
 from models.artifacts import ArtifactError, Manifest
 from workbench.features.feature_map import read_feature_map
 from workbench.features.feature_map_kept import keep_map, kept_map, mapped_dictionary
@@ -71,7 +72,9 @@ def _make(here: Place, index: Artifact, live: int) -> Path | None:
         f"{_about(live)} on one processor. It is kept beside the index, or in your cache where the run may only be "
         f"read. On a command line the same is:"
     )
-    st.code(f"workbench index --run {here.run.path} --sae {mapped_dictionary(here.run, index).name} --map", "shell")
+    st.code(
+        f"workbench index --run {shell(here.run.path)} --sae {mapped_dictionary(here.run, index).name} --map", "shell"
+    )
     if not st.button("Make the map", type="primary", icon=":material/map:"):
         return None
     try:

@@ -9,7 +9,7 @@ from apps.components.link_table import Cell, Column, link_table
 from apps.layout import download
 from apps.messages import plain
 from apps.serve import probes
-from apps.text import escape_markdown, percent
+from apps.text import escape_markdown, percent, shell
 from apps.views.lab_text import Lab
 from probes.report import CONTROL, MAJORITY, PROBE, TYPE
 from workbench.figures.hook_names import short_hooks
@@ -24,7 +24,7 @@ def show(lab: Lab) -> None:
     """Draw the pane."""
     tables = serve_lab.probe_tables(lab.here.run)
     if not tables:
-        command = f"workbench probe --run {lab.here.run.path}"
+        command = f"workbench probe --run {shell(lab.here.run.path)}"
         st.caption(f"No probes are kept: {escape_markdown(command)} fits some, which are then read here.")
         return
     with st.expander("Probe read-outs", key="pane_probes", on_change="rerun", bind="query-params") as pane:

@@ -7,7 +7,7 @@ import streamlit as st
 from apps import place
 from apps.components.link_table import Cell, Column, link_table, opened
 from apps.components.session_link import session_link
-from apps.text import escape_markdown, number, percent, visible
+from apps.text import escape_markdown, number, percent, shell, visible
 from apps.views.lab_text import Lab
 from workbench.features.text_reading import TextReading
 
@@ -21,7 +21,7 @@ def show(lab: Lab) -> None:
     _predictions(lab.reading, lab.token)
     if lab.index is None:
         if lab.here.index is None:
-            command = f"workbench index --run {lab.here.run.path}"
+            command = f"workbench index --run {shell(lab.here.run.path)}"
             st.caption(f"No dictionary has been indexed: {escape_markdown(command)} makes its features browsable.")
         return
     _features(lab)

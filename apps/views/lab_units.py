@@ -6,7 +6,7 @@ from apps import place, serve_lab
 from apps.choices import select
 from apps.components.link_table import Cell, Column, link_table, opened
 from apps.layout import download
-from apps.text import escape_markdown, number, signed
+from apps.text import escape_markdown, number, shell, signed
 from apps.views.lab_text import Lab
 from workbench.features.unit_reading import ElsewhereHeld, unit_hooks, unusual_units
 
@@ -43,7 +43,7 @@ def _units(lab: Lab, hooks: list[str]) -> None:
         if elsewhere.n_all < _LEAST:
             st.caption("This hook was not recorded, and the text is too short to say what is unusual in it.")
             return
-        command = f"workbench harvest --run {lab.here.run.path} --hooks {hook}"
+        command = f"workbench harvest --run {shell(lab.here.run.path)} --hooks {hook}"
         said = (
             f"Beside what each holds at the {elsewhere.n_all:,} tokens of this very text, for the hook was not "
             f"recorded: {command} does."

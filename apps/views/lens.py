@@ -8,7 +8,7 @@ from apps.layout import halves
 from apps.place import Place
 from apps.prompt_box import begins
 from apps.shown import draw
-from apps.text import escape_markdown, number, visible
+from apps.text import escape_markdown, number, shell, visible
 from apps.told import Told, read
 from workbench.experiments import LensReading, PromptLens, read_lens
 from workbench.experiments.patching_results import RANDOM_ANSWERS
@@ -32,7 +32,7 @@ def show(here: Place) -> None:
     st.subheader("What each layer would say", anchor=False)
     found = analyses(here.run, "lens")
     if not found:
-        command = f"workbench lens --run {here.run.path}"
+        command = f"workbench lens --run {shell(here.run.path)}"
         st.caption(f"The layers were not read yet: {escape_markdown(command)} does.")
         return
     artifact = choose_analysis(found, "lens")

@@ -6,7 +6,7 @@ from apps import serve
 from apps.choices import analyses, choose_analysis, segments
 from apps.components.facts import Fact, facts
 from apps.shown import draw
-from apps.text import escape_markdown, signed
+from apps.text import escape_markdown, shell, signed
 from apps.told import read
 from workbench.experiments.rotation_results import VERB, read_rotations
 from workbench.figures import rotation_scores
@@ -21,7 +21,7 @@ def show(run: Run) -> None:
     found = analyses(run, VERB)
     st.subheader("Directions that hold the answer", anchor=False)
     if not found:
-        command = escape_markdown(f"workbench {VERB} --run {run.path}")
+        command = escape_markdown(f"workbench {VERB} --run {shell(run.path)}")
         st.caption(f"No directions were learned yet: {command} with --pairs bracket, or --examples of a task, does.")
         return
     artifact = choose_analysis(found, "rotation")

@@ -10,7 +10,7 @@ from apps import place, serve
 from apps.choices import analyses
 from apps.components.link_table import Cell, Column, link_table, opened
 from apps.place import Place
-from apps.text import escape_markdown, number
+from apps.text import escape_markdown, number, shell
 from models.dataset import Dataset
 from workbench.dynamics import read_labels, told_apart
 
@@ -26,7 +26,7 @@ def show(here: Place) -> None:
     with st.expander("Units that track a label", icon=":material/target:", expanded=True, key="tracking"):
         if not found:
             st.caption("No units were held against labels in this run. This does it, beside their controls:")
-            st.code(f"workbench dynamics --run {here.run.path}", language="shell")
+            st.code(f"workbench dynamics --run {shell(here.run.path)}", language="shell")
             return
         newest = max(found.values(), key=lambda artifact: artifact.manifest.made.get("time", ""))
         units = serve.dynamics(newest).units

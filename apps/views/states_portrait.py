@@ -10,7 +10,7 @@ from apps.components.session_link import session_link
 from apps.place import Place
 from apps.prompt_box import words_of
 from apps.shown import figure, opening
-from apps.text import visible
+from apps.text import shell, visible
 from workbench.dynamics import StatesReading, text_portrait
 from workbench.dynamics.text_portrait import called
 from workbench.figures import state_portrait
@@ -22,7 +22,7 @@ def show(here: Place, subject: Any, reading: StatesReading, text: str, unit: tup
     found = analyses(here.run, "dynamics")
     if not found:
         st.caption("No fixed points were looked for in this run. This finds them, and the units that track a label:")
-        st.code(f"workbench dynamics --run {here.run.path}", language="shell")
+        st.code(f"workbench dynamics --run {shell(here.run.path)}", language="shell")
         return
     artifact = choose_analysis(found, "dynamics")
     dynamics = serve.dynamics(artifact)

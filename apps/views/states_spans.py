@@ -16,7 +16,7 @@ from apps.messages import plain
 from apps.place import Place
 from apps.prompt_box import BOS_WORD
 from apps.serve_spans import CODES, Searched
-from apps.text import escape_markdown, number, percent
+from apps.text import escape_markdown, number, percent, shell
 from models.artifacts import ArtifactError
 from workbench.features.span_bounds import SIDES, Bounds
 from workbench.features.spans import LEAST, N_RANDOM, active_set
@@ -44,7 +44,9 @@ def show(here: Place, subject: Any, text: str, first: str | None = None) -> None
         st.caption(escape_markdown(f"Features cannot be compared: {why}"))
     if not known:
         st.caption("Spans are looked for in a recording, and none was made of this subject's units. This makes one:")
-        st.code(f"workbench harvest --run {here.run.path}" + (f" --hooks {first}" if first else ""), language="shell")
+        st.code(
+            f"workbench harvest --run {shell(here.run.path)}" + (f" --hooks {first}" if first else ""), language="shell"
+        )
         return
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         hook = select("Units of", known, first if first in known else known[0], "hook")

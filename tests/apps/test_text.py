@@ -2,12 +2,14 @@
 
 import math
 import re
+import shlex
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.text import escape_markdown, moment, number, percent, signed, size, visible
+from apps.text import escape_markdown, moment, number, percent, shell, signed, size, visible
 
 
 def test_white_space_becomes_glyphs() -> None:
@@ -79,3 +81,8 @@ def test_a_moment_is_told_in_utc_and_a_bad_one_is_a_dash() -> None:
     assert moment("2026-03-01T12:30:00Z") == "01 Mar 2026 12:30"
     assert moment("2026-03-01T12:30:00+02:00") == "01 Mar 2026 10:30"
     assert moment("yesterday") == "–"
+
+
+def test_a_path_is_one_word_of_a_command() -> None:
+    for path in ("runs/demo", "my runs/$(rm x)", "it's; here"):
+        assert shlex.split(f"workbench train --run {shell(Path(path))}")[3:] == [path]
