@@ -6,7 +6,7 @@ import pyarrow as pa
 import streamlit as st
 
 from apps import environment, place, serve
-from apps.messages import NO_INDEX_OPTION, no_runs, trouble
+from apps.messages import NO_INDEX_OPTION, left_out, no_runs, trouble
 from apps.place import Place
 from apps.text import escape_markdown
 from apps.words import index_title
@@ -79,6 +79,8 @@ def main() -> None:
 
 def _choose() -> Place | None:
     found = serve.runs()
+    if unnamed := serve.unnamed_runs():
+        left_out(unnamed)
     if not found:
         no_runs(environment.root())
         return None

@@ -19,6 +19,7 @@ from apps.environment import root
 from models.artifacts import ArtifactError
 from models.dataset import Dataset
 from models.evaluation import evaluate
+from models.metrics_log import read_log
 from models.saving import checkpoint_steps
 from workbench.attention.random_heads import with_random_weights
 from workbench.attention.results import HeadSurvey, read_heads
@@ -46,9 +47,13 @@ STEERING_CONTROLS = 2  # random directions beside a steered text
 
 
 def runs() -> dict[str, Run]:
-    """Every run below the root, by its path from there."""
-    base = root()
-    return {_name(run, base): run for run in list_runs(base)} if base.is_dir() else {}
+    """Every run below the root whose name can be shown, by its path from there."""
+    return {name: run for name, run in _all_runs().items() if _is_text(name)}
+
+
+def unnamed_runs() -> list[str]:
+    """The runs below the root whose names are not UTF-8, with escapes: no page can show them, and no link name them."""
+    return [ascii(name)[1:-1] for name in _all_runs() if not _is_text(name)]
 
 
 def dataset(run: Run) -> Dataset:
@@ -207,17 +212,23 @@ def dictionary_metrics(artifact_id: str, path: Path) -> list[dict[str, Any]] | N
 
 @st.cache_data(max_entries=32, show_spinner=False)
 def _log(artifact_id: str, _path: Path) -> pd.DataFrame | None:
-    return pd.read_json(_path, lines=True) if _path.exists() else None
+    if not _path.exists():
+        return None
+    with _named(_path):
+        lines = read_log(_path)
+        return pd.DataFrame(lines) if lines else None
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
 def _table(artifact_id: str, _path: Path) -> pd.DataFrame:
-    return pd.read_parquet(_path)
+    with _named(_path):
+        return pd.read_parquet(_path)
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
 def _probes(artifact_id: str, _path: Path) -> pd.DataFrame:
-    return read_results(_path)
+    with _named(_path):
+        return read_results(_path)
 
 
 @st.cache_resource(max_entries=8, show_spinner="Opening the result …")
@@ -279,7 +290,13 @@ def _steering(artifact_id: str, _path: Path) -> Steering:
 
 @st.cache_data(max_entries=32, show_spinner=False)
 def _metrics(artifact_id: str, _path: Path) -> list[dict[str, Any]] | None:
-    return json.loads(_path.read_text("utf8")) if _path.exists() else None
+    if not _path.exists():
+        return None
+    with _named(_path):
+        rows = json.loads(_path.read_text("utf8"))
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise ValueError("it is no list of rows.")
+        return rows
 
 
 @st.cache_resource(max_entries=8, show_spinner="Opening the data …")
@@ -374,3 +391,17 @@ def _named(path: Path) -> Iterator[None]:
 
 def _name(run: Run, base: Path) -> str:
     return run.path.relative_to(base).as_posix() if run.path != base else run.name
+
+
+def _all_runs() -> dict[str, Run]:
+    base = root()
+    return {_name(run, base): run for run in list_runs(base)} if base.is_dir() else {}
+
+
+def _is_text(name: str) -> bool:
+    """Whether it can be sent; Python reads a file's name that is not UTF-8 as halves of surrogate pairs."""
+    try:
+        name.encode("utf8")
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -28,6 +28,12 @@ class MetricsLog:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The records of a log, but a last one that a kill cut in two."""
-    lines = path.read_text("utf8").split("\n")
-    return [json.loads(line) for line in lines[:-1]]
+    """The records of a log, but a last one that a kill cut in two, or that is just being written.
+
+    Raises `ValueError` if a line is no record with a step.
+    """
+    whole, _, _ = path.read_bytes().rpartition(b"\n")
+    found = [json.loads(line) for line in whole.decode("utf8").split("\n") if line]
+    if not all(isinstance(line, dict) and "step" in line for line in found):
+        raise ValueError("a line of it has no step.")
+    return found
