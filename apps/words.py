@@ -48,9 +48,9 @@ def words_of(config: dict[str, Any]) -> Words:
 
 
 def index_title(artifact: Artifact) -> str:
-    """An index in the selector: what of which hook it is of, and its name."""
+    """What an index is of, below the selector that has its name: `units of blocks.0.rnn.hook_h`."""
     config = artifact.manifest.config
-    return f"{words_of(config).kind} of {config['hook_name']} · {artifact.name}"
+    return f"{words_of(config).kind} of {config['hook_name']}"
 
 
 def about(index: FeatureIndex) -> str:

@@ -33,9 +33,7 @@ def concept_gain(concepts: pd.DataFrame) -> Layers:
         axis=alt.Axis(labelLimit=300, grid=True, gridOpacity=0.35, ticks=False, domain=False),
     )
     span = (
-        alt.Chart(shown)
-        .mark_rule(color=RULE, opacity=0.6)
-        .encode(y=y, x=alt.X("rival:Q"), x2=alt.X2("feature_f1:Q"))
+        alt.Chart(shown).mark_rule(color=RULE, opacity=0.6).encode(y=y, x=alt.X("rival:Q"), x2=alt.X2("feature_f1:Q"))
     )
     interval = (
         alt.Chart(shown)

@@ -44,7 +44,7 @@ def to_html(chart: Any, title: str = "figure") -> str:
 @functools.cache
 def vega_script() -> str:
     """Vega, Vega-Lite and `window.vegaEmbed` in one script."""
-    return vl_convert.javascript_bundle(None)
+    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
 
 
 def in_script(value: Any) -> str:
