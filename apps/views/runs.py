@@ -71,8 +71,10 @@ def _training(run: Run) -> None:
 
 def _log(run: Run, log: pd.DataFrame) -> Told:
     opened = run_of(run)
-    code = "pd.read_json(run.find('model').path / 'metrics.jsonl', lines=True)"
-    return Told(log, code, opened.imports | {"import pandas as pd"}, opened.lines).named("log")
+    code = "pd.DataFrame(read_log(run.find('model').path / 'metrics.jsonl'))"
+    return Told(
+        log, code, opened.imports | {"import pandas as pd", "from models.metrics_log import read_log"}, opened.lines
+    ).named("log")
 
 
 def _unit_of_loss(run: Run) -> str:

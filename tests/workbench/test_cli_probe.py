@@ -18,6 +18,7 @@ from workbench.cli import probe as verb
 from workbench.cli.harvest import make_recording
 from workbench.probing import layer_hooks, probe_labels, probe_sweep
 from workbench.probing import sweep as room
+from workbench.probing.estimators import estimator
 from workbench.runs import Run
 
 HOOKS = ["blocks.0.rnn.hook_h", "hook_embed"]
@@ -179,4 +180,4 @@ def test_positions_that_are_no_range_are_refused(text):
 
 
 def test_the_help_names_every_estimator():
-    assert all(hasattr(verb._estimator(name), "fit") for name in verb.PROBES)
+    assert all(hasattr(estimator(name), "fit") for name in verb.PROBES)

@@ -99,7 +99,7 @@ def learning_curve(run: Run, task: ModularAddition, frequencies: list[int]) -> p
     return pd.DataFrame(rows)
 
 
-def first_step(curve: pd.DataFrame, reached: "pd.Series[bool]") -> float:
+def first_step(curve: pd.DataFrame, reached: pd.Series) -> float:
     """The first step of a curve at which something is so; NaN where it never is."""
     return float(curve.loc[reached, "step"].min())
 
