@@ -1,7 +1,6 @@
 """`python -m apps.export …`: what `workbench export` starts; its options are the verb's."""
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -19,7 +18,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(arguments)
     # The pages' caches work without a server too, and would say so for each of them.
-    os.environ.setdefault("STREAMLIT_LOGGER_LEVEL", "error")
+    from streamlit.logger import set_log_level
+
+    set_log_level("ERROR")
     from apps.export import site
     from apps.export.chosen import chosen
     from models.artifacts import ArtifactError
