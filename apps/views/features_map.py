@@ -6,11 +6,12 @@ import pandas as pd
 import streamlit as st
 
 from apps import place
+from apps import shown as figures
 from apps.choices import select
 from apps.feature_list import Listed
 from apps.messages import plain, trouble
 from apps.place import Place
-from apps.shown import opening, taken_along
+from apps.shown import opening
 from apps.text import shell
 from models.artifacts import ArtifactError, Manifest
 from workbench.features.feature_map import read_feature_map
@@ -47,7 +48,7 @@ def show(here: Place, index: FeatureIndex, found: Listed, colour: str) -> None:
     )
     st.altair_chart(chart, width="stretch", key=_MAP, on_select=_open, alt=f"Map of the features, coloured by {colour}")
     code = _python(here, here.index, path, found, colour, greyed)
-    taken_along(chart, shown, name="feature-map", python=code)
+    figures.taken_along(chart, shown, name="feature-map", python=code)
     n, own = len(found.table), points["variant"] == "dictionary"
     left_out = n - int(own.sum())
     st.caption(

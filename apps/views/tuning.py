@@ -4,13 +4,14 @@ import pandas as pd
 import streamlit as st
 
 from apps import place
+from apps import shown as figures
 from apps.choices import segments
 from apps.components.facts import Fact, facts
 from apps.components.link_table import Cell, Column, link_table, opened
 from apps.layout import halves
 from apps.messages import plain
 from apps.place import Place
-from apps.shown import draw, picture, taken_along
+from apps.shown import draw, picture
 from apps.text import escape_markdown, number
 from apps.told import Told, call
 from probes.tuning import TuningCurves
@@ -185,7 +186,7 @@ def _pictures(ordered: pd.DataFrame, kept: Told, title: str, by: str) -> None:
             picture(chart, alt=f"How unit {unit} answers over {title}", as_drawn=True)
     every = call(maps_table, kept.at("rates"), kept.at("edges"), units, titles)
     all_maps = every.into(rate_maps, period=curves.period[0], names=names, value=value, size=_SMALL)
-    taken_along(all_maps.value, every.value, name="units", python=all_maps.python("chart"))
+    figures.taken_along(all_maps.value, every.value, name="units", python=all_maps.python("chart"))
 
 
 def _two(names: list[str]) -> tuple[str, str]:

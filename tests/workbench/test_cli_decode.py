@@ -1,6 +1,8 @@
 """`workbench decode`: one analysis, whole, the untrained subject beside it; bad input in one sentence."""
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from models.tuned import TunedPopulation, TunedPopulationConfig, population_data
 from workbench.cli import decode as verb
 from workbench.cli import main as cli
 from workbench.cli.harvest import make_recording
-from workbench.decoding import read_decoding, sweep
+from workbench.decoding import read_decoding, sweep, write_decoding
 from workbench.runs import Run
 
 QUICK = ["--rows", "800", "--shuffles", "1", "--decoders", "optimal_linear"]
@@ -126,3 +128,26 @@ def test_a_period_that_is_no_number_is_refused_by_the_parser(walker, capsys):
         cli.main(["decode", "--run", str(walker), "--circular", "heading=round"])
     assert left.value.code == 2
     assert "'round' is no period" in capsys.readouterr().err
+
+
+def test_a_killed_analysis_keeps_its_parts_until_it_is_whole(walker, tmp_path, monkeypatch, capsys):
+    run = shutil.copytree(walker, tmp_path / "run")
+    reported, report = [], sweep.decoding_report
+
+    def counted(*args, **more):
+        reported.append(1)
+        return report(*args, **more)
+
+    def dies(folder, found):
+        write_decoding(folder, found)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweep, "decoding_report", counted)
+    with monkeypatch.context() as late:
+        late.setattr("workbench.decoding.write_decoding", dies)
+        assert cli.main(["decode", "--run", str(run), *QUICK]) == 130
+    once = len(reported)
+    assert once
+    told = run_verb(run, capsys=capsys)
+    assert len(reported) == once, "no report is made twice"
+    assert not {"parts", "untrained"} & {path.name for path in Path(told["path"]).iterdir()}

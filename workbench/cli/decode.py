@@ -2,7 +2,6 @@
 
 import argparse
 import math
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -166,6 +165,7 @@ def make_decoding(
         # Before the untrained subject is recorded, which may take long.
         choose_bins(store, wanted, hooks, where, n_rows, bin_steps, seed, tuning=tuning)
         with publishing(run.path_of("analysis", name), "analysis", inputs=inputs, config=config, seed=seed) as draft:
+            draft.scratch = {"untrained", "parts"}
             found = decode_sweep(
                 store,
                 wanted,
@@ -183,8 +183,6 @@ def make_decoding(
                 parts=draft.path / "parts",
             )
             write_decoding(Path(draft.path), found)
-            for left in ("untrained", "parts"):
-                shutil.rmtree(draft.path / left, ignore_errors=True)
         run = run.refresh()
     return run.find("analysis", name)
 

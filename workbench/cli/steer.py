@@ -216,10 +216,13 @@ def make_steering(
 
 def texts_table(found: "Steering", sequence: int) -> str:
     """What one prompt went on to: unsteered, under each strength, and along the first random direction."""
+    from workbench.interventions.steering import RANDOM
+
     own = found.texts[found.texts["sequence"] == sequence].drop_duplicates(["variant", "edit"])
     order = {name: at for at, name in enumerate(dict.fromkeys(own["variant"]))}
     ordered = own.sort_values("variant", key=lambda names: names.map(order), kind="stable")
     rows = ordered[["variant", "edit", "loss", "text"]].to_numpy().tolist()
+    rows = [[f"the first {name}" if name == RANDOM else name, *rest] for name, *rest in rows]
     return table(["", "strength", "loss", "text"], [[*line, repr(text)] for *line, text in rows])
 
 
@@ -229,4 +232,5 @@ def effects_table(found: "Steering") -> str:
     means = losses.pivot_table("effect", "edit", "variant", sort=False)
     ways = list(dict.fromkeys(losses["variant"]))
     rows = [[edit, *means.loc[edit, ways].tolist()] for edit in means.index]
-    return f"rise of the loss from {losses['unsteered'].iloc[0]:.3f} unsteered\n" + table(["strength", *ways], rows)
+    told = f"rise of the loss from {losses['unsteered'].iloc[0]:.3f} unsteered, mean over prompts and random directions"
+    return f"{told}\n{table(['strength', *ways], rows)}"
