@@ -11,7 +11,7 @@ from test_views import ENTRY, charts, component, opened, unescaped_tags, words
 from tiny_run import D_SAE, WICKED
 
 import apps.feature_filters
-from apps.views import features_map
+from apps import shown
 from workbench.features import FeatureIndex
 from workbench.features.feature_map_kept import keep_map, kept_map, map_name
 from workbench.features.filters import Filters
@@ -184,7 +184,7 @@ class TestMap:
             drawn.append(chart)
             code.append(python)
 
-        monkeypatch.setattr(features_map, "taken_along", kept)
+        monkeypatch.setattr(shown, "taken_along", kept)
         opened("features", view="Map", **link)
         there: dict[str, Any] = {}
         exec(code[-1], there)  # the code that the page offers to copy

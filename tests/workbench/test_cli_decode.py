@@ -145,9 +145,9 @@ def test_a_killed_analysis_keeps_its_parts_until_it_is_whole(walker, tmp_path, m
     monkeypatch.setattr(sweep, "decoding_report", counted)
     with monkeypatch.context() as late:
         late.setattr("workbench.decoding.write_decoding", dies)
-        assert cli.main(["decode", "--run", str(run), *QUICK]) == 130
+        assert cli.main(["decode", "--run", str(run), *QUICK, "--name", "killed"]) == 130
     once = len(reported)
     assert once
-    told = run_verb(run, capsys=capsys)
+    told = run_verb(run, "--name", "killed", capsys=capsys)
     assert len(reported) == once, "no report is made twice"
     assert not {"parts", "untrained"} & {path.name for path in Path(told["path"]).iterdir()}
