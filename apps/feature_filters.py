@@ -6,8 +6,8 @@ import streamlit as st
 
 from apps.feature_list import KIND_WORDS, KINDS
 from apps.text import percent
-from workbench.features.filters import ANY, BEST_MATCH, ORDERS, Bounds, Filters
-from workbench.features.query import FeatureTable
+from workbench.features.query.filters import ANY, BEST_MATCH, ORDERS, Bounds, Filters
+from workbench.features.query.table import FeatureTable
 
 SEARCH = "q"  # the key of the search box, which `/` focuses
 _DENSITIES = (0.0, 1e-6, 1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 1.0)

@@ -11,9 +11,9 @@ from apps.messages import plain
 from apps.notes_list import kept, noted_filter, with_notes
 from apps.place import Place
 from models.artifacts import ArtifactError
-from workbench.features.filters import Filters
-from workbench.features.index import FeatureIndex
-from workbench.features.query import FeatureTable
+from workbench.features.index.feature_index import FeatureIndex
+from workbench.features.query.filters import Filters
+from workbench.features.query.table import FeatureTable
 
 KINDS = ("token", "syntax", "none")
 KIND_WORDS = {"token": "token set", "syntax": "syntax", "none": "no name"}

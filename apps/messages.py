@@ -6,7 +6,7 @@ import streamlit as st
 
 from apps.text import escape_markdown, shell
 from models.artifacts import ArtifactError
-from workbench.features.index import FeatureIndex
+from workbench.features.index.feature_index import FeatureIndex
 from workbench.runs import Run, list_runs
 
 NO_INDEX_OPTION = "no index yet"

@@ -4,7 +4,7 @@ from apps import serve
 from apps.text import shell
 from models.transformer import Transformer
 from workbench.dynamics import has_recurrence
-from workbench.features.text_reading import check_reads_text
+from workbench.features.reading.text import check_reads_text
 from workbench.runs import Run
 
 _OF_KINDS = [

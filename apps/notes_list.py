@@ -8,9 +8,9 @@ import streamlit as st
 from apps.components.link_table import Cell, Column
 from apps.messages import plain
 from apps.written import dictionary, noted, notes
-from workbench.features.index import FeatureIndex
-from workbench.features.notes import Merged, NotesError
-from workbench.features.notes_exchange import MAX_BYTES, from_json
+from workbench.features.index.feature_index import FeatureIndex
+from workbench.features.notes.exchange import MAX_BYTES, from_json
+from workbench.features.notes.notes import Merged, NotesError
 
 ANY, BOOKMARKED, WRITTEN = "any", "bookmarked", "has a label or note"
 _ON_LIST = "in the list "

@@ -13,9 +13,9 @@ from apps.layout import halves
 from apps.messages import plain
 from apps.text import escape_markdown, moment
 from apps.written import AUTHOR, dictionary, notes
-from workbench.features.index import FeatureIndex
-from workbench.features.notes import ConflictError, Note, Notes, NotesError, login_name
-from workbench.features.notes_revision import BOOKMARK, MAX_LABEL, MAX_NAME, MAX_NOTE, WORDS, Revision
+from workbench.features.index.feature_index import FeatureIndex
+from workbench.features.notes.notes import ConflictError, Note, Notes, NotesError, login_name
+from workbench.features.notes.revision import BOOKMARK, MAX_LABEL, MAX_NAME, MAX_NOTE, WORDS, Revision
 
 Key = tuple[str, int]  # dictionary and feature
 _DRAFTS = "_notes_drafts"  # of features being written about: the revision that was read

@@ -10,7 +10,7 @@ from apps import place, serve
 from apps.layout import halves
 from apps.messages import plain
 from models.dataset import Dataset
-from workbench.features.text_reading import TextReading, check_reads_text
+from workbench.features.reading.text import TextReading, check_reads_text
 from workbench.figures.words import BOS_WORD, from_start
 from workbench.runs import Run
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import streamlit as st
 
 from workbench.activations import ActivationStore
-from workbench.features.index import FeatureIndex
+from workbench.features.index.feature_index import FeatureIndex
 from workbench.runs import Artifact, Run
 
 

@@ -31,9 +31,9 @@ from workbench.experiments import LensReading, Patching, Steering, read_lens, re
 from workbench.experiments.circuit_results import Circuit, read_circuit
 from workbench.experiments.rotation_results import Rotations, read_rotations
 from workbench.features.columns import LATENTS, Dictionary, kind_of, read_dictionary
-from workbench.features.index import Example, FeatureIndex, FeatureRecord
-from workbench.features.prompt import PromptReading, read_prompt
-from workbench.features.text_reading import predicts_next_token
+from workbench.features.index.feature_index import Example, FeatureIndex, FeatureRecord
+from workbench.features.reading.prompt import PromptReading, read_prompt
+from workbench.features.reading.text import predicts_next_token
 from workbench.interventions import Edit
 from workbench.interventions.steering import steer
 from workbench.interventions.steering import steerable as steerable_hooks

@@ -8,10 +8,10 @@ import streamlit as st
 from apps.serve import ONE_READER
 from workbench.activations import ActivationStore
 from workbench.activations.recorder import axis_of
-from workbench.features.layer_reading import layers_at, stream_hooks
-from workbench.features.prompt import PromptReading
-from workbench.features.state_change import state_change
-from workbench.features.unit_reading import ElsewhereHeld, unit_hooks
+from workbench.features.reading.layers import layers_at, stream_hooks
+from workbench.features.reading.prompt import PromptReading
+from workbench.features.reading.state_change import state_change
+from workbench.features.reading.units import ElsewhereHeld, unit_hooks
 from workbench.interventions import TunedLens
 from workbench.probing.refitted import RefittedProbes, refit
 from workbench.runs import Artifact, Run

@@ -13,13 +13,13 @@ from apps.place import Place
 from apps.serve import ONE_READER
 from models.artifacts import ArtifactError
 from workbench.activations import ActivationStore
-from workbench.features.concepts import Concepts
-from workbench.features.prompt import read_prompt
-from workbench.features.span_bounds import Bounds, bounds
-from workbench.features.span_labels import span_labels, statements
-from workbench.features.span_sources import IndexedCodes, RecordedUnits, SpanSource
-from workbench.features.spans import matching_spans, random_spans
-from workbench.features.unit_reading import unit_hooks
+from workbench.features.naming.concepts import Concepts
+from workbench.features.reading.prompt import read_prompt
+from workbench.features.reading.units import unit_hooks
+from workbench.features.spans.bounds import Bounds, bounds
+from workbench.features.spans.labels import span_labels, statements
+from workbench.features.spans.sources import IndexedCodes, RecordedUnits, SpanSource
+from workbench.features.spans.spans import matching_spans, random_spans
 from workbench.runs import Artifact, Run
 
 CODES = "features of the dictionary"

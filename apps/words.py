@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from workbench.features.columns import HEADS, LATENTS, PROBES, UNITS, kind_of
-from workbench.features.index import FeatureIndex
+from workbench.features.index.feature_index import FeatureIndex
 from workbench.runs import Artifact
 
 

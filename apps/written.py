@@ -3,9 +3,9 @@
 import pandas as pd
 import streamlit as st
 
-from workbench.features.index import FeatureIndex
-from workbench.features.notes import Notes, login_name
-from workbench.features.notes_key import dictionary_id
+from workbench.features.index.feature_index import FeatureIndex
+from workbench.features.notes.key import dictionary_id
+from workbench.features.notes.notes import Notes, login_name
 
 AUTHOR = "notes_author"  # of the session: who writes, where that is not whoever started the explorer
 

@@ -11,9 +11,9 @@ from apps.words import words_of
 from workbench.cli.export import TOP
 from workbench.experiments import circuit_results, lens_results, patching_results, rotation_results, steering_results
 from workbench.features import dictionary_id
-from workbench.features.index import FeatureIndex
-from workbench.features.notes import Note, Notes
-from workbench.features.telling import gain_of, most_telling
+from workbench.features.index.feature_index import FeatureIndex
+from workbench.features.notes.notes import Note, Notes
+from workbench.features.query.telling import gain_of, most_telling
 from workbench.runs import Artifact, Run
 
 RUNS, FEATURES, PROBES, POPULATION = "runs", "features", "probes", "population"

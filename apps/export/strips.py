@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from apps.export.blocks import Strip, Strips, Token
 from apps.text import number, visible
-from workbench.features.index import Example
+from workbench.features.index.feature_index import Example
 
 _INKS = 20  # steps of ink that the style sheet has
 

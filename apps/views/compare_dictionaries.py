@@ -15,8 +15,8 @@ from apps.layout import download
 from apps.messages import plain
 from apps.place import Place
 from apps.text import number, percent, shell
-from workbench.features.index import FeatureIndex
-from workbench.features.siblings import found_partner, partners
+from workbench.features.comparing.siblings import found_partner, partners
+from workbench.features.index.feature_index import FeatureIndex
 from workbench.runs import Artifact, Run
 from workbench.sae import load_sae
 from workbench.sae.metrics.similarity import RECOVERED

@@ -16,8 +16,8 @@ from apps.place import Place
 from apps.text import escape_markdown, number, percent
 from apps.words import called, words_of
 from models.artifacts import ArtifactError
-from workbench.features.index import Example, FeatureIndex
-from workbench.features.siblings import overlap
+from workbench.features.comparing.siblings import overlap
+from workbench.features.index.feature_index import Example, FeatureIndex
 from workbench.sae import SAE
 
 _EXAMPLES = 6

@@ -15,8 +15,8 @@ from apps.place import Place
 from apps.recordings import recording_of
 from apps.text import escape_markdown, number, percent, signed
 from models.artifacts import ArtifactError
-from workbench.features.contrast import Contrast, contrast, rows_where
-from workbench.features.index import FeatureIndex
+from workbench.features.comparing.contrast import Contrast, contrast, rows_where
+from workbench.features.index.feature_index import FeatureIndex
 
 _KEY = "contrast"
 _BY_QUERY, _BY_DOCUMENT = "By a question to the labels", "Two documents"

@@ -14,7 +14,7 @@ from apps.shown import draw
 from apps.text import escape_markdown, number, percent, signed
 from apps.told import Told, read, run_of
 from apps.words import words_of
-from workbench.features.index import FeatureIndex
+from workbench.features.index.feature_index import FeatureIndex
 from workbench.figures import concept_gain, dictionary_comparison, naming_fractions
 from workbench.figures.concept_gain import concepts_by_gain
 from workbench.figures.dictionary_comparison import shares_of

@@ -15,7 +15,7 @@ from apps.place import Place
 from apps.text import escape_markdown, number, percent, signed
 from apps.views import feature_effects, feature_evidence, feature_examples, feature_neuron, feature_siblings
 from apps.words import about, called, words_of
-from workbench.features.index import FeatureIndex, FeatureRecord
+from workbench.features.index.feature_index import FeatureIndex, FeatureRecord
 
 
 def show(here: Place, index: FeatureIndex, feature: int, listed: pd.DataFrame) -> None:

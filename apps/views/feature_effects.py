@@ -11,10 +11,10 @@ from apps.shown import figure, opening
 from apps.text import number, signed
 from apps.words import words_of
 from models.artifacts import ArtifactError
-from workbench.features.ablation_effects import FEATURE, FIRES, LOSS, PROBABILITY, RANDOM, SILENT
-from workbench.features.ablation_effects_kept import keep_effects, kept_effects
 from workbench.features.columns import HEADS, kind_of
-from workbench.features.index import FeatureIndex
+from workbench.features.index.feature_index import FeatureIndex
+from workbench.features.on_demand.ablation_effects import FEATURE, FIRES, LOSS, PROBABILITY, RANDOM, SILENT
+from workbench.features.on_demand.ablation_effects_kept import keep_effects, kept_effects
 from workbench.figures import ablation_effect
 
 
@@ -67,7 +67,7 @@ def _told(here: Place, found: pd.DataFrame, feature: int) -> None:
     with left:
         python = (
             f"{opening(here.run)}"
-            "from workbench.features.ablation_effects_kept import kept_effects\n"
+            "from workbench.features.on_demand.ablation_effects_kept import kept_effects\n"
             "from workbench.figures import ablation_effect\n\n"
             f"effects = kept_effects(run, run.find('features', {here.index.name!r}), {feature})\n"
             "chart = ablation_effect(effects)\n"

@@ -13,7 +13,7 @@ from apps.place import Place
 from apps.shown import figure, opening
 from apps.text import number, percent, signed
 from apps.words import words_of
-from workbench.features.index import FeatureIndex, FeatureRecord
+from workbench.features.index.feature_index import FeatureIndex, FeatureRecord
 from workbench.figures import activation_histogram
 
 

@@ -10,7 +10,7 @@ from apps.components.link_table import Cell, Column, link_table
 from apps.components.token_strip import Strip, token_strip
 from apps.place import Place
 from apps.text import number, percent
-from workbench.features.index import Example, FeatureIndex, FeatureRecord
+from workbench.features.index.feature_index import Example, FeatureIndex, FeatureRecord
 
 _PER_PAGE = 8
 _SHOWN = {"Strongest": "top", "From every band": "band", "Near misses": "near_miss"}

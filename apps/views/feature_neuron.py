@@ -15,8 +15,8 @@ from apps.shown import figure, opening
 from apps.text import escape_markdown, number
 from models.artifacts import ArtifactError
 from workbench.activations import ActivationStore
-from workbench.features.index import Example, FeatureIndex, FeatureRecord
-from workbench.features.neuron_values import rows_of_both
+from workbench.features.comparing.neuron_values import rows_of_both
+from workbench.features.index.feature_index import Example, FeatureIndex, FeatureRecord
 from workbench.figures import feature_against_neuron
 
 _EXAMPLES = 3
@@ -62,7 +62,7 @@ def _both(here: Place, index: FeatureIndex, store: ActivationStore, row: dict[st
             f"{opening(here.run)}"
             "from workbench.activations import ActivationStore\n"
             "from workbench.features import FeatureIndex\n"
-            "from workbench.features.neuron_values import rows_of_both\n"
+            "from workbench.features.comparing.neuron_values import rows_of_both\n"
             "from workbench.figures import feature_against_neuron\n\n"
             f"index = FeatureIndex.open(run.find('features', {index.path.name!r}).path)\n"
             f"store = ActivationStore.open(run.find('activations', {store.path.name!r}).path)\n"

@@ -14,8 +14,8 @@ from apps.place import Place
 from apps.recordings import dictionaries_of
 from apps.text import escape_markdown, number, shell
 from models.artifacts import ArtifactError
-from workbench.features.index import FeatureIndex
-from workbench.features.siblings import Other, siblings
+from workbench.features.comparing.siblings import Other, siblings
+from workbench.features.index.feature_index import FeatureIndex
 from workbench.sae import SAE, load_sae
 
 _KEY = "siblings"

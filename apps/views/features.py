@@ -22,8 +22,8 @@ from apps.text import escape_markdown, number, percent, signed
 from apps.told import Told, call, read
 from apps.views import feature, features_map
 from apps.words import Words, about, words_of
-from workbench.features.filters import BEST_MATCH, ORDERS, Filters
-from workbench.features.index import FeatureIndex
+from workbench.features.index.feature_index import FeatureIndex
+from workbench.features.query.filters import BEST_MATCH, ORDERS, Filters
 from workbench.figures import density_histogram
 
 _TABLE = "feature_table"
@@ -113,7 +113,7 @@ def _told(here: Place, index: FeatureIndex, found: Listed) -> Told:
     opened_index = read(here.run, here.index, "index", FeatureIndex.open, index)
     if found.by_filters_alone:
         asked = {name: value for name, value in vars(found.filters).items() if value != getattr(Filters(), name)}
-        imports = opened_index.imports | {"from workbench.features.query import FeatureTable"}
+        imports = opened_index.imports | {"from workbench.features.query.table import FeatureTable"}
         query = Told(found.query, "FeatureTable(index)", imports, opened_index.lines)
         return query.do("choose", call(Filters, **asked))
     numbers = found.rows["feature"].tolist()

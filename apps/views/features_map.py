@@ -14,10 +14,10 @@ from apps.place import Place
 from apps.shown import opening
 from apps.text import shell
 from models.artifacts import ArtifactError, Manifest
-from workbench.features.feature_map import read_feature_map
-from workbench.features.feature_map_kept import keep_map, kept_map, mapped_dictionary
-from workbench.features.filters import Filters
-from workbench.features.index import FeatureIndex
+from workbench.features.index.feature_index import FeatureIndex
+from workbench.features.on_demand.feature_map import read_feature_map
+from workbench.features.on_demand.feature_map_kept import keep_map, kept_map, mapped_dictionary
+from workbench.features.query.filters import Filters
 from workbench.figures import feature_map
 from workbench.figures.feature_map import COLOURS, PICK
 from workbench.runs import Artifact
@@ -105,7 +105,7 @@ def _python(here: Place, index: Artifact, path: Path, found: Listed, colour: str
     lines = [
         opening(here.run).rstrip(),
         "from workbench.features import FeatureIndex",
-        "from workbench.features.feature_map import read_feature_map",
+        "from workbench.features.on_demand.feature_map import read_feature_map",
         "from workbench.figures import feature_map",
         "",
         f"index = FeatureIndex.open(run.find('features', {index.name!r}).path)",
@@ -113,8 +113,8 @@ def _python(here: Place, index: Artifact, path: Path, found: Listed, colour: str
     ]
     listed = "None"
     if greyed is not None and reproducible:
-        lines.insert(4, "from workbench.features.query import FeatureTable")
-        lines.insert(4, "from workbench.features.filters import Filters")
+        lines.insert(4, "from workbench.features.query.table import FeatureTable")
+        lines.insert(4, "from workbench.features.query.filters import Filters")
         asked = ", ".join(f"{k}={v!r}" for k, v in vars(found.filters).items() if v != getattr(Filters(), k))
         lines.append(f"listed = FeatureTable(index).choose(Filters({asked}))['feature'].tolist()")
         listed = "listed"

@@ -13,9 +13,9 @@ from apps.prompt_box import words_of
 from apps.shown import figure, opening
 from apps.text import escape_markdown, number, percent, signed, visible
 from apps.views.lab_text import UNCHANGED, Lab
-from workbench.features.changed import changed_features, changed_tokens, with_token
-from workbench.features.layer_reading import stream_hooks
-from workbench.features.state_change import EDIT, RANDOM_TOKENS
+from workbench.features.reading.changed import changed_features, changed_tokens, with_token
+from workbench.features.reading.layers import stream_hooks
+from workbench.features.reading.state_change import EDIT, RANDOM_TOKENS
 from workbench.figures import lens_by_layer
 
 _LISTED = 10
@@ -185,8 +185,8 @@ def _states(lab: Lab) -> None:
         return
     code = opening(lab.here.run) + (
         "from workbench.features import read_prompt\n"
-        "from workbench.features.layer_reading import stream_hooks\n"
-        "from workbench.features.state_change import state_change\n"
+        "from workbench.features.reading.layers import stream_hooks\n"
+        "from workbench.features.reading.state_change import state_change\n"
         "from workbench.figures import lens_by_layer\n\n"
         "model = run.model()\n"
         "hooks = stream_hooks(model)\n"

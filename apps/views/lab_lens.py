@@ -12,7 +12,7 @@ from apps.messages import plain
 from apps.shown import figure, opening
 from apps.text import escape_markdown, number, percent, visible
 from apps.views.lab_text import Lab
-from workbench.features.layer_reading import answer_by_layer, stream_hooks
+from workbench.features.reading.layers import answer_by_layer, stream_hooks
 from workbench.figures import lens_by_layer
 from workbench.figures.hook_names import short_hooks
 from workbench.interventions.lens_rows import ROTATED
@@ -60,7 +60,7 @@ def _drawn(lab: Lab, table: pd.DataFrame, fitted: Artifact | None) -> None:
         return
     code = opening(lab.here.run) + (
         "from workbench.features import read_prompt\n"
-        "from workbench.features.layer_reading import answer_by_layer, layers_at, stream_hooks\n"
+        "from workbench.features.reading.layers import answer_by_layer, layers_at, stream_hooks\n"
         "from workbench.figures import lens_by_layer\n"
         + ("from workbench.interventions import TunedLens\n" if fitted else "")
         + "\nmodel = run.model()\n"

@@ -16,10 +16,10 @@ from apps.messages import no_feature, plain
 from apps.place import Place
 from apps.prompt_box import prompt_boxes, words_of
 from apps.text import number, visible
-from workbench.features.changed import Pair, aligned, changed_tokens, counterpart
 from workbench.features.columns import Dictionary
-from workbench.features.index import FeatureIndex
-from workbench.features.prompt import PromptReading
+from workbench.features.index.feature_index import FeatureIndex
+from workbench.features.reading.changed import Pair, aligned, changed_tokens, counterpart
+from workbench.features.reading.prompt import PromptReading
 
 _FULL_LOSS = 6.0  # nats that get the full colour, so that texts can be compared by eye
 _FULL_CHANGE = 3.0  # the same of a difference

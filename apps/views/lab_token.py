@@ -9,7 +9,7 @@ from apps.components.link_table import Cell, Column, link_table, opened
 from apps.components.session_link import session_link
 from apps.text import escape_markdown, number, percent, shell, visible
 from apps.views.lab_text import Lab
-from workbench.features.text_reading import TextReading
+from workbench.features.reading.text import TextReading
 
 _ACTIVE = "active_features"
 _COLOUR = 3  # the column of the links that colour the text

@@ -8,7 +8,7 @@ from apps.components.link_table import Cell, Column, link_table, opened
 from apps.layout import download
 from apps.text import escape_markdown, number, shell, signed
 from apps.views.lab_text import Lab
-from workbench.features.unit_reading import ElsewhereHeld, unit_hooks, unusual_units
+from workbench.features.reading.units import ElsewhereHeld, unit_hooks, unusual_units
 
 _LISTED = 12
 _TABLE = "unusual_units"

@@ -18,8 +18,8 @@ from apps.prompt_box import BOS_WORD
 from apps.serve_spans import CODES, Searched
 from apps.text import escape_markdown, number, percent, shell
 from models.artifacts import ArtifactError
-from workbench.features.span_bounds import SIDES, Bounds
-from workbench.features.spans import LEAST, N_RANDOM, active_set
+from workbench.features.spans.bounds import SIDES, Bounds
+from workbench.features.spans.spans import LEAST, N_RANDOM, active_set
 from workbench.features.vocabulary import token_strings
 
 _STRIP, _MATCHES = "span_strip", "span_matches"

@@ -9,7 +9,7 @@ from streamlit.testing.v1 import AppTest
 
 import apps
 from workbench.features import FeatureIndex
-from workbench.features.siblings import overlap
+from workbench.features.comparing.siblings import overlap
 from workbench.runs import Run
 
 ENTRY = Path(apps.__file__).parent / "explorer.py"

@@ -29,8 +29,8 @@ from workbench.cli.circuit import make_circuit
 from workbench.cli.prompt_options import AskedPrompts
 from workbench.experiments import read_circuit
 from workbench.features import dictionary_id
-from workbench.features.index import FeatureIndex
-from workbench.features.notes import Notes
+from workbench.features.index.feature_index import FeatureIndex
+from workbench.features.notes.notes import Notes
 from workbench.runs import Run
 
 FEATURES = (3, 0, 17)

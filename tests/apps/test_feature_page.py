@@ -13,9 +13,9 @@ import apps
 from models.artifacts import publishing
 from workbench.activations import ActivationStore
 from workbench.features import FeatureIndex
-from workbench.features.ablation_effects import FEATURE, FIRES, LOSS
-from workbench.features.ablation_effects_kept import kept_effects
-from workbench.features.neuron_values import rows_of_both
+from workbench.features.comparing.neuron_values import rows_of_both
+from workbench.features.on_demand.ablation_effects import FEATURE, FIRES, LOSS
+from workbench.features.on_demand.ablation_effects_kept import kept_effects
 from workbench.runs import Run
 from workbench.sae import SAEConfig, build_sae, save_sae
 

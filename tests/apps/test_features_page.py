@@ -13,9 +13,9 @@ from tiny_run import D_SAE, WICKED
 import apps.feature_filters
 from apps import shown
 from workbench.features import FeatureIndex
-from workbench.features.feature_map_kept import keep_map, kept_map, map_name
-from workbench.features.filters import Filters
-from workbench.features.query import FeatureTable
+from workbench.features.on_demand.feature_map_kept import keep_map, kept_map, map_name
+from workbench.features.query.filters import Filters
+from workbench.features.query.table import FeatureTable
 from workbench.runs import Run
 
 
@@ -165,7 +165,7 @@ class TestMap:
     def test_a_run_that_may_only_be_read_has_it_in_the_cache(
         self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("workbench.features.feature_map_kept.may_be_written", lambda run: False)
+        monkeypatch.setattr("workbench.features.on_demand.feature_map_kept.may_be_written", lambda run: False)
         app = opened("features", view="Map", q="#1")
         next(b for b in app.button if b.label == "Make the map").click()
         app.run()

@@ -11,8 +11,8 @@ from tiny_run import D_SAE
 
 from apps.notes_list import told
 from workbench.features import FeatureIndex
-from workbench.features.notes import Merged, Notes
-from workbench.features.notes_key import dictionary_id
+from workbench.features.notes.key import dictionary_id
+from workbench.features.notes.notes import Merged, Notes
 from workbench.runs import Run
 
 WICKED = "<script>window.wicked = 1</script> :material/home: **bold** $x$ :red[r]"

@@ -19,9 +19,9 @@ from workbench.activations import ActivationStore, harvest
 from workbench.cli.lens import make_lens
 from workbench.cli.probe import make_probes
 from workbench.features import read_prompt
-from workbench.features.changed import changed_tokens, with_token
-from workbench.features.layer_reading import layers_at, stream_hooks
-from workbench.features.unit_reading import ElsewhereHeld, unusual_units
+from workbench.features.reading.changed import changed_tokens, with_token
+from workbench.features.reading.layers import layers_at, stream_hooks
+from workbench.features.reading.units import ElsewhereHeld, unusual_units
 from workbench.interventions import TunedLens
 from workbench.probing.refitted import refit
 from workbench.runs import Run

@@ -16,9 +16,9 @@ from apps.views import states_labels
 from workbench.activations import ActivationStore, harvest
 from workbench.cli.dynamics import make_dynamics
 from workbench.dynamics import most_varying, read_dynamics, read_states
-from workbench.features.span_bounds import bounds
-from workbench.features.span_sources import RecordedUnits
-from workbench.features.spans import active_set, matching_spans
+from workbench.features.spans.bounds import bounds
+from workbench.features.spans.sources import RecordedUnits
+from workbench.features.spans.spans import active_set, matching_spans
 from workbench.runs import Run
 
 __all__ = ["offered"]  # a fixture

@@ -17,8 +17,8 @@ from models.corpus.build import build_corpus
 from models.hub import HubModel, HubModelConfig
 from models.hub_files import HubFolder, quiet
 from workbench.activations import harvest
-from workbench.features.logits import direct_logit_effects
-from workbench.features.text_reading import read_text
+from workbench.features.building.logits import direct_logit_effects
+from workbench.features.reading.text import read_text
 
 GPT2, LLAMA, GEMMA = KINDS = ["GPT2LMHeadModel", "LlamaForCausalLM", "Gemma2ForCausalLM"]
 

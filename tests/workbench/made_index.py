@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from models.artifacts import Manifest
 from workbench.features import FeatureIndex
-from workbench.features.tables import write_feature_rows
+from workbench.features.index.tables import write_feature_rows
 
 WORDS = ["<bos>", " self", "self", "def", " Straße", ".", "\n", " re", "turn", '"', ""]
 

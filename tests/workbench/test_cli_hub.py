@@ -12,8 +12,8 @@ from typechecker import unchecked
 from models.artifacts import Manifest
 from workbench.activations import ActivationStore
 from workbench.cli import main as cli
-from workbench.features.index import FeatureIndex
-from workbench.features.prompt import read_prompt
+from workbench.features.index.feature_index import FeatureIndex
+from workbench.features.reading.prompt import read_prompt
 from workbench.runs import Run
 from workbench.sae import load_sae
 

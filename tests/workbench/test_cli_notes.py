@@ -7,8 +7,8 @@ import pytest
 
 from models.artifacts import publishing
 from workbench.cli import main as cli
-from workbench.features.notes import Notes
-from workbench.features.notes_key import dictionary_id
+from workbench.features.notes.key import dictionary_id
+from workbench.features.notes.notes import Notes
 from workbench.runs import Run
 
 

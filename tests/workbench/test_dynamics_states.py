@@ -15,7 +15,7 @@ from workbench.dynamics import (
     read_states,
 )
 from workbench.features import read_prompt
-from workbench.features.text_reading import MAX_TOKENS
+from workbench.features.reading.text import MAX_TOKENS
 
 TEXT = "def f(self): return self\n"
 

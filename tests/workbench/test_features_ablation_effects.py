@@ -13,7 +13,8 @@ from models.saving import save_model
 from workbench.activations import harvest
 from workbench.cli.index_effects import affected, effects_of_next
 from workbench.features import FeatureIndex, build_index
-from workbench.features.ablation_effects import (
+from workbench.features.columns import unit_columns
+from workbench.features.on_demand.ablation_effects import (
     COLUMNS,
     FEATURE,
     FIRES,
@@ -23,9 +24,8 @@ from workbench.features.ablation_effects import (
     SILENT,
     ablation_effects,
 )
-from workbench.features.ablation_effects_kept import best_named, effects_name, keep_effects, kept_effects
-from workbench.features.columns import unit_columns
-from workbench.features.feature_map_kept import keep_map, map_name
+from workbench.features.on_demand.ablation_effects_kept import best_named, effects_name, keep_effects, kept_effects
+from workbench.features.on_demand.feature_map_kept import keep_map, map_name
 from workbench.runs import Run
 from workbench.sae import SAE, SAEConfig, build_sae, save_sae
 
@@ -199,7 +199,7 @@ def test_units_are_taken_out_by_the_same_protocol(run: Run) -> None:
 
 def test_a_run_that_may_only_be_read_keeps_them_in_the_cache(run: Run, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("workbench.features.ablation_effects_kept.may_be_written", lambda run: False)
+    monkeypatch.setattr("workbench.features.on_demand.ablation_effects_kept.may_be_written", lambda run: False)
     index = run.find("features", "small")
     path = keep_effects(run, index, [1])
     assert path.is_relative_to(tmp_path / "cache")
@@ -234,7 +234,9 @@ def test_an_analysis_of_the_same_name_that_another_verb_made_is_not_replaced(run
             pass
     with monkeypatch.context() as patched:
         for work in ("ablation_effects_kept.ablation_effects", "feature_map_kept.feature_map"):
-            patched.setattr(f"workbench.features.{work}", lambda *a, **k: pytest.fail("long work before the refusal"))
+            patched.setattr(
+                f"workbench.features.on_demand.{work}", lambda *a, **k: pytest.fail("long work before the refusal")
+            )
         with pytest.raises(
             ArtifactError, match="small-effects was made by `workbench steer`: move it away, or write over it"
         ):
@@ -251,7 +253,7 @@ def test_an_analysis_of_the_same_name_that_another_verb_made_is_not_replaced(run
 
 
 def test_where_no_feature_fires_the_verb_says_so(run: Run, monkeypatch) -> None:
-    monkeypatch.setattr("workbench.features.ablation_effects_kept.best_named", lambda index, n: [])
+    monkeypatch.setattr("workbench.features.on_demand.ablation_effects_kept.best_named", lambda index, n: [])
     with pytest.raises(ValueError, match="no feature of small fires"):
         affected(
             argparse.Namespace(run=str(run.path), effects=3, replace=False, json=True), run.find("features", "small")

@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from workbench.features.concepts import concepts_of
+from workbench.features.naming.concepts import concepts_of
 
 
 def concepts(table: dict, n: int, min_positives: int = 1) -> dict[str, np.ndarray]:

@@ -10,7 +10,7 @@ from models import Dataset, Transformer, TransformerConfig
 from probes.validation import split_by_group
 from workbench.activations import ActivationStore, harvest
 from workbench.features import FeatureIndex, build_index
-from workbench.features.contrast import COLUMNS, HELD_OUT, contrast, rows_where
+from workbench.features.comparing.contrast import COLUMNS, HELD_OUT, contrast, rows_where
 from workbench.sae import SAEConfig, build_sae
 
 HOOK = "hook_embed"

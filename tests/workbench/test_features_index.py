@@ -15,7 +15,7 @@ from models.artifacts import ArtifactError
 from models.tasks import Copy
 from workbench.activations import harvest
 from workbench.features import FeatureIndex, build_index
-from workbench.features.logits import direct_logit_effects
+from workbench.features.building.logits import direct_logit_effects
 from workbench.sae import SAEConfig, build_sae
 
 HOOK = "blocks.0.mlp.hook_post"

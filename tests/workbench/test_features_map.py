@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from models.artifacts import ArtifactError, publishing
-from workbench.features.feature_map import LEAST, feature_map, neighbours_kept, read_feature_map
+from workbench.features.on_demand.feature_map import LEAST, feature_map, neighbours_kept, read_feature_map
 from workbench.figures import feature_map as drawn_map
 from workbench.figures.feature_map import COLOURS
 

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from typechecker import unchecked
 
 from models.artifacts import Manifest
-from workbench.features.notes import ConflictError, Note, Notes, NotesError
-from workbench.features.notes_exchange import MAX_BYTES, from_json, to_json
-from workbench.features.notes_key import dictionary_id
-from workbench.features.notes_revision import BOOKMARK, LIST, MAX_LABEL, MAX_NOTE, WORDS, Revision, moment_after, now
-from workbench.features.notes_store import NotesStore
+from workbench.features.notes.exchange import MAX_BYTES, from_json, to_json
+from workbench.features.notes.key import dictionary_id
+from workbench.features.notes.notes import ConflictError, Note, Notes, NotesError
+from workbench.features.notes.revision import BOOKMARK, LIST, MAX_LABEL, MAX_NOTE, WORDS, Revision, moment_after, now
+from workbench.features.notes.store import NotesStore
 
 D = "dictionary-a"
 WICKED = "<script>alert(1)</script> :material/home: 🧑‍🚀 ' OR 1=1 --"

@@ -7,10 +7,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from models import Transformer, TransformerConfig
 from workbench.features import read_prompt
-from workbench.features.changed import aligned, changed_features, changed_tokens, with_token
-from workbench.features.layer_reading import answer_by_layer, layers_at, stream_hooks
-from workbench.features.state_change import EDIT, RANDOM_TOKENS, state_change
-from workbench.features.unit_reading import ElsewhereHeld, unit_hooks, unusual_units
+from workbench.features.reading.changed import aligned, changed_features, changed_tokens, with_token
+from workbench.features.reading.layers import answer_by_layer, layers_at, stream_hooks
+from workbench.features.reading.state_change import EDIT, RANDOM_TOKENS, state_change
+from workbench.features.reading.units import ElsewhereHeld, unit_hooks, unusual_units
 from workbench.features.vocabulary import token_strings
 from workbench.interventions import TunedLens, lens_tokens
 from workbench.sae import SAEConfig, build_sae

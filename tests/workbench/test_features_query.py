@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from made_index import WORDS, made_index
 
 from models.artifacts import ArtifactError
-from workbench.features.comparison import MIN_LIFT, NAMED_F1
-from workbench.features.filters import ANY, BEST_MATCH, MEASURES, MOST_TELLING, ORDERS, Filters
-from workbench.features.query import FeatureTable
+from workbench.features.naming.comparison import MIN_LIFT, NAMED_F1
+from workbench.features.query.filters import ANY, BEST_MATCH, MEASURES, MOST_TELLING, ORDERS, Filters
+from workbench.features.query.table import FeatureTable
 
 N, ROWS, SEQ = 48, 120, 20
 CONCEPTS = ["inside a docstring", "after 'x'; DROP TABLE names", "this token is: ' self'"]

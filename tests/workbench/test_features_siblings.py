@@ -7,7 +7,7 @@ import torch
 from models import Dataset, Transformer, TransformerConfig
 from workbench.activations import harvest
 from workbench.features import FeatureIndex, build_index
-from workbench.features.siblings import (
+from workbench.features.comparing.siblings import (
     Other,
     correlation,
     found_partner,

@@ -5,11 +5,11 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from workbench.features.index import FeatureIndex
-from workbench.features.span_bounds import Bounds, bounds
-from workbench.features.span_labels import span_labels, statements
-from workbench.features.span_sources import IndexedCodes, _cuts
-from workbench.features.spans import active_set, matching_spans, random_spans
+from workbench.features.index.feature_index import FeatureIndex
+from workbench.features.spans.bounds import Bounds, bounds
+from workbench.features.spans.labels import span_labels, statements
+from workbench.features.spans.sources import IndexedCodes, _cuts
+from workbench.features.spans.spans import active_set, matching_spans, random_spans
 
 N_UNITS = 12
 

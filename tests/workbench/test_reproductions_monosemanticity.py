@@ -7,7 +7,7 @@ import torch
 
 from probes.detection import Confusion
 from tests.small_python_source import D_MLP, small_source
-from workbench.features.naming_rows import naming_rows, read_positions
+from workbench.features.naming.rows import naming_rows, read_positions
 from workbench.reproductions import monosemanticity as result
 from workbench.reproductions.python_source import HOOK
 from workbench.sae import SAEConfig, TopK

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def affected(args: argparse.Namespace, index: Artifact) -> dict[str, Any]:
     """Measure and tell the effects of an index's features; what `--json` prints of them."""
     from workbench.features import FeatureIndex
-    from workbench.features.ablation_effects_kept import best_named, keep_effects, kept_effects
+    from workbench.features.on_demand.ablation_effects_kept import best_named, keep_effects, kept_effects
 
     run, chosen = Run.open(run_path(args.run)), best_named(FeatureIndex.open(index.path), args.effects)
     if not chosen:
@@ -33,7 +33,7 @@ def affected(args: argparse.Namespace, index: Artifact) -> dict[str, Any]:
 
 def effects_of_next(found: "pd.DataFrame") -> "pd.DataFrame":
     """For each feature how the next token's loss changes where it fires: feature, change, error, random."""
-    from workbench.features.ablation_effects import FEATURE, FIRES, LOSS, RANDOM
+    from workbench.features.on_demand.ablation_effects import FEATURE, FIRES, LOSS, RANDOM
 
     of_next = found[(found["measure"] == LOSS) & (found["where"] == FIRES) & (found["ahead"] == 1)]
     own, control = (of_next[of_next["variant"] == variant].set_index("feature") for variant in (FEATURE, RANDOM))

@@ -15,7 +15,7 @@ def mapped(args: argparse.Namespace, index: Artifact) -> dict[str, Any]:
     """Make and tell the map of an index; what `--json` prints of it."""
     made = make_map(Run.open(run_path(args.run)), index, seed=args.seed, replace=args.replace)
 
-    from workbench.features.feature_map import read_feature_map
+    from workbench.features.on_demand.feature_map import read_feature_map
 
     points = read_feature_map(made.path)
     say(args, str(made.path))
@@ -26,7 +26,7 @@ def mapped(args: argparse.Namespace, index: Artifact) -> dict[str, Any]:
 
 def make_map(run: Run, index: Artifact, *, seed: int = 0, replace: bool = False) -> Artifact:
     """The map of an index: the one that is there, or one made now."""
-    from workbench.features.feature_map_kept import keep_map, map_name, map_settings, mapped_dictionary
+    from workbench.features.on_demand.feature_map_kept import keep_map, map_name, map_settings, mapped_dictionary
 
     name, inputs = map_name(index), run.inputs(index, mapped_dictionary(run, index))
     if standing(run, "analysis", name, inputs, map_settings(seed), replace=replace) is None:

@@ -11,7 +11,7 @@ from workbench.runs import Run
 if TYPE_CHECKING:
     import pandas as pd
 
-    from workbench.features.notes import Merged, Notes
+    from workbench.features.notes.notes import Merged, Notes
 
 _WIDTH = 48  # characters of a note, in the table
 
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """What `workbench notes` does and prints."""
-    from workbench.features.notes import Notes
+    from workbench.features.notes.notes import Notes
 
     source = Run.open(run_path(args.run))
     names = _dictionaries(source, args.dictionary)
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _dictionaries(source: Run, wanted: str | None) -> dict[str, str]:
     """What people may have written about in this run: names by `dictionary_id`; an index's before its dictionary's."""
-    from workbench.features.notes_key import dictionary_id
+    from workbench.features.notes.key import dictionary_id
 
     found = [(a.id, a.name) for a in source.artifacts() if a.kind == "sae"]
     found += [(dictionary_id(a.manifest), a.name) for a in source.artifacts() if a.kind == "features"]
@@ -77,7 +77,7 @@ def _written(notes: "Notes", names: dict[str, str], source: Run) -> "pd.DataFram
     """What stands about each feature, its measured name beside it."""
     import pandas as pd
 
-    from workbench.features.notes_key import dictionary_id
+    from workbench.features.notes.key import dictionary_id
 
     indexes = {dictionary_id(a.manifest): a.path for a in source.artifacts() if a.kind == "features"}
     parts = []

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from workbench.features.text_reading import TextReading, read_text
+from workbench.features.reading.text import TextReading, read_text
 
 # What a σ gives, between 0 and 1; the other values of a cell can be negative, or above one.
 GATES = ("i", "f", "o", "reset", "update")

@@ -21,7 +21,7 @@ from workbench.experiments.lens_results import (
     TOKENS,
     TUNED_RESULT,
 )
-from workbench.features.text_reading import TextReading, predicts_next_token, read_text
+from workbench.features.reading.text import TextReading, predicts_next_token, read_text
 from workbench.interventions.lens_rows import TUNED
 from workbench.interventions.lens_tokens import lens_tokens
 from workbench.interventions.logit_lens import logit_lens

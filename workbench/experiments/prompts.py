@@ -13,7 +13,7 @@ from models.dataset import Dataset
 from models.evaluation import as_evaluated
 from models.loss import IGNORED, next_tokens
 from models.tasks.minimal_pairs import MinimalPairs, python_minimal_pairs
-from workbench.features.text_reading import check_reads_text
+from workbench.features.reading.text import check_reads_text
 from workbench.features.vocabulary import ANY_STEP, token_strings
 from workbench.interventions.metrics import LogitDifference, Metric, TargetError
 from workbench.interventions.pairs import aligned, run

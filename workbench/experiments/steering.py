@@ -11,7 +11,7 @@ from models.table_files import kept_table
 from models.tensor_files import save_tensors
 from workbench.experiments.directions import Direction
 from workbench.experiments.steering_results import DIRECTION, EFFECTS, RESULT
-from workbench.features.text_reading import check_reads_text
+from workbench.features.reading.text import check_reads_text
 from workbench.interventions.steering import steer, steering_effects
 
 

@@ -1,10 +1,10 @@
 """The feature index: what every feature of a dictionary fires on, and a measured name for it."""
 
-from workbench.features.build import build_index
-from workbench.features.index import Example, FeatureIndex, FeatureRecord
-from workbench.features.notes import Notes
-from workbench.features.notes_key import dictionary_id
-from workbench.features.prompt import PromptReading, read_prompt
+from workbench.features.building.build import build_index
+from workbench.features.index.feature_index import Example, FeatureIndex, FeatureRecord
+from workbench.features.notes.key import dictionary_id
+from workbench.features.notes.notes import Notes
+from workbench.features.reading.prompt import PromptReading, read_prompt
 
 __all__ = [
     "Example",

@@ -17,8 +17,8 @@ def ablation_effect(effects: pd.DataFrame, height: int = 300) -> Layers:
     """The mean change of the loss against how many tokens ahead it is, a standard error to either side.
 
     Args:
-        effects: of one feature, as `workbench.features.ablation_effects` gives them: variant, where, measure, ahead, n,
-            before, change, error.
+        effects: of one feature, as `workbench.features.on_demand.ablation_effects` gives them: variant, where, measure,
+            ahead, n, before, change, error.
         height: in pixels.
 
     Raises:

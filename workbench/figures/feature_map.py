@@ -34,7 +34,7 @@ def feature_map(
     keeps more than one of noise does. A click on a feature is the selection `pick`.
 
     Args:
-        points: columns variant, feature, x, y and kept, as `workbench.features.feature_map` gives them.
+        points: columns variant, feature, x, y and kept, as `workbench.features.on_demand.feature_map` gives them.
         features: what is known of each: columns feature, name, kind, f1, neuron_f1, density.
         colour: one of `COLOURS`.
         listed: these features are coloured, and the others grey; all are by default.

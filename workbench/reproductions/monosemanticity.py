@@ -16,7 +16,7 @@ from probes.detection import (
     f1_from_counts,
     f1_of_values,
 )
-from workbench.features.naming_rows import NamingRows, naming_rows, read_positions
+from workbench.features.naming.rows import NamingRows, naming_rows, read_positions
 from workbench.reproductions.base import Bench, Row, spread
 from workbench.reproductions.dictionaries import Wanted, dictionaries
 from workbench.reproductions.python_source import BATCH, HOOK, PythonSource, python_source

@@ -9,7 +9,7 @@ from apps.export.strips import strips
 from apps.export.views.feature_list import address
 from apps.feature_list import KIND_WORDS
 from apps.text import number, percent, signed, visible
-from workbench.features.index import FeatureIndex, FeatureRecord
+from workbench.features.index.feature_index import FeatureIndex, FeatureRecord
 from workbench.figures import activation_histogram
 
 _SHOWN = {"Strongest": "top", "From every band": "band", "Near misses": "near_miss"}

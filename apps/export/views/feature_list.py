@@ -4,7 +4,7 @@ from apps.export.blocks import Block, Cell, Column, Folded, Page, Picture, Table
 from apps.export.cells import barred, change, share, told
 from apps.export.chosen import FEATURES, VIEWS, Chosen, folder_of
 from apps.feature_list import KIND_WORDS
-from workbench.features.index import FeatureIndex
+from workbench.features.index.feature_index import FeatureIndex
 from workbench.figures import density_histogram
 
 _COLUMNS = [

@@ -8,7 +8,7 @@ import pandas as pd
 from apps.export.blocks import Block, Cell, Column, Halves, Page, Picture, Section, Table, Words
 from apps.export.cells import barred, between, change, count, share, told
 from apps.export.chosen import RUNS, VIEWS, Chosen, folder_of
-from workbench.features.index import FeatureIndex
+from workbench.features.index.feature_index import FeatureIndex
 from workbench.figures import concept_gain, dictionary_comparison, naming_fractions, training_curve
 from workbench.figures.training_curve import losses_and_baselines
 from workbench.runs import Artifact, Run

@@ -1,0 +1,1 @@
+"""What people write about features, kept outside the runs."""

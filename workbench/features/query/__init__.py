@@ -1,0 +1,1 @@
+"""Which features of an index are meant, and in which order."""

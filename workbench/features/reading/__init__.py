@@ -1,0 +1,1 @@
+"""One typed text as a subject and a dictionary read it."""
