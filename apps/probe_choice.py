@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import pandas as pd
 import streamlit as st
 
-from apps import serve
+from apps import serve_results
 from apps.choices import segments, select
 from probes.report import PROBE
 from workbench.figures.probe_scores import SCORES, Score, measured
+from workbench.probing import read_results
 from workbench.runs import Artifact, Run
 
 
@@ -37,7 +38,7 @@ def choose(run: Run, found: dict[str, Artifact], *, one_label: bool) -> tuple[Ch
         # Names come from files: a selectbox shows them as they are, other choices would read them as Markdown.
         newest = run.find("probes").name
         name = select("Result", list(found), newest, "probes") if len(found) > 1 else newest
-        results = serve.probes(found[name])
+        results = serve_results.opened(found[name], read_results)
         estimators = results["probe"].unique().tolist()
         estimator = (
             select("Estimator", estimators, estimators[0], "estimator") if len(estimators) > 1 else estimators[0]

@@ -1,9 +1,6 @@
 """The recording that an index was made from, opened once; and the dictionaries of a hook, wherever they are."""
 
-from pathlib import Path
-
-import streamlit as st
-
+from apps.serve_results import opened
 from workbench.activations import ActivationStore
 from workbench.features.index.feature_index import FeatureIndex
 from workbench.runs import Artifact, Run
@@ -12,7 +9,7 @@ from workbench.runs import Artifact, Run
 def recording_of(run: Run, index: FeatureIndex) -> ActivationStore:
     """The recording of an index, by the rows of its hook. Raises `ArtifactError` where it is gone or was replaced."""
     artifact = run.made_from(index, "activations")
-    store = _store(artifact.id, artifact.path)
+    store = opened(artifact, ActivationStore.open)
     return store.on(store.axis_of(index.hook_name))
 
 
@@ -27,8 +24,3 @@ def _hook(dictionary: Artifact) -> str:
     """Of a crosscoder, none: its rows are those of several hooks."""
     cfg = dictionary.manifest.config.get("sae", {})
     return "" if cfg.get("n_layers") else str(cfg.get("hook_name_out") or cfg.get("hook_name", ""))
-
-
-@st.cache_resource(max_entries=8, show_spinner="Opening the recording …")
-def _store(artifact_id: str, _path: Path) -> ActivationStore:
-    return ActivationStore.open(_path)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from apps import serve
+from apps import serve, serve_results
 from models.artifacts import ArtifactError
 from workbench import reproductions
 from workbench.figures.saved import FIGURE
@@ -103,7 +103,7 @@ def not_run(found: list[Reproduction]) -> list[str]:
 
 def table_of(artifact: Artifact) -> pd.DataFrame:
     """The tidy table of one of a reproduction's analyses."""
-    return serve.table(artifact.id, artifact.path)
+    return serve_results.opened(artifact, serve_results.result_table)
 
 
 @st.cache_data(show_spinner=False)
@@ -128,7 +128,7 @@ def _titles() -> Iterator[tuple[str, tuple[str, str]]]:
 
 def _judged(artifact: Artifact) -> pd.DataFrame:
     try:
-        table = serve.table(artifact.id, artifact.path)
+        table = serve_results.opened(artifact, serve_results.result_table)
     except (OSError, ValueError) as error:
         raise ArtifactError(f"{artifact.path} is damaged: its table cannot be read.") from error
     if missing := sorted(_NEEDED - set(table)):

@@ -3,33 +3,23 @@
 Caches are keyed by the artifact's id, so a replaced artifact is opened anew and nothing stale is shown.
 """
 
-import json
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 import torch
-from safetensors import SafetensorError
 
 from apps.environment import root
-from models.artifacts import ArtifactError
 from models.dataset import Dataset
 from models.evaluation import evaluate
-from models.metrics_log import read_log
 from models.saving import checkpoint_steps
 from workbench.attention.random_heads import with_random_weights
-from workbench.attention.results import HeadSurvey, read_heads
 from workbench.attention.streaming import pattern_hooks
 from workbench.attention.survey_moved import moved_in, rollouts_of, with_values
-from workbench.decoding import Decoding, read_decoding
-from workbench.dynamics import Dynamics, StatesReading, read_dynamics, read_states
-from workbench.experiments import LensReading, Patching, Steering, read_lens, read_patching, read_steering
-from workbench.experiments.circuit_results import Circuit, read_circuit
-from workbench.experiments.rotation_results import Rotations, read_rotations
+from workbench.dynamics import StatesReading, read_states
 from workbench.features.columns import LATENTS, Dictionary, kind_of, read_dictionary
 from workbench.features.index.feature_index import Example, FeatureIndex, FeatureRecord
 from workbench.features.reading.prompt import PromptReading, read_prompt
@@ -37,9 +27,8 @@ from workbench.features.reading.text import predicts_next_token
 from workbench.interventions import Edit
 from workbench.interventions.steering import steer
 from workbench.interventions.steering import steerable as steerable_hooks
-from workbench.probing import read_results
 from workbench.runs import Artifact, Run, list_runs
-from workbench.sae import SAE, load_sae
+from workbench.sae import load_sae
 
 # Sessions share one subject, and hooks that one session attaches fire in whatever forward pass comes by.
 ONE_READER = threading.Lock()
@@ -72,9 +61,9 @@ def dictionary_of(run: Run, index: FeatureIndex) -> Dictionary:
     Raises `ArtifactError` if it is gone or has been replaced.
     """
     if kind_of(index.config) != LATENTS:
-        return _columns(index.id, index.path)
+        return _dictionary(index.id, index.path, read_dictionary)
     artifact = run.made_from(index, "sae")
-    return _sae(artifact.id, artifact.path)
+    return _dictionary(artifact.id, artifact.path, load_sae)
 
 
 def index(artifact: Artifact) -> FeatureIndex:
@@ -127,59 +116,9 @@ def run_with_recurrence() -> str | None:
     return None
 
 
-def table(artifact_id: str, path: Path) -> pd.DataFrame:
-    """The tidy table of an analysis."""
-    return _table(artifact_id, path / "result.parquet")
-
-
-def probes(artifact: Artifact) -> pd.DataFrame:
-    """A table of probes, its hooks in the order of the subject."""
-    return _probes(artifact.id, artifact.path)
-
-
-def decoding(artifact: Artifact) -> Decoding:
-    """An analysis of a population."""
-    return _decoding(artifact.id, artifact.path)
-
-
-def dynamics(artifact: Artifact) -> Dynamics:
-    """An analysis of a subject's dynamics."""
-    return _dynamics(artifact.id, artifact.path)
-
-
-def heads(artifact: Artifact) -> HeadSurvey:
-    """A survey of a subject's attention heads."""
-    return _heads(artifact.id, artifact.path)
-
-
 def moved(run: Run, ids: tuple[int, ...]) -> tuple[dict, dict]:
     """What attention moves in one text, and its rollouts beside the control's: `moved_in` and `rollouts_of`."""
     return _moved(run.find("model").id, ids, run)
-
-
-def patching(artifact: Artifact) -> Patching:
-    """Interventions on pairs of prompts."""
-    return _patching(artifact.id, artifact.path)
-
-
-def circuit(artifact: Artifact) -> Circuit:
-    """Which edges and latents prompts' answers go through."""
-    return _circuit(artifact.id, artifact.path)
-
-
-def lens(artifact: Artifact) -> LensReading:
-    """What a subject's read-out says of its layers."""
-    return _lens(artifact.id, artifact.path)
-
-
-def steering(artifact: Artifact) -> Steering:
-    """What a subject said while it was pushed along a direction."""
-    return _steering(artifact.id, artifact.path)
-
-
-def rotations(artifact: Artifact) -> Rotations:
-    """Directions that were learned on pairs of prompts."""
-    return _rotations(artifact.id, artifact.path)
 
 
 def steerable(run: Run) -> dict[str, int]:
@@ -200,55 +139,6 @@ def loss_on(run: Run, data: Dataset, sequences: tuple[int, ...], key: str) -> fl
     return _loss_on(run.find("model").id, key, sequences, model(run), data)
 
 
-def losses(artifact_id: str, path: Path) -> pd.DataFrame | None:
-    """The lines of a training's log; None where none was kept."""
-    return _log(artifact_id, path / "metrics.jsonl")
-
-
-def dictionary_metrics(artifact_id: str, path: Path) -> list[dict[str, Any]] | None:
-    """A dictionary's numbers and its controls', one row each; None where it has not been measured."""
-    return _metrics(artifact_id, path / "metrics.json")
-
-
-@st.cache_data(max_entries=32, show_spinner=False)
-def _log(artifact_id: str, _path: Path) -> pd.DataFrame | None:
-    if not _path.exists():
-        return None
-    with _named(_path):
-        lines = read_log(_path)
-        return pd.DataFrame(lines) if lines else None
-
-
-@st.cache_data(max_entries=32, show_spinner=False)
-def _table(artifact_id: str, _path: Path) -> pd.DataFrame:
-    with _named(_path):
-        return pd.read_parquet(_path)
-
-
-@st.cache_data(max_entries=32, show_spinner=False)
-def _probes(artifact_id: str, _path: Path) -> pd.DataFrame:
-    with _named(_path):
-        return read_results(_path)
-
-
-@st.cache_resource(max_entries=8, show_spinner="Opening the result …")
-def _decoding(artifact_id: str, _path: Path) -> Decoding:
-    with _named(_path):
-        return read_decoding(_path)
-
-
-@st.cache_resource(max_entries=8, show_spinner="Opening the result …")
-def _dynamics(artifact_id: str, _path: Path) -> Dynamics:
-    with _named(_path):
-        return read_dynamics(_path)
-
-
-@st.cache_resource(max_entries=8, show_spinner="Opening the result …")
-def _heads(artifact_id: str, _path: Path) -> HeadSurvey:
-    with _named(_path):
-        return read_heads(_path)
-
-
 @st.cache_data(max_entries=16, show_spinner=False)
 def _moved(artifact_id: str, ids: tuple[int, ...], _run: Run) -> tuple[dict, dict]:
     subject, text = model(_run), Dataset(torch.tensor([ids]))
@@ -256,47 +146,6 @@ def _moved(artifact_id: str, ids: tuple[int, ...], _run: Run) -> tuple[dict, dic
     hooks = pattern_hooks(subject)
     with ONE_READER:
         return moved_in(subject, text, with_values(subject, hooks)), rollouts_of(subject, control, text, hooks)
-
-
-@st.cache_resource(max_entries=8, show_spinner="Opening the result …")
-def _patching(artifact_id: str, _path: Path) -> Patching:
-    with _named(_path):
-        return read_patching(_path)
-
-
-@st.cache_resource(max_entries=8, show_spinner="Opening the result …")
-def _circuit(artifact_id: str, _path: Path) -> Circuit:
-    with _named(_path):
-        return read_circuit(_path)
-
-
-@st.cache_resource(max_entries=8, show_spinner="Opening the result …")
-def _rotations(artifact_id: str, _path: Path) -> Rotations:
-    with _named(_path):
-        return read_rotations(_path)
-
-
-@st.cache_resource(max_entries=8, show_spinner="Opening the result …")
-def _lens(artifact_id: str, _path: Path) -> LensReading:
-    with _named(_path):
-        return read_lens(_path)
-
-
-@st.cache_resource(max_entries=8, show_spinner="Opening the result …")
-def _steering(artifact_id: str, _path: Path) -> Steering:
-    with _named(_path):
-        return read_steering(_path)
-
-
-@st.cache_data(max_entries=32, show_spinner=False)
-def _metrics(artifact_id: str, _path: Path) -> list[dict[str, Any]] | None:
-    if not _path.exists():
-        return None
-    with _named(_path):
-        rows = json.loads(_path.read_text("utf8"))
-        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise ValueError("it is no list of rows.")
-        return rows
 
 
 @st.cache_resource(max_entries=8, show_spinner="Opening the data …")
@@ -310,13 +159,8 @@ def _model(artifact_id: str, _run: Run) -> Any:
 
 
 @st.cache_resource(max_entries=8, show_spinner="Loading the dictionary …")
-def _sae(artifact_id: str, _path: Path) -> SAE:
-    return load_sae(_path)
-
-
-@st.cache_resource(max_entries=8, show_spinner="Loading the dictionary …")
-def _columns(index_id: str, _path: Path) -> Dictionary:
-    return read_dictionary(_path)
+def _dictionary(artifact_id: str, _path: Path, _read: Callable[[Path], Dictionary]) -> Dictionary:
+    return _read(_path)
 
 
 @st.cache_resource(max_entries=8, show_spinner="Opening the index …")
@@ -376,17 +220,6 @@ def _steered(key: str, text: str, hook: str, max_new: int, _subject: Any, _edits
 def _loss_on(model_id: str, data_id: str, sequences: tuple[int, ...], _subject: Any, _data: Dataset) -> float:
     with ONE_READER:
         return float(evaluate(_subject, _data.batch(torch.tensor(sequences)))["loss"])
-
-
-@contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Whatever a reader stumbles over in a file that is not as it was written is that folder's damage."""
-    try:
-        yield
-    except ArtifactError:
-        raise
-    except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
-        raise ArtifactError(f"{path} is damaged: {error}") from error
 
 
 def _name(run: Run, base: Path) -> str:

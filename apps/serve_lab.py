@@ -6,6 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from apps.serve import ONE_READER
+from apps.serve_results import opened
 from workbench.activations import ActivationStore
 from workbench.activations.recorder import axis_of
 from workbench.features.reading.layers import layers_at, stream_hooks
@@ -55,7 +56,7 @@ def refitted(run: Run, table: Artifact, estimator: str, hook: str, labels: tuple
 
 def tuned_lens(lens: Artifact) -> TunedLens:
     """The lens that `workbench lens --tuned` fitted."""
-    return _tuned_lens(lens.id, lens)
+    return opened(lens, TunedLens.load)
 
 
 def layers(subject: Any, reading: PromptReading, position: int, lens: TunedLens | None, key: str) -> pd.DataFrame:
@@ -72,20 +73,15 @@ def moved(
 
 @st.cache_resource(max_entries=8, show_spinner="Reading what the units hold elsewhere …")
 def _elsewhere(recording_id: str, hook: str, _recording: Artifact) -> ElsewhereHeld:
-    return ElsewhereHeld.of_recording(ActivationStore.open(_recording.path), hook)
+    return ElsewhereHeld.of_recording(opened(_recording, ActivationStore.open), hook)
 
 
 @st.cache_resource(max_entries=64, show_spinner="Fitting the probes again …")
 def _refitted(
     table_id: str, estimator: str, hook: str, labels: tuple[str, ...], _run: Run, _table: Artifact
 ) -> RefittedProbes:
-    store = ActivationStore.open(_run.made_from(_table, "activations").path)
+    store = opened(_run.made_from(_table, "activations"), ActivationStore.open)
     return refit(store, _table.manifest.config, estimator, hook, list(labels))
-
-
-@st.cache_resource(max_entries=4, show_spinner=False)
-def _tuned_lens(artifact_id: str, _artifact: Artifact) -> TunedLens:
-    return TunedLens.load(_artifact.path)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

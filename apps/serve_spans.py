@@ -10,11 +10,10 @@ import streamlit as st
 
 from apps import serve, serve_lab
 from apps.place import Place
-from apps.serve import ONE_READER
+from apps.serve_results import opened
 from models.artifacts import ArtifactError
 from workbench.activations import ActivationStore
 from workbench.features.naming.concepts import Concepts
-from workbench.features.reading.prompt import read_prompt
 from workbench.features.reading.units import unit_hooks
 from workbench.features.spans.bounds import Bounds, bounds
 from workbench.features.spans.labels import span_labels, statements
@@ -120,22 +119,21 @@ def text_of(at: Searched, sequence: int, tokenizer: Any) -> tuple[str, bool]:
 
 @st.cache_resource(max_entries=4, show_spinner="Opening the recording …")
 def _of_recording(artifact_id: str, hook: str, _artifact: Artifact, _run: Run) -> Searched:
-    store = ActivationStore.open(_artifact.path)
+    store = opened(_artifact, ActivationStore.open)
     names = serve.dataset(_run).doc_table["name"].to_pylist()
     return Searched(artifact_id, hook, RecordedUnits(store, hook, names), store.columns("token")["token"].to_numpy())
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _of_index(index_id: str, _index: Artifact) -> Searched:
-    opened = serve.index(_index)
-    return Searched(index_id, CODES, IndexedCodes(opened), opened.rows["token"])
+    index = serve.index(_index)
+    return Searched(index_id, CODES, IndexedCodes(index), index.rows["token"])
 
 
 @st.cache_resource(max_entries=16, show_spinner="Reading …")
 def _held(key: str, text: str, _subject: Any, hook: str, _here: Place) -> tuple[list[str], np.ndarray]:
     dictionary = _dictionary(_here) if hook == CODES else None
-    with ONE_READER:
-        read = read_prompt(_subject, dictionary, text, hooks=() if hook == CODES else (hook,))
+    read = serve.reading(_subject, dictionary, text, key, hooks=() if hook == CODES else (hook,))
     if hook != CODES:
         return read.tokens, read.held[hook].numpy()
     assert dictionary is not None
@@ -177,7 +175,7 @@ def _labels(
 
 @st.cache_resource(max_entries=2, show_spinner="Reading labels …")
 def _said(recording_id: str, _artifact: Artifact) -> Concepts | None:
-    store = ActivationStore.open(_artifact.path)
+    store = opened(_artifact, ActivationStore.open)
     if not store.labels:
         return None
     table: pa.Table = store.columns(*store.labels)

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from apps import place, serve
+from apps import place, serve, serve_results
 from apps.choices import analyses, choose_analysis, segments
 from apps.components.attention_text import attention_text
 from apps.components.link_table import Cell, Column, link_table
@@ -21,7 +21,7 @@ from apps.prompt_box import prompt_box, reads_text, with_start, words_of
 from apps.text import escape_markdown, number
 from apps.views import head_table, head_weights
 from models.saving import checkpoint_steps
-from workbench.attention.results import CONTROL, OWN, HeadSurvey
+from workbench.attention.results import CONTROL, OWN, HeadSurvey, read_heads
 from workbench.figures.hook_names import short_hooks
 from workbench.runs import Artifact
 
@@ -85,7 +85,7 @@ def show() -> None:
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         if found:
             artifact = choose_analysis(found, "heads")
-        survey = serve.heads(artifact) if artifact else None
+        survey = serve_results.opened(artifact, read_heads) if artifact else None
         chosen = _choose_text(here, survey)
     if chosen is None:
         no_heads(here.run)

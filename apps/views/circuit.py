@@ -5,7 +5,7 @@ from typing import Literal
 
 import streamlit as st
 
-from apps import serve
+from apps import serve, serve_results
 from apps.choices import analyses, choose_analysis
 from apps.components.facts import Fact, facts
 from apps.components.link_table import Cell, Column, link_table, opened
@@ -39,7 +39,7 @@ def show(here: Place) -> None:
         _none_yet(here.run)
         return
     artifact = choose_analysis(found, "circuit")
-    circuit = serve.circuit(artifact)
+    circuit = serve_results.opened(artifact, read_circuit)
     _about(circuit, artifact)
     if circuit.edges is not None:
         _edges(here.run, circuit, artifact)

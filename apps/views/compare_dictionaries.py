@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from apps import place, serve
+from apps import place, serve, serve_results
 from apps.choices import segments, select
 from apps.components.facts import Fact, facts
 from apps.components.link_table import Cell, Column, link_table
@@ -83,7 +83,7 @@ def _metrics(chosen: dict[str, Artifact]) -> None:
     st.subheader("Their measures beside their controls", anchor=False)
     lines: list[dict[str, Any]] = []
     for name, artifact in chosen.items():
-        for row in serve.dictionary_metrics(artifact.id, artifact.path) or []:
+        for row in serve_results.opened(artifact, serve_results.dictionary_metrics) or []:
             lines.append({"of": name, **{key: row.get(key) for key in ("dictionary", *(k for _, k, _ in _METRICS))}})
     if not lines:
         st.caption("Neither has been measured: workbench sae measures the dictionaries it trains.")

@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 import torch
 
-from apps import serve
+from apps import serve, serve_results
 from apps.choices import select
 from apps.components.link_table import Cell, Column, link_table
 from apps.layout import download, halves
@@ -48,7 +48,7 @@ def _curves(runs: dict[str, Run]) -> None:
     tables = []
     for name, run in runs.items():
         artifact = run.find("model")
-        log = serve.losses(artifact.id, artifact.path)
+        log = serve_results.opened(artifact, serve_results.training_log)
         if log is not None:
             tables.append(losses_and_baselines(log)[0].assign(run=name))
     if not tables:

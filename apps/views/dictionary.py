@@ -5,7 +5,7 @@ from typing import Any
 
 import streamlit as st
 
-from apps import place, serve
+from apps import place, serve, serve_results
 from apps.choices import segments
 from apps.components.link_table import Cell, Column, link_table, opened
 from apps.layout import halves
@@ -51,7 +51,7 @@ def _dictionary_artifact(here: Place) -> Artifact | None:
 
 
 def _health(run: Run, dictionary: Artifact) -> None:
-    metrics = serve.dictionary_metrics(dictionary.id, dictionary.path)
+    metrics = serve_results.opened(dictionary, serve_results.dictionary_metrics)
     st.subheader("The dictionary beside its controls", anchor=False)
     if metrics is None:
         st.caption("It has not been measured: `workbench sae` measures the dictionaries it trains.")

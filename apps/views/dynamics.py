@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from apps import place, serve
+from apps import place, serve, serve_results
 from apps.choices import analyses, choose_analysis, segments, select
 from apps.components.facts import Fact, facts
 from apps.components.link_table import Cell, Column, link_table, opened
@@ -43,7 +43,7 @@ def show() -> None:
     about = st.container()
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         artifact = choose_analysis(found, "dynamics")
-        dynamics = serve.dynamics(artifact)
+        dynamics = serve_results.opened(artifact, read_dynamics)
         subjects = [TRAINED] + ([UNTRAINED] if dynamics.untrained is not None else [])
         subject = segments("Subject", subjects, "subject") if len(subjects) > 1 else TRAINED
         portrait = dynamics.portrait[dynamics.portrait["variant"] == subject]

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from apps import serve
+from apps import serve_results
 from apps.choices import analyses, choose_analysis, segments
 from apps.layout import halves
 from apps.place import Place
@@ -36,7 +36,7 @@ def show(here: Place) -> None:
         st.caption(f"The layers were not read yet: {escape_markdown(command)} does.")
         return
     artifact = choose_analysis(found, "lens")
-    lens = serve.lens(artifact)
+    lens = serve_results.opened(artifact, read_lens)
     _about(lens, artifact)
     kept = read(here.run, artifact, "lens", read_lens, lens)
     if lens.prompt is None:

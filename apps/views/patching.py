@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from apps import serve
+from apps import serve_results
 from apps.choices import analyses, choose_analysis, segments
 from apps.components.facts import Fact, facts
 from apps.components.link_table import Cell, Column, link_table
@@ -42,7 +42,7 @@ def show(here: Place, *, reads_text: bool) -> None:
         no_patching(here.run, reads_text=reads_text)
         return
     artifact = choose_analysis(found, "patch")
-    _experiment(here.run, serve.patching(artifact), artifact)
+    _experiment(here.run, serve_results.opened(artifact, read_patching), artifact)
 
 
 def _experiment(run: Run, patching: Patching, artifact: Artifact) -> None:

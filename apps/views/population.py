@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from apps import serve
+from apps import serve_results
 from apps.choices import analyses, choose_analysis, segments, select
 from apps.components.link_table import Cell, Column, link_table
 from apps.layout import halves
@@ -45,7 +45,7 @@ def show() -> None:
     about = st.container()
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         artifact = choose_analysis(found, "population")
-        decoding = serve.decoding(artifact)
+        decoding = serve_results.opened(artifact, read_decoding)
         sets = _sets(artifact, decoding)
         hooks = decoding.results["hook"].unique().tolist()
         hook = select("Hook", hooks, hooks[0], "hook")

@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from apps import place, serve
+from apps import place, serve_results
 from apps.components.link_table import Cell, Column, link_table, opened
 from apps.messages import no_label, no_probes, no_subject
 from apps.place import Place
@@ -36,7 +36,7 @@ def show() -> None:
     asked = st.query_params.get("label")
     head = st.container()
     chosen, results = choose(here.run, found, one_label=asked is not None)
-    kept = read(here.run, chosen.artifact, "results", read_results, serve.probes(chosen.artifact))
+    kept = read(here.run, chosen.artifact, "results", read_results, serve_results.opened(chosen.artifact, read_results))
     if len(results) < len(kept.value):
         kept = kept.into(rows, positions=results["positions"].iloc[0])
     told_own = kept.into(rows, probe=chosen.estimator)

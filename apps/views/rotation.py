@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from apps import serve
+from apps import serve_results
 from apps.choices import analyses, choose_analysis, segments
 from apps.components.facts import Fact, facts
 from apps.shown import draw
@@ -25,7 +25,7 @@ def show(run: Run) -> None:
         st.caption(f"No directions were learned yet: {command} with --pairs bracket, or --examples of a task, does.")
         return
     artifact = choose_analysis(found, "rotation")
-    learned, told = serve.rotations(artifact), artifact.manifest.config["results"]
+    learned, told = serve_results.opened(artifact, read_rotations), artifact.manifest.config["results"]
     facts(
         [
             Fact("fitted", f"{told['fitted']:,}", "pairs", "Of a clean and a corrupt prompt, equally long."),

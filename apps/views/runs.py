@@ -5,7 +5,7 @@ from shutil import disk_usage
 import pandas as pd
 import streamlit as st
 
-from apps import reproduced, serve
+from apps import reproduced, serve, serve_results
 from apps.components.facts import Fact, facts
 from apps.components.link_table import Cell, Column, link_table
 from apps.layout import halves
@@ -52,7 +52,7 @@ def show() -> None:
 def _training(run: Run) -> None:
     st.subheader("How it learned", anchor=False)
     artifact = run.find("model")
-    log = serve.losses(artifact.id, artifact.path)
+    log = serve_results.opened(artifact, serve_results.training_log)
     if log is None:
         st.caption("No log of its training was kept.")
         return

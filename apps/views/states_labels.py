@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from apps import place, serve
+from apps import place, serve, serve_results
 from apps.choices import analyses
 from apps.components.link_table import Cell, Column, link_table, opened
 from apps.place import Place
 from apps.text import escape_markdown, number, shell
 from models.dataset import Dataset
-from workbench.dynamics import read_labels, told_apart
+from workbench.dynamics import read_dynamics, read_labels, told_apart
 
 _TABLE = "tracking_units"
 _HEIGHT = 300
@@ -29,7 +29,7 @@ def show(here: Place) -> None:
             st.code(f"workbench dynamics --run {shell(here.run.path)}", language="shell")
             return
         newest = max(found.values(), key=lambda artifact: artifact.manifest.made.get("time", ""))
-        units = serve.dynamics(newest).units
+        units = serve_results.opened(newest, read_dynamics).units
         if units is None:
             st.caption("No units were held against labels: the data has none, or they were left out.")
             return

@@ -4,14 +4,14 @@ from typing import Any
 
 import streamlit as st
 
-from apps import place, serve
+from apps import place, serve_results
 from apps.choices import analyses, choose_analysis
 from apps.components.session_link import session_link
 from apps.place import Place
 from apps.prompt_box import words_of
 from apps.shown import figure, opening
 from apps.text import shell, visible
-from workbench.dynamics import StatesReading, text_portrait
+from workbench.dynamics import StatesReading, read_dynamics, text_portrait
 from workbench.dynamics.text_portrait import called
 from workbench.figures import state_portrait
 
@@ -25,7 +25,7 @@ def show(here: Place, subject: Any, reading: StatesReading, text: str, unit: tup
         st.code(f"workbench dynamics --run {shell(here.run.path)}", language="shell")
         return
     artifact = choose_analysis(found, "dynamics")
-    dynamics = serve.dynamics(artifact)
+    dynamics = serve_results.opened(artifact, read_dynamics)
     words = [visible(word) for word in words_of(reading)]
     try:
         table, explained = text_portrait(subject, reading, dynamics.points, words, unit)

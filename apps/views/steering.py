@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from apps import place, serve
+from apps import place, serve, serve_results
 from apps.choices import analyses, choose_analysis, segments, select
 from apps.components.link_table import Cell, Column, link_table
 from apps.messages import plain
@@ -96,7 +96,7 @@ def _numbered(label: str, count: int, key: str) -> int:
 
 def _kept(run: Run, artifact: Artifact) -> None:
     """What the verb `steer` left: the texts of one prompt at a time, and how fluent those of all are."""
-    kept = serve.steering(artifact)
+    kept = serve_results.opened(artifact, read_steering)
     whole = "" if kept.whole == 1 else f" Strength 1 is {number(kept.whole)} {kept.unit}."
     stale = " :material/history: Stale: something it was made from has changed since." if artifact.stale else ""
     st.caption(f"{escape_markdown(f'Pushed along: {kept.direction}, at {kept.hook}.{whole}')}{stale}")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from test_views import copied, opened, words
 
-from apps import serve
+from apps import serve_results
 from models.artifacts import ArtifactError
 
 
@@ -53,4 +53,4 @@ def test_of_a_log_that_is_being_written_the_whole_lines_are_shown(
 def test_a_dictionarys_numbers_that_are_none_are_damage(tmp_path: Path, content: str) -> None:
     (tmp_path / "metrics.json").write_text(content)
     with pytest.raises(ArtifactError, match="metrics.json is damaged"):
-        serve.dictionary_metrics(f"{tmp_path}", tmp_path)
+        serve_results.dictionary_metrics(tmp_path)
