@@ -14,7 +14,7 @@ from workbench.features.reading.prompt import PromptReading
 from workbench.features.reading.state_change import state_change
 from workbench.features.reading.units import ElsewhereHeld, unit_hooks
 from workbench.interventions import TunedLens
-from workbench.probing.refitted import RefittedProbes, refit
+from workbench.probing.table_probes import RefittedProbes, refit
 from workbench.runs import Artifact, Run
 
 

@@ -23,7 +23,7 @@ from workbench.features.reading.changed import changed_tokens, with_token
 from workbench.features.reading.layers import layers_at, stream_hooks
 from workbench.features.reading.units import ElsewhereHeld, unusual_units
 from workbench.interventions import TunedLens
-from workbench.probing.refitted import refit
+from workbench.probing.table_probes import refit
 from workbench.runs import Run
 from workbench.sae import load_sae
 

@@ -16,8 +16,9 @@ from workbench.cli.probe import make_probes
 from workbench.features import FeatureIndex, dictionary_id
 from workbench.interventions import Subspace
 from workbench.probing import best_beyond_word, read_results
+from workbench.probing.estimators import estimator
 from workbench.probing.table_directions import table_directions
-from workbench.probing.table_probes import fit_again, hook_of, linear_lines
+from workbench.probing.table_probes import hook_of, linear_lines, refit
 from workbench.runs import Run
 
 HOOKS = ["blocks.0.mlp.hook_post", "blocks.0.hook_resid_post", "blocks.1.attn.hook_z"]
@@ -80,18 +81,31 @@ def test_each_kind_is_an_artifact_of_its_own_and_is_made_once(source, capsys, op
     assert kind in naming_table(index.naming, kind)
 
 
+@pytest.mark.parametrize("name", ["logistic", "lda"])
+def test_probes_fitted_again_together_say_what_each_says_fitted_by_itself(source, name):
+    run = Run.open(source)
+    store, config = ActivationStore.open(run.find("activations").path), run.find("probes", "two").manifest.config
+    refitted = refit(store, config, name, HOOKS[1], ["is_large", "third"])
+    together = refitted.fitted.probabilities(refitted.rows)
+    for label, y in refitted.y.items():
+        alone = estimator(name).fit(refitted.rows, y).predict_proba(refitted.rows)
+        assert together[label] == pytest.approx(np.asarray(alone), abs=2e-3)
+        told = refitted.read(refitted.rows[0])
+        assert told[told["label"] == label]["probability"].tolist() == pytest.approx(together[label][0], abs=1e-6)
+
+
 def test_a_probes_column_fires_where_the_probe_fitted_again_says_so(source):
     run = Run.open(source)
     made = make_column_index(run, AskedColumns(probes="two", hook=HOOKS[1]), "again")
     index = FeatureIndex.open(made.path)
     artifact = run.find("probes", "two")
     store = ActivationStore.open(run.find("activations").path)
-    config, lines = artifact.manifest.config, linear_lines(read_results(artifact.path), artifact.manifest.config)
-    fitted = fit_again(lines, config, store, HOOKS[1], ["is_large", "third"])
+    refitted = refit(store, artifact.manifest.config, "logistic", HOOKS[1], ["is_large", "third"])
+    alone = {label: estimator("logistic").fit(refitted.rows, y) for label, y in refitted.y.items()}
     assert index.table["title"].tolist() == ["is_large", "third=a", "third=b", "third=c"]
     rows = store[HOOKS[1]][:]
     for column, (label, target) in enumerate([("is_large", 0), ("third", 0), ("third", 1), ("third", 2)]):
-        said = np.asarray(fitted[label].probe.decision_function(rows)).reshape(len(rows), -1)[:, target]
+        said = np.asarray(alone[label].decision_function(rows)).reshape(len(rows), -1)[:, target]
         where, values = index.values(column)
         sure = np.abs(said) > 1e-4
         assert np.array_equal(where[sure[where]], np.flatnonzero((said > 0) & sure))
@@ -104,9 +118,11 @@ def test_a_probes_direction_is_read_as_its_probe_and_written_along_its_pattern(s
     store = ActivationStore.open(run.find("activations").path)
     table, config = read_results(artifact.path), artifact.manifest.config
     first = table_directions(table, config, store, HOOKS[1])[0]
-    fitted = fit_again(linear_lines(table, config), config, store, HOOKS[1], ["is_large"])["is_large"]
-    subspace = Subspace.of_probe(fitted.probe).along_pattern(fitted.rows)
-    torch.testing.assert_close(first.read, subspace.read[0])
+    refitted = refit(store, config, "logistic", HOOKS[1], ["is_large"])
+    alone = estimator("logistic").fit(refitted.rows, refitted.y["is_large"])
+    subspace = Subspace.of_probe(alone).along_pattern(refitted.rows)
+    torch.testing.assert_close(first.read, subspace.read[0], rtol=2e-3, atol=1e-3)
+    torch.testing.assert_close(first.write, subspace.write[0], rtol=2e-3, atol=1e-3)
     assert float(first.read @ first.write) == pytest.approx(1)
 
 

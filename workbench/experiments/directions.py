@@ -11,7 +11,7 @@ from workbench.features.columns import Dictionary
 from workbench.interventions.edits import Edit, add
 from workbench.interventions.steering import steering_direction
 from workbench.interventions.subspace import Subspace
-from workbench.probing.table_probes import fit_again, hook_of, linear_lines
+from workbench.probing.table_probes import hook_of, linear_lines, refit
 from workbench.sae import SAE
 
 # Characters of a text that a direction is named by.
@@ -137,13 +137,13 @@ class ProbeTable:
         name, _, wanted = label.partition("=")
         by = linear_lines(self.table, self.config, name)
         hook = hook_of(by[by["label"] == name], hook)
-        fitted = fit_again(by, self.config, self.store, hook, [name])[name]
-        classes = fitted.classes
+        fitted = refit(self.store, self.config, str(by["probe"].iloc[0]), hook, [name])
+        classes = fitted.classes(name)
         if (len(classes) > 2) != bool(wanted) or (wanted and wanted not in classes):
             raise ValueError(_which_class(name, classes))
         target = classes.index(wanted) if wanted else None
-        subspace = Subspace.of_probe(fitted.probe, target).along_pattern(fitted.rows)
-        own = torch.from_numpy(fitted.y == (wanted if wanted else classes[1]))
+        subspace = fitted.subspace(name, target)
+        own = torch.from_numpy(fitted.y[name] == (wanted if wanted else classes[1]))
         read = subspace.coordinates(fitted.rows.double())[:, 0]
         whole = float(read[own].mean() - read[~own].mean())
         return Direction(hook, subspace, f"probe of {label}", "of the probe's read-out", whole)

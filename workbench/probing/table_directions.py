@@ -8,9 +8,8 @@ import pandas as pd
 from probes.report import PROBE
 from workbench.activations import ActivationStore
 from workbench.features.columns import ProbeDirection
-from workbench.interventions import Subspace
 from workbench.probing.results import MEASURE
-from workbench.probing.table_probes import fit_again, linear_lines
+from workbench.probing.table_probes import linear_lines, refit
 
 
 def table_directions(
@@ -35,12 +34,14 @@ def table_directions(
     labels = list(dict.fromkeys(here["label"]))
     if not labels:
         raise ValueError(f"no label could be probed at {hook}: choose another hook.")
+    refitted = refit(store, config, str(lines["probe"].iloc[0]), hook, labels)
     found = []
-    for label, fitted in fit_again(lines, config, store, hook, labels).items():
-        two = len(fitted.classes) == 2
-        names = [_name_of_two(label, fitted.classes[1])] if two else [f"{label}={name}" for name in fitted.classes]
+    for label in labels:
+        classes = refitted.classes(label)
+        two = len(classes) == 2
+        names = [_name_of_two(label, classes[1])] if two else [f"{label}={name}" for name in classes]
         for target, name in enumerate(names):
-            subspace = Subspace.of_probe(fitted.probe, None if two else target).along_pattern(fitted.rows)
+            subspace = refitted.subspace(label, None if two else target)
             read, write = subspace.read[0], subspace.write[0]
             found.append(ProbeDirection(name, read, float(subspace.intercept), write))
     return found
