@@ -18,8 +18,8 @@ from models.evaluation import evaluate
 from models.saving import checkpoint_steps
 from workbench.attention.random_heads import with_random_weights
 from workbench.attention.streaming import pattern_hooks
-from workbench.attention.survey_moved import moved_in, rollouts_of, with_values
 from workbench.dynamics import StatesReading, read_states
+from workbench.experiments.heads_moved import moved_in, rollouts_of, with_values
 from workbench.features.columns import LATENTS, Dictionary, kind_of, read_dictionary
 from workbench.features.index.feature_index import Example, FeatureIndex, FeatureRecord
 from workbench.features.reading.prompt import PromptReading, read_prompt

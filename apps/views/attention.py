@@ -21,7 +21,7 @@ from apps.prompt_box import prompt_box, reads_text, with_start, words_of
 from apps.text import escape_markdown, number
 from apps.views import head_table, head_weights
 from models.saving import checkpoint_steps
-from workbench.attention.results import CONTROL, OWN, HeadSurvey, read_heads
+from workbench.experiments.heads_results import CONTROL, OWN, HeadSurvey, read_heads
 from workbench.figures.hook_names import short_hooks
 from workbench.runs import Artifact
 

@@ -13,7 +13,7 @@ from apps.place import Place
 from apps.shown import draw
 from apps.text import number, signed
 from apps.told import Told, read
-from workbench.attention.results import HeadSurvey, read_heads
+from workbench.experiments.heads_results import HeadSurvey, read_heads
 from workbench.figures import alignment_map, composition_map, head_grid, head_scores
 from workbench.figures.hook_names import head_names
 from workbench.figures.slices import rows

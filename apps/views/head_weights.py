@@ -10,7 +10,7 @@ from apps.layout import halves
 from apps.shown import draw
 from apps.text import escape_markdown, number, percent, signed
 from apps.told import Told, read
-from workbench.attention.results import HeadSurvey, read_heads
+from workbench.experiments.heads_results import HeadSurvey, read_heads
 from workbench.figures import (
     head_grid,
     position_spectrum,

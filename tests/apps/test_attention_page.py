@@ -9,7 +9,7 @@ import pytest
 from test_views import charts, component, copied, opened, unescaped_tags, words
 from tiny_run import WICKED
 
-from workbench.attention.results import (
+from workbench.experiments.heads_results import (
     DIRECTIONS,
     MOVED,
     PAIRS,

@@ -137,7 +137,7 @@ def test_angles_are_told_in_their_own_period():
     paths = Trajectories(states[:, None], torch.ones(300, 1, dtype=torch.bool))
     data = Dataset(tokens=torch.zeros(300, 1, 1), bos=None)
     held = analysis._Reading(data, {"heading": degrees}, {}, np.ones(300, bool), np.arange(300) // 30)
-    settings = analysis.Settings(None, {}, None, None, {"heading": 360.0}, 0)
+    settings = analysis.DynamicsSettings(None, {}, None, None, {"heading": 360.0}, 0)
     found = analysis._attractors({"trained": points}, {"trained": paths}, held, settings)
     own = found[found["label"] == "heading"].set_index("variant")
     assert own["test"].eq("ring").all()

@@ -21,10 +21,11 @@ from models import (
 from models.artifacts import ArtifactError
 from models.dataset import Dataset
 from models.tasks import Copy, Dyck
-from workbench.attention import head_scores, head_svd, rollout, survey, survey_weights, token_pairs, value_weighted
+from workbench.attention import head_scores, head_svd, rollout, token_pairs, value_weighted
 from workbench.attention.composition import composition_scores
-from workbench.attention.results import read_heads
 from workbench.cli import main as cli
+from workbench.experiments import heads, heads_weights
+from workbench.experiments.heads_results import read_heads
 from workbench.runs import Run
 
 # What is told of weights and values, each beside its control.
@@ -97,7 +98,7 @@ def test_kept_patterns_are_the_subject_s(brackets, capsys):
     assert found.pattern("blocks.1.attn.hook_pattern", 1).shape == wanted.shape
     torch.testing.assert_close(found.pattern("blocks.1.attn.hook_pattern", 1), wanted.detach(), atol=0.003, rtol=0)
     assert len(found.words_of(1)) == n
-    assert len({sequence for _, sequence in found.patterns}) == survey.KEPT
+    assert len({sequence for _, sequence in found.patterns}) == heads.KEPT
 
 
 def test_a_person_reads_the_best_heads_beside_their_controls(brackets, capsys):
@@ -121,7 +122,7 @@ def held_out(path):
 def test_what_weights_say_of_every_head_is_what_the_functions_give(brackets, capsys):
     found = read_heads(run_verb(brackets, capsys=capsys)["path"])
     model, data = Run.open(brackets).model(), held_out(brackets)
-    common = survey_weights.commonest(data, model.cfg.d_vocab)
+    common = heads_weights.commonest(data, model.cfg.d_vocab)
     assert set(common.tolist()) == set(data.tokens[data.mask].tolist()), "fewer than are kept: all that occur"
     for layer, head, circuit in ((0, 1, "QK"), (1, 0, "OV")):
         own = {"layer": layer, "head": head, "circuit": circuit}
@@ -156,7 +157,7 @@ def test_what_attention_moves_in_kept_sequences_is_the_subject_s(brackets, capsy
     shift = found.moved[(found.moved["measure"] == "shift") & (found.moved["hook"] == hook)]
     A, M = found.pattern(hook, 0)[:, 1:], found.values[hook, 0].float()[:, 1:]
     moved = [(A - M / M.sum(-1, keepdim=True)).abs().sum(-1) / 2]
-    for row in range(1, survey.KEPT):
+    for row in range(1, heads.KEPT):
         A, M = found.pattern(hook, row)[:, 1:], found.values[hook, row].float()[:, 1:]
         moved.append((A - M / M.sum(-1, keepdim=True)).abs().sum(-1) / 2)
     assert shift["value"].tolist() == pytest.approx(torch.cat(moved, 1).mean(1).tolist(), abs=0.005)
@@ -166,8 +167,8 @@ def test_what_attention_moves_in_kept_sequences_is_the_subject_s(brackets, capsy
 def test_a_survey_of_before_these_parts_still_opens(brackets, capsys):
     told = run_verb(brackets, "--name", "older", capsys=capsys)
     newer = {
-        *(survey_weights.PAIRS, survey_weights.DIRECTIONS, survey_weights.SINGULAR, survey_weights.VIRTUAL),
-        *(survey_weights.SPECTRUM, survey_weights.PROFILES, survey.MOVED, survey.VALUES, survey.ROLLOUTS),
+        *(heads_weights.PAIRS, heads_weights.DIRECTIONS, heads_weights.SINGULAR, heads_weights.VIRTUAL),
+        *(heads_weights.SPECTRUM, heads_weights.PROFILES, heads.MOVED, heads.VALUES, heads.ROLLOUTS),
     }
     for name in newer:
         (brackets / "analyses/older" / name).unlink()
@@ -181,11 +182,11 @@ def test_rotations_are_asked_of_where_positions_are_rotary(tmp_path):
     shape = {"n_layers": 1, "d_model": 16, "n_heads": 2, "d_vocab": 9, "n_ctx": 8, "attn_only": True}
     model = Transformer(TransformerConfig(positional_embedding_type="rotary", **shape))
     tokens = torch.randint(0, 9, (4, 8), generator=torch.Generator().manual_seed(0))
-    survey_weights.survey_weights(model, None, Dataset(tokens), tmp_path, 0)
+    heads_weights.survey_weights(model, None, Dataset(tokens), tmp_path, 0)
     made = {path.name for path in tmp_path.iterdir()}
-    assert {survey_weights.ROTARY, survey_weights.PROFILES} <= made
-    assert survey_weights.SPECTRUM not in made, "no positions are added"
-    assert not {survey_weights.VIRTUAL, survey_weights.COMPOSITION} & made, "one layer has no pairs"
+    assert {heads_weights.ROTARY, heads_weights.PROFILES} <= made
+    assert heads_weights.SPECTRUM not in made, "no positions are added"
+    assert not {heads_weights.VIRTUAL, heads_weights.COMPOSITION} & made, "one layer has no pairs"
 
 
 def test_the_head_that_stands_out_is_farthest_above_its_control(brackets, capsys):
@@ -209,7 +210,7 @@ def test_the_head_that_stands_out_is_farthest_above_its_control(brackets, capsys
 def test_the_same_call_keeps_what_is_there_and_another_is_refused(brackets, capsys, monkeypatch):
     first = run_verb(brackets, "--name", "kept", capsys=capsys)
     with monkeypatch.context() as patched:
-        patched.setattr(survey, "head_scores", None)
+        patched.setattr(heads, "head_scores", None)
         assert run_verb(brackets, "--name", "kept", capsys=capsys)["id"] == first["id"]
     assert cli.main(["heads", "--run", str(brackets), "--name", "kept", "--tokens", "90"]) == 2
     assert "n_tokens 200, not 90" in capsys.readouterr().err
@@ -220,10 +221,10 @@ def test_a_killed_survey_goes_on_from_the_next_part(brackets, capsys, monkeypatc
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(survey_weights, "composition_scores", stop)
+        patched.setattr(heads_weights, "composition_scores", stop)
         assert cli.main(["heads", "--run", str(brackets), "--tokens", "200", "--name", "killed"]) == 130
     with monkeypatch.context() as patched:
-        patched.setattr(survey, "head_scores", None)  # it is there already
+        patched.setattr(heads, "head_scores", None)  # it is there already
         told = run_verb(brackets, "--name", "killed", capsys=capsys)
     assert read_heads(told["path"]).composition is not None
 
@@ -242,7 +243,7 @@ def test_what_heads_cost_stands_in_a_line_each_with_the_ablation_s_name(brackets
 def test_without_the_subject_before_training_alignments_are_held_against_random_weights(tmp_path):
     task = Copy(n_symbols=6, min_length=3, max_length=5)
     model = Seq2Seq(Seq2SeqConfig(cell="gru", d_model=8, attention="bahdanau", **task.shape))
-    survey.survey_heads(model, None, task.dataset(4), tmp_path, survey.Settings("mean", 1))
+    heads.survey_heads(model, None, task.dataset(4), tmp_path, heads.SurveySettings("mean", 1))
     for name in ("alignments.parquet", "alignment.parquet"):
         table = pd.read_parquet(tmp_path / name)
         assert {"trained", "untrained"} <= set(table["variant"])
@@ -293,6 +294,6 @@ def test_sequences_that_are_kept_are_bounded():
 
     hooks = [PatternHook(f"blocks.{i}.attn.hook_pattern", i, "target", "target") for i in range(2)]
     long = Dataset(torch.ones(9, 400, dtype=torch.long))
-    kept = survey.kept_sequences(long, hooks)
-    assert kept.tokens.shape == (survey.KEPT, survey.LONGEST)
-    assert len(survey.kept_sequences(long, hooks * 500)) == 1
+    kept = heads.kept_sequences(long, hooks)
+    assert kept.tokens.shape == (heads.KEPT, heads.LONGEST)
+    assert len(heads.kept_sequences(long, hooks * 500)) == 1

@@ -108,7 +108,7 @@ def _probes(target: Run) -> Artifact:
 
 def _about_heads(made: Artifact) -> str:
     """The head that looks most at each of a few places, beside the untrained heads, and what it costs to lose it."""
-    from workbench.attention.results import read_heads
+    from workbench.experiments.heads_results import read_heads
 
     found = read_heads(made.path)
     lines = []

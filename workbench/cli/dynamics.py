@@ -102,7 +102,7 @@ def make_dynamics(
     from models.artifacts import publishing
     from models.checked_input import whole_number
     from models.saving import checkpoint_steps
-    from workbench.dynamics.analysis import Settings, analyse
+    from workbench.dynamics.analysis import DynamicsSettings, analyse
     from workbench.dynamics.fixed_points import check_search
     from workbench.dynamics.step import read_input
     from workbench.dynamics.trajectories import state_hooks
@@ -126,7 +126,9 @@ def make_dynamics(
         if not len(data.sequences("test")):
             raise ValueError(f"{run.path} has no test documents: a portrait is of sequences that were held out.")
         read = read_input(model, _asked(model, input), data.split("test"))
-        settings = Settings(read, search, (hook or hooks[-1]) if units else None, labels, circular_of(run), seed)
+        settings = DynamicsSettings(
+            read, search, (hook or hooks[-1]) if units else None, labels, circular_of(run), seed
+        )
         with publishing(run.path_of("analysis", name), "analysis", inputs=inputs, config=config, seed=seed) as draft:
             untrained = run.model(step=0) if 0 in checkpoint_steps(run.path) else None
             draft.results["explained"] = analyse(model, untrained, data, Path(draft.path), settings)

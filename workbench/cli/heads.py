@@ -12,7 +12,7 @@ from workbench.cli.standing import standing
 from workbench.runs import Artifact, Run
 
 if TYPE_CHECKING:
-    from workbench.attention.results import HeadSurvey
+    from workbench.experiments.heads_results import HeadSurvey
     from workbench.interventions.stand_ins import Ablation
 
 N_TOKENS = 20_000
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """What `workbench heads` does and prints."""
-    from workbench.attention.results import read_heads
+    from workbench.experiments.heads_results import read_heads
 
     made = make_heads(
         Run.open(run_path(args.run)),
@@ -78,9 +78,9 @@ def make_heads(
     from models.artifacts import publishing
     from models.checked_input import whole_number
     from models.saving import checkpoint_steps
-    from workbench.attention.results import VERB
     from workbench.attention.streaming import pattern_hooks
-    from workbench.attention.survey import Settings, survey_heads
+    from workbench.experiments.heads import SurveySettings, survey_heads
+    from workbench.experiments.heads_results import VERB
     from workbench.interventions.stand_ins import refuse_unknown
 
     whole_number(n_tokens, "the number of tokens", least=1)
@@ -97,7 +97,7 @@ def make_heads(
         data = dataset.sample(n_tokens, test_share=1.0, seed=seed).split("test")
         untrained = run.model(step=0) if 0 in checkpoint_steps(run.path) else None
         with publishing(run.path_of("analysis", name), "analysis", inputs=inputs, config=config, seed=seed) as draft:
-            draft.results |= survey_heads(model, untrained, data, Path(draft.path), Settings(ablation, seed))
+            draft.results |= survey_heads(model, untrained, data, Path(draft.path), SurveySettings(ablation, seed))
             draft.results["control"] = "untrained" if untrained is not None else "random weights"
         run = run.refresh()
     return run.find("analysis", name)

@@ -154,7 +154,7 @@ def make_patching(
     from models.artifacts import publishing
     from models.checked_input import whole_number
     from models.saving import checkpoint_steps
-    from workbench.experiments import Settings, patch_prompts
+    from workbench.experiments import PatchingSettings, patch_prompts
     from workbench.experiments.patching_results import VERB
     from workbench.interventions.stand_ins import refuse_unknown
 
@@ -184,7 +184,7 @@ def make_patching(
             chosen = list(dict.fromkeys(part.hook for places in together.values() for part in places))
         else:
             chosen = default_hooks(model, by) if hooks is None else model.match_hooks(hooks)
-        settings = Settings(method, chosen, by, ablation, steps, n_controls, batch_size, seed, together)
+        settings = PatchingSettings(method, chosen, by, ablation, steps, n_controls, batch_size, seed, together)
         untrained = run.model(step=0) if 0 in checkpoint_steps(run.path) else None
         with publishing(run.path_of("analysis", name), "analysis", inputs=inputs, config=config, seed=seed) as draft:
             draft.results |= patch_prompts(model, untrained, prompts, Path(draft.path), settings)

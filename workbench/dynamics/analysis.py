@@ -33,7 +33,7 @@ OWN_COLUMNS = {"what", "variant", "path", "sequence", "step", "point", "kind", *
 
 
 @dataclass(frozen=True)
-class Settings:
+class DynamicsSettings:
     """How the search is made, and what is held against what.
 
     Attributes:
@@ -82,7 +82,7 @@ class _Reading:
 
 
 def analyse(
-    model: Recurrent, untrained: Recurrent | None, data: Dataset, folder: Path, settings: Settings
+    model: Recurrent, untrained: Recurrent | None, data: Dataset, folder: Path, settings: DynamicsSettings
 ) -> dict[str, list[float]]:
     """Make every table of `workbench.dynamics.results` in a folder; what is there already is kept.
 
@@ -130,7 +130,7 @@ def _folder(folder: Path, variant: str) -> Path:
     return folder if variant == TRAINED else folder / variant
 
 
-def _points(model: Recurrent, data: Dataset, folder: Path, settings: Settings) -> FixedPoints:
+def _points(model: Recurrent, data: Dataset, folder: Path, settings: DynamicsSettings) -> FixedPoints:
     if (folder / ARRAYS).exists():
         return FixedPoints.load(folder)
     found = find_fixed_points(model, data, input=settings.input, seed=settings.seed, **settings.search)
@@ -157,7 +157,7 @@ def _portraits(
 
 
 def _attractors(
-    points: Mapping[str, FixedPoints], paths: Mapping[str, Trajectories], shown: _Reading, settings: Settings
+    points: Mapping[str, FixedPoints], paths: Mapping[str, Trajectories], shown: _Reading, settings: DynamicsSettings
 ) -> pd.DataFrame:
     """Both tests by themselves, the ring's for each label that is an angle, the line's for each other number."""
     tables = []
@@ -195,7 +195,7 @@ def _hook_values(model: Recurrent, data: Dataset, hook: str) -> Float[np.ndarray
     return states[:, start : start + width].numpy()
 
 
-def _units(subjects: Mapping[str, Recurrent], reading: _Reading, settings: Settings) -> pd.DataFrame:
+def _units(subjects: Mapping[str, Recurrent], reading: _Reading, settings: DynamicsSettings) -> pd.DataFrame:
     assert settings.hook is not None
     tables = []
     for name, model in subjects.items():
@@ -213,7 +213,11 @@ def _worth_ablating(scores: pd.DataFrame, most: int | None) -> pd.DataFrame:
 
 
 def _ablation(
-    subjects: Mapping[str, Recurrent], reading: _Reading, shown: _Reading, chosen: pd.DataFrame, settings: Settings
+    subjects: Mapping[str, Recurrent],
+    reading: _Reading,
+    shown: _Reading,
+    chosen: pd.DataFrame,
+    settings: DynamicsSettings,
 ) -> pd.DataFrame:
     assert settings.hook is not None
     model = subjects[TRAINED]

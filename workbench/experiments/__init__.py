@@ -1,10 +1,11 @@
-"""Pairs of prompts and what an intervention on them restores: where a subject holds what two prompts differ in."""
+"""What the verbs do, step by step: prompts in pairs, what an intervention on them restores, heads, steering, lenses."""
 
 from workbench.experiments.circuit import find_circuit
 from workbench.experiments.circuit_results import Circuit, read_circuit
 from workbench.experiments.circuit_search import CircuitSettings
+from workbench.experiments.heads_results import HeadSurvey, read_heads
 from workbench.experiments.lens_results import LensReading, PromptLens, read_lens
-from workbench.experiments.patching import Settings, patch_prompts
+from workbench.experiments.patching import PatchingSettings, patch_prompts
 from workbench.experiments.patching_results import Patching, read_patching
 from workbench.experiments.places import by_place
 from workbench.experiments.prompts import Prompts, example_prompts, minimal_pair_prompts, typed_prompts
@@ -15,13 +16,14 @@ from workbench.experiments.steering_results import Steering, read_steering
 __all__ = [
     "Circuit",
     "CircuitSettings",
+    "HeadSurvey",
     "LensReading",
     "Patching",
+    "PatchingSettings",
     "PromptLens",
     "Prompts",
     "Rotations",
     "Search",
-    "Settings",
     "Steering",
     "by_place",
     "example_prompts",
@@ -29,6 +31,7 @@ __all__ = [
     "minimal_pair_prompts",
     "patch_prompts",
     "read_circuit",
+    "read_heads",
     "read_lens",
     "read_patching",
     "read_rotations",

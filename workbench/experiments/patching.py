@@ -41,7 +41,7 @@ METHODS = ("patching", "attribution", "ablation")
 
 
 @dataclass(frozen=True)
-class Settings:
+class PatchingSettings:
     """How an experiment is made.
 
     Attributes:
@@ -78,7 +78,9 @@ class Settings:
         return {"n_controls": self.n_controls, "batch_size": self.batch_size, "seed": self.seed}
 
 
-def patch_prompts(model: Any, untrained: Any, prompts: Prompts, folder: Path, settings: Settings) -> dict[str, Any]:
+def patch_prompts(
+    model: Any, untrained: Any, prompts: Prompts, folder: Path, settings: PatchingSettings
+) -> dict[str, Any]:
     """Intervene on pairs of prompts, and read the same prompts by lens and direct attribution; write it all down.
 
     Where positions are taken one at a time, the map is of the pairs whose prompts differ at the same positions and are
@@ -131,7 +133,7 @@ def patch_prompts(model: Any, untrained: Any, prompts: Prompts, folder: Path, se
     }
 
 
-def _map(model: Any, prompts: Prompts, settings: Settings) -> pd.DataFrame:
+def _map(model: Any, prompts: Prompts, settings: PatchingSettings) -> pd.DataFrame:
     how = {"by": settings.by, **settings.keywords}
     pair, hooks = (prompts.clean, prompts.corrupt), list(settings.hooks)
     if settings.method == "patching":

@@ -10,7 +10,7 @@ from apps.export.blocks import Block, Cell, Column, Folded, Halves, Page, Patter
 from apps.export.cells import barred, change, told
 from apps.export.chosen import ATTENTION, VIEWS, Chosen, folder_of
 from apps.text import number, visible
-from workbench.attention.results import HeadSurvey, read_heads
+from workbench.experiments.heads_results import HeadSurvey, read_heads
 from workbench.figures import alignment_map, composition_map, head_grid, head_scores
 from workbench.figures.hook_names import head_names, short_hooks
 from workbench.runs import Artifact, Run

@@ -16,7 +16,9 @@ from workbench.attention.alignments import alignment_accuracy, alignments, right
 from workbench.attention.head_scores import head_scores
 from workbench.attention.importance import head_importance, weighted_scores
 from workbench.attention.random_heads import with_random_weights
-from workbench.attention.results import (
+from workbench.attention.streaming import PatternHook, pattern_hooks, stream_patterns
+from workbench.experiments.heads_moved import moved_in, moved_table, rollouts_of, with_values
+from workbench.experiments.heads_results import (
     ALIGNED,
     ALIGNMENTS,
     IMPORTANCE,
@@ -31,9 +33,7 @@ from workbench.attention.results import (
     write_rollouts,
     write_values,
 )
-from workbench.attention.streaming import PatternHook, pattern_hooks, stream_patterns
-from workbench.attention.survey_moved import moved_in, moved_table, rollouts_of, with_values
-from workbench.attention.survey_weights import survey_weights
+from workbench.experiments.heads_weights import survey_weights
 from workbench.features.vocabulary import ANY_STEP, token_strings
 from workbench.interventions.stand_ins import Ablation
 
@@ -42,7 +42,7 @@ _MOST_BYTES = 32 << 20
 
 
 @dataclass(frozen=True)
-class Settings:
+class SurveySettings:
     """How a survey is made.
 
     Attributes:
@@ -54,7 +54,7 @@ class Settings:
     seed: int
 
 
-def survey_heads(model: Any, untrained: Any, data: Dataset, folder: Path, settings: Settings) -> dict[str, Any]:
+def survey_heads(model: Any, untrained: Any, data: Dataset, folder: Path, settings: SurveySettings) -> dict[str, Any]:
     """Ask everything that can be asked of this subject's heads, and write it into a folder.
 
     Args:

@@ -9,9 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from models.dataset import Dataset
-from workbench.attention.results import CONTROL, OWN
 from workbench.attention.rollout import WEIGHTS, rollout, stream_value_weighted
 from workbench.attention.streaming import PATTERN, PatternHook
+from workbench.experiments.heads_results import CONTROL, OWN
 
 Patterns = Mapping[tuple[str, int], Float[Tensor, "head query key"]]
 # By how much values change where a head looks; how much of what it moves is the first position's; how long that is.

@@ -17,7 +17,10 @@ from workbench.attention.composition import composition_scores
 from workbench.attention.copying import copying_scores
 from workbench.attention.head_svd import head_svd, singular_values
 from workbench.attention.positions import position_profiles, position_spectrum, rotary_frequencies
-from workbench.attention.results import (
+from workbench.attention.token_pairs import token_pairs
+from workbench.attention.virtual_heads import virtual_heads
+from workbench.attention.weights import HeadWeights, weights_of
+from workbench.experiments.heads_results import (
     COMPOSITION,
     COPYING,
     DIRECTIONS,
@@ -28,9 +31,6 @@ from workbench.attention.results import (
     SPECTRUM,
     VIRTUAL,
 )
-from workbench.attention.token_pairs import token_pairs
-from workbench.attention.virtual_heads import virtual_heads
-from workbench.attention.weights import HeadWeights, weights_of
 
 CIRCUITS = ("QK", "OV")
 N_PAIRS, N_DIRECTIONS, N_TOKENS = 10, 3, 5  # of each head and circuit; tokens at each end of a direction
