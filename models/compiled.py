@@ -1,14 +1,10 @@
 """A transformer whose weights were set by hand, and the circuit in it: what a search for circuits should find."""
 
 import math
-from collections import defaultdict
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
-from transformer_lens.hook_points import HookPoint
 
 from models.transformer import Transformer, TransformerConfig
 
@@ -55,31 +51,6 @@ class Circuit:
     def nodes(self) -> frozenset[Node]:
         """The ends of the edges."""
         return frozenset(node for edge in self.edges for node in edge)
-
-
-def removing(edges: Iterable[Edge]) -> list[tuple[str, Callable[..., Tensor | None]]]:
-    """Forward hooks that cut edges: each receiver reads the stream less what these senders write (zero ablation)."""
-    cut: dict[str, list[Edge]] = defaultdict(list)
-    for edge in edges:
-        cut[edge.receiver.hook].append(edge)
-    written: dict[str, Tensor] = {}
-
-    def note(value: Tensor, hook: HookPoint) -> None:
-        written[str(hook.name)] = value
-
-    def subtract(value: Tensor, hook: HookPoint) -> Tensor:
-        value = value.clone()
-        for sender, receiver in cut[str(hook.name)]:
-            whole = written[sender.hook]
-            part = whole if sender.head is None else whole[:, :, sender.head]
-            if receiver.head is None:
-                value -= part
-            else:
-                value[:, :, receiver.head] -= part
-        return value
-
-    senders = sorted({edge.sender.hook for parts in cut.values() for edge in parts})
-    return [(name, note) for name in senders] + [(name, subtract) for name in cut]
 
 
 def compiled_induction(d_vocab: int, n_ctx: int) -> tuple[Transformer, Circuit]:

@@ -254,12 +254,3 @@ PYTHON_COLUMNS = (
 LANGUAGES = {"python": PYTHON_COLUMNS, "text": TEXT_COLUMNS}
 COLUMNS = {column.name: column for columns in LANGUAGES.values() for column in columns}
 LINE = "line"
-
-
-def describe_label(name: str) -> str:
-    """One line that says what a label column holds; `ValueError` if there is no such column."""
-    if name == LINE:
-        return "The line of the document the token starts on, counted from 1."
-    if name not in COLUMNS:
-        raise ValueError(f"no label column is called {name!r}: there are {', '.join(sorted(COLUMNS))}.")
-    return COLUMNS[name].description

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from edges_by_hand import removing
 
-from models.compiled import EMBED, OUTPUT, POSITION, Edge, compiled_induction, removing
+from models.compiled import EMBED, OUTPUT, POSITION, Edge, compiled_induction
 
 V, N = 12, 24
 

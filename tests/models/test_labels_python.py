@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from models.corpus.characters import Characters, TokenSpans
-from models.corpus.label_columns import COLUMNS, PYTHON_COLUMNS, SHARED_COLUMNS, describe_label
+from models.corpus.label_columns import COLUMNS, PYTHON_COLUMNS, SHARED_COLUMNS
 from models.corpus.labels_python import label_python
 from models.corpus.python_document import NotPythonError
 
@@ -294,8 +294,6 @@ def test_the_smallest_documents_have_every_label(text: str) -> None:
 def test_there_are_enough_columns_and_each_is_described() -> None:
     assert len(PYTHON_COLUMNS) >= 35
     assert len({column.name for column in PYTHON_COLUMNS}) == len(PYTHON_COLUMNS)
-    for name in [*COLUMNS, "line"]:
-        assert describe_label(name).endswith(".")
-        assert "\n" not in describe_label(name)
-    with pytest.raises(ValueError, match="no label column is called 'colour'"):
-        describe_label("colour")
+    for column in COLUMNS.values():
+        assert column.description.endswith(".")
+        assert "\n" not in column.description

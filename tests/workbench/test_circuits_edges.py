@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from edges_by_hand import removing
 
 from models import Dataset, Recurrent, RecurrentConfig, Transformer, TransformerConfig
-from models.compiled import EMBED, Circuit, Edge, Node, compiled_induction, removing
+from models.compiled import EMBED, Circuit, Edge, Node, compiled_induction
 from workbench.circuits import EdgeAblation, Graph, acdc, edge_attribution, every_subset, faithfulness, smallest
 from workbench.interventions.hook_parts import named
 
@@ -62,7 +63,7 @@ def test_mlps_read_and_write_and_embedded_positions_are_senders_where_there_are_
     assert graph.after(Node(OUT)) == []
 
 
-def test_without_an_edge_under_zero_ablation_as_the_hooks_that_come_with_the_circuit_say(compiled):
+def test_without_an_edge_under_zero_ablation_as_plain_hooks_that_cut_edges_say(compiled):
     model, circuit = compiled
     data = periodic(4)
     cuts = EdgeAblation.of(model, data, ablation="zero", bos=True)

@@ -1,4 +1,4 @@
-"""Figures as files: pictures of the right kind, and a page that draws without a network, whatever a token says."""
+"""Figures as files: pictures of the right kind, and data inside a page's script, whatever a token says."""
 
 import json
 import xml.etree.ElementTree as ElementTree
@@ -7,7 +7,7 @@ import altair as alt
 import pandas as pd
 import pytest
 
-from workbench.figures.exported import in_script, to_html, to_png, to_svg
+from workbench.figures.exported import in_script, to_png, to_svg
 
 WICKED = "</script><script>document.title = 'owned'</script>"
 
@@ -33,15 +33,3 @@ def test_a_string_inside_a_script_is_itself_and_ends_nothing(text: str) -> None:
     written = in_script({text: text})
     assert json.loads(written) == {text: text}
     assert not set(written) & set("<>&\u2028\u2029")
-
-
-@pytest.mark.browser
-def test_a_page_draws_offline_and_runs_no_token(chart: alt.Chart, tmp_path, browser) -> None:
-    path = tmp_path / "figure.html"
-    path.write_text(to_html(chart, title="<b>title"), "utf8")
-    page, asked = browser.new_page(), []
-    page.on("request", lambda request: asked.append(request.url))
-    page.goto(path.as_uri())
-    page.wait_for_selector("svg.marks")
-    assert page.title() == "<b>title"
-    assert asked == [path.as_uri()]

@@ -158,13 +158,6 @@ def test_the_pattern_is_how_rows_differ_where_the_coordinate_does(rng):
     np.testing.assert_allclose(slopes, [1, 0], atol=0.15)
 
 
-def test_a_unit_may_be_a_standard_deviation_of_the_rows(x, plane):
-    scaled = plane.in_deviations(x)
-    torch.testing.assert_close(scaled.coordinates(x).std(0, correction=0), torch.ones(2, dtype=torch.float64))
-    moved = plane.coordinates(add(scaled, 2.0)(x)) - plane.coordinates(x)
-    torch.testing.assert_close(moved, (2 * plane.coordinates(x).std(0, correction=0)).expand(40, 2))
-
-
 def test_gradients_are_those_of_the_affine_map(x, plane):
     rows = x.clone().requires_grad_()
     weight = torch.randn(D, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -236,8 +229,6 @@ def test_what_cannot_be_done_is_said_in_one_sentence(x, labels):
         add(line, float("inf"))
     with pytest.raises(ValueError, match=r"value has shape \(2,\): give one number, or 1, one a direction"):
         set_to(line, [1.0, 2.0])
-    with pytest.raises(ValueError, match="all alike along a direction"):
-        line.in_deviations(torch.ones(4, D))
     with pytest.raises(ValueError, match="they show no pattern"):
         line.along_pattern(torch.ones(4, D))
     with pytest.raises(ValueError, match="takes out no direction"):

@@ -10,7 +10,7 @@ from workbench.circuits.feature_edges import feature_edges
 from workbench.circuits.feature_faithfulness import feature_faithfulness
 from workbench.circuits.feature_nodes import Neurons
 from workbench.circuits.graph import Graph
-from workbench.circuits.recovery import edge_recovery, roc
+from workbench.circuits.recovery import edge_recovery
 
 __all__ = [
     "EdgeAblation",
@@ -25,6 +25,5 @@ __all__ = [
     "feature_circuit",
     "feature_edges",
     "feature_faithfulness",
-    "roc",
     "smallest",
 ]

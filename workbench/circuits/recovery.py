@@ -1,4 +1,4 @@
-"""How well scores of edges tell a known circuit's from the others: ROC curves and the area under them."""
+"""How well scores of edges tell a known circuit's from the others: the area under the ROC curve."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -32,22 +32,6 @@ def edge_recovery(scores: pd.DataFrame, circuit: Circuit, *, by: Sequence[str] =
     for which, truth, score in _rankings(scores, circuit, by):
         about = {"auc": auroc(truth.astype(np.int64), score), "true_edges": int(truth.sum()), "edges": len(truth)}
         lines.append(which | about)
-    return _typed(pd.DataFrame(lines))
-
-
-def roc(scores: pd.DataFrame, circuit: Circuit, *, by: Sequence[str] = BY) -> pd.DataFrame:
-    """The curves themselves: for each ranking and each size of score, what share of edges is at least as large.
-
-    Returns:
-        Lines `by`, `threshold` (∞ at the beginning), `false_positive_rate`, `true_positive_rate`. As `edge_recovery`
-        takes and raises.
-    """
-    lines = []
-    for which, truth, score in _rankings(scores, circuit, by):
-        for threshold in (np.inf, *np.unique(score)[::-1]):
-            found = score >= threshold
-            shares = {"false_positive_rate": found[~truth].mean(), "true_positive_rate": found[truth].mean()}
-            lines.append(which | {"threshold": threshold} | shares)
     return _typed(pd.DataFrame(lines))
 
 

@@ -1,11 +1,5 @@
-"""A figure as a file: SVG, PNG, or a page that fetches nothing.
+"""A figure as a file, SVG or PNG; and JSON inside a page, where a token `</script>` ends no script."""
 
-`chart.save("figure.html")` of Altair makes a page that loads Vega from the network, and Vega's own way to put all of it
-inside lets a token `</script>` end the script; here neither happens.
-"""
-
-import functools
-import html
 import json
 from typing import Any
 
@@ -17,13 +11,6 @@ WIDTH = 640  # of a chart that would take the width of its page
 # renderer's own, narrower than any of these: labels and legends would overlap where the picture is looked at.
 FONT = "Arial, Liberation Sans, DejaVu Sans"
 _CONFIG: dict[str, Any] = {"font": FONT, "legend": {"columnPadding": 28}}
-_PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>{title}</title>
-<div id="figure"></div>
-<script>{vega}</script>
-<script>vegaEmbed("#figure", {spec}, {{"actions": false, "renderer": "svg"}});</script>
-</html>
-"""
 
 
 def to_svg(chart: Any) -> str:
@@ -34,17 +21,6 @@ def to_svg(chart: Any) -> str:
 def to_png(chart: Any, scale: float = 2.0) -> bytes:
     """A chart, or its Vega-Lite, as PNG on white, `scale` pixels for each of the chart's own."""
     return vl_convert.vegalite_to_png(_drawn(chart), scale=scale)
-
-
-def to_html(chart: Any, title: str = "figure") -> str:
-    """A page that draws a chart, hover texts and all, without a network."""
-    return _PAGE.format(title=html.escape(title), vega=vega_script(), spec=in_script(_drawn(chart)))
-
-
-@functools.cache
-def vega_script() -> str:
-    """Vega, Vega-Lite and `window.vegaEmbed` in one script."""
-    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
 
 
 def in_script(value: Any) -> str:

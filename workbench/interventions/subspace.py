@@ -106,17 +106,6 @@ class Subspace:
         self.refuse_width(x)
         return x @ self.read.to(x).T + self.intercept.to(x)
 
-    def in_deviations(self, rows: Float[Tensor, "n d"]) -> "Subspace":
-        """The same directions in standard deviations of the coordinates that these rows have.
-
-        Raises:
-            ValueError: the rows do not differ along a direction.
-        """
-        deviation = self.coordinates(rows.double()).std(0, correction=0)
-        if not (deviation > 0).all():
-            raise ValueError("these rows are all alike along a direction: their deviation is no unit.")
-        return Subspace(self.read / deviation[:, None], self.write * deviation[:, None], self.intercept / deviation)
-
     def along_pattern(self, rows: Float[Tensor, "n d"]) -> "Subspace":
         """The same coordinates, but rows are moved as these rows differ where their coordinates do.
 
