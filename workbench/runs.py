@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from shlex import quote
 from typing import Any, Protocol, runtime_checkable
 
 from models.artifacts import MANIFEST, RUN_MARK, WORK, ArtifactError, Manifest, repair
@@ -88,7 +89,7 @@ class Run:
         """The run at `path`, repaired if a kill left it between two renames. Raises `ArtifactError` if it is none."""
         path = Path(path)
         if not path.is_dir():
-            raise ArtifactError(f"there is no run at {path}: `workbench train --run {path}` makes one.")
+            raise ArtifactError(f"there is no run at {path}: `workbench train {_in_command(path)}` makes one.")
         if (path / WORK).is_dir():
             repair(path / WORK)
         if not is_run(path):
@@ -160,7 +161,7 @@ class Run:
         found = [a for a in self.artifacts() if a.kind == kind]
         chosen = [a for a in found if name in (None, a.name)]
         if not chosen:
-            makes_one = f"`workbench {VERB[kind]} --run {self.path}` makes one"
+            makes_one = f"`workbench {VERB[kind]} {_in_command(self.path)}` makes one"
             there = f"there are {', '.join(a.name for a in found)}" if found else makes_one
             wanted = f"{kind} {name!r}" if name else kind
             raise ArtifactError(f"run {self.path} has no {wanted}: {there}.")
@@ -187,9 +188,10 @@ class Run:
             if found.kind == kind and found.id in known:
                 return found
         name, verb = artifact.path.name, artifact.manifest.config.get("verb", VERB[artifact.manifest.kind])
+        where = _in_command(self.path)
         raise ArtifactError(
             f"the {CALLED.get(kind, kind)} that {name} was made from is not in this run, or no longer: "
-            f"`workbench {VERB[kind]} --run {self.path}` makes one, and `workbench {verb} --run {self.path}` makes "
+            f"`workbench {VERB[kind]} {where}` makes one, and `workbench {verb} {where}` makes "
             f"{name} anew."
         )
 
@@ -300,3 +302,19 @@ def _walk(path: Path, depth: int) -> Iterator[Run | Artifact]:
     below = (p for p in path.iterdir() if p.is_dir() and not p.is_symlink() and not p.name.startswith("."))
     for folder in sorted(p for p in below if p.name not in own):
         yield from _walk(folder, depth - 1)
+
+
+def may_be_written(run: Run) -> bool:
+    """Whether an analysis can be made in a run, which is not so of one that may only be read."""
+    folders = (run.path, run.path / WORK, run.path / NAMED["analysis"])
+    return all(os.access(folder, os.W_OK | os.X_OK) for folder in folders if folder.exists())
+
+
+def cache_folder() -> Path:
+    """Where this system keeps what can be made again: `workbench/` in `$XDG_CACHE_HOME`, or in `~/.cache`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "workbench"
+
+
+def _in_command(path: Path) -> str:
+    """A run as an option of a command to copy: blanks, quotes and `$` in a path are the path's."""
+    return f"--run {quote(str(path))}"

@@ -1,5 +1,6 @@
 """A run knows what it holds, what that was made from, and what has gone stale."""
 
+import re
 import shutil
 
 import pytest
@@ -64,6 +65,14 @@ def test_what_is_not_there_is_said_with_what_is(run):
         run.find("sae", "jumprelu")
     with pytest.raises(ArtifactError, match="has no features: `workbench index --run .*` makes one"):
         run.find("features")
+
+
+def test_a_path_is_one_word_of_the_commands_that_sentences_name(run, tmp_path):
+    moved = shutil.copytree(run.path, tmp_path / "a run")
+    with pytest.raises(ArtifactError, match=re.escape(f"`workbench index --run '{moved}'` makes one")):
+        Run.open(moved).find("features")
+    with pytest.raises(ArtifactError, match=re.escape(f"`workbench train --run '{tmp_path}/no run'` makes one")):
+        Run.open(tmp_path / "no run")
 
 
 def test_what_an_artifact_was_made_from_is_found_by_its_kind(run):

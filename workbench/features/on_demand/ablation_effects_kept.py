@@ -17,13 +17,8 @@ from models.table_files import read_table
 from workbench.features.columns import LATENTS, kind_of, read_dictionary
 from workbench.features.index.feature_index import FeatureIndex
 from workbench.features.on_demand.ablation_effects import COLUMNS, ablation_effects
-from workbench.features.on_demand.feature_map_kept import (
-    cache_folder,
-    mapped_dictionary,
-    may_be_written,
-    refuse_foreign,
-)
-from workbench.runs import Artifact, Run
+from workbench.features.on_demand.feature_map_kept import mapped_dictionary, refuse_foreign
+from workbench.runs import Artifact, Run, cache_folder, may_be_written
 from workbench.sae import load_sae
 
 VERB, RESULT = "index --effects", "effects.parquet"
@@ -117,7 +112,7 @@ def recorded_data(run: Run, index: Artifact) -> Dataset:
 def best_named(index: FeatureIndex, n: int) -> list[int]:
     """The features that fire and whose names hold best: where to begin when not all can be measured."""
     table = index.table[~index.table["dead"].astype(bool)]
-    return table.sort_values("f1", ascending=False, kind="stable")["feature"].head(n).astype(int).tolist()
+    return table.sort_values("f1_low", ascending=False, kind="stable")["feature"].head(n).astype(int).tolist()
 
 
 def _places(run: Run, index: Artifact) -> list[Path]:

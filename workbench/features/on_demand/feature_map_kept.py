@@ -4,20 +4,14 @@ In the run, as an analysis of the index. A run that may only be read has it in t
 index's id: an index made anew has no map there.
 """
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 from models.artifacts import MANIFEST, ArtifactError, Manifest, check_replaceable, publishing
 from workbench.features.index.feature_index import FeatureIndex
 from workbench.features.on_demand.feature_map import LEAST, PERPLEXITY, RESULT, VERB, feature_map
-from workbench.runs import Artifact, Run
+from workbench.runs import Artifact, Run, cache_folder, may_be_written
 from workbench.sae import load_sae
-
-
-def cache_folder() -> Path:
-    """Where this system keeps what can be made again: `workbench/` in `$XDG_CACHE_HOME`, or in `~/.cache`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "workbench"
 
 
 def map_settings(seed: int = 0) -> dict[str, object]:
@@ -104,9 +98,3 @@ def refuse_foreign(path: Path, verb: str) -> None:
 
 def _cached(index: Artifact) -> Path:
     return cache_folder() / "maps" / index.id
-
-
-def may_be_written(run: Run) -> bool:
-    """Whether an analysis can be made in a run, which is not so of one that may only be read."""
-    folders = (run.path, run.path / ".work", run.path / "analyses")
-    return all(os.access(folder, os.W_OK | os.X_OK) for folder in folders if folder.exists())
