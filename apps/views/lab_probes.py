@@ -3,17 +3,16 @@
 import pandas as pd
 import streamlit as st
 
-from apps import serve_lab
+from apps import serve_lab, serve_results
 from apps.choices import select
 from apps.components.link_table import Cell, Column, link_table
 from apps.layout import download
 from apps.messages import plain
-from apps.serve import probes
 from apps.text import escape_markdown, percent, shell
 from apps.views.lab_text import Lab
 from probes.report import CONTROL, MAJORITY, PROBE, TYPE
 from workbench.figures.hook_names import short_hooks
-from workbench.probing import best_beyond_word
+from workbench.probing import best_beyond_word, read_results
 from workbench.probing.results import MEASURE
 
 _BESIDE = {PROBE: "held out", CONTROL: "control task", TYPE: "word alone", MAJORITY: "majority"}
@@ -44,7 +43,7 @@ def _read_outs(lab: Lab, tables: dict) -> None:
         name = next(iter(tables))
         if len(tables) > 1:
             name = select("Probes", list(tables), name, "probe_table")
-        results = probes(tables[name])
+        results = serve_results.opened(tables[name], read_results)
         estimators = results["probe"].unique().tolist()
         estimator = estimators[0]
         if len(estimators) > 1:
