@@ -9,8 +9,10 @@ import pandas as pd
 from workbench.figures.palette import NEURONS, RULE, TRAINED, Layers, require_columns
 
 Stages = Sequence[Sequence[str]]
+Places = Mapping[str, tuple[float, float]]  # of each node in its panel
 _WIDTH, _STAGE = 1.0, 62  # of a panel; pixels a stage
 _GAP = 0.25
+_MOST_NAMED = 16  # nodes side by side whose names lie flat
 
 
 def circuit_graph(
@@ -45,45 +47,76 @@ def circuit_graph(
     if foreign := sorted({*edges["sender"], *edges["receiver"]} - set(places)):
         raise ValueError(f"the edge of {foreign[0]!r} has no place: no stage has that node.")
     variants = edges["variant"].unique().tolist()
-    shift = {variant: i * (_WIDTH + _GAP) for i, variant in enumerate(variants)}
-    best = edges.assign(size=edges["score"].abs()).sort_values("size", ascending=False, kind="stable")
-    shown = best[best["size"] > 0].groupby("variant", sort=False).head(most)
-    ends = {
-        name: [places[node][0] + shift[v] if axis == 0 else places[node][1] for node, v in zip(*of, strict=True)]
-        for name, axis, of in (
-            ("x", 0, (shown["sender"], shown["variant"])),
-            ("y", 1, (shown["sender"], shown["variant"])),
-            ("x2", 0, (shown["receiver"], shown["variant"])),
-            ("y2", 1, (shown["receiver"], shown["variant"])),
-        )
-    }
-    lines = shown.assign(
-        **ends, known=[pair in set(known) for pair in zip(shown["sender"], shown["receiver"], strict=True)]
-    )
-    written = names or {}
-    nodes = pd.DataFrame(
-        [
-            {"node": node, "name": written.get(node, node), "variant": variant, "x": x + shift[variant], "y": y}
-            for variant in variants
-            for node, (x, y) in places.items()
-        ]
-    )
-    top = max(float(lines["size"].max()) if len(lines) else 0.0, 1e-9)
+    left = {variant: i * (_WIDTH + _GAP) for i, variant in enumerate(variants)}
+    lines, nodes = _lines(edges, places, left, most, set(known)), _nodes(places, left, names or {})
     x = alt.X("x:Q", axis=None, scale=alt.Scale(domain=[0, len(variants) * (_WIDTH + _GAP) - _GAP], nice=False))
     y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[-0.6, len(stages) - 0.2], nice=False))
-    tooltip = [
-        alt.Tooltip("sender:N"),
-        alt.Tooltip("receiver:N"),
-        alt.Tooltip("variant:N"),
-        alt.Tooltip("score:Q", format="+.4f"),
-        *([alt.Tooltip("note:N", title="as its")] if "note" in edges else []),
-    ]
     halo = (
         alt.Chart(lines[lines["known"]])
         .mark_rule(color=RULE, strokeWidth=9, opacity=0.25, tooltip=None)
         .encode(x=x, y=y, x2="x2:Q", y2="y2:Q")
     )
-    drawn = (
+    dots = alt.Chart(nodes).mark_point(filled=True, size=70, color=RULE, opacity=1).encode(x=x, y=y, tooltip="node:N")
+    crowded = max(sum(map(bool, stage)) for stage in stages) * len(variants) > _MOST_NAMED
+    # Edges come from below: what only receives them has its name above.
+    ends_here = ~nodes["node"].isin(set(edges["sender"]))
+    words = [
+        alt.Chart(nodes[of])
+        .mark_text(fontSize=10, dy=dy, color=RULE, angle=angle if crowded else 0, tooltip=None)
+        .encode(x=x, y=y, text="name:N")
+        for of, dy, angle in ((ends_here, -11, 340), (~ends_here, 13, 20))
+    ]
+    titles = (
+        alt.Chart(pd.DataFrame({"variant": variants, "x": [left[v] for v in variants], "y": len(stages) - 0.4}))
+        .mark_text(align="left", fontWeight="bold", color=RULE, tooltip=None)
+        .encode(x=x, y=y, text="variant:N")
+    )
+    return alt.layer(halo, _drawn(lines, x, y), dots, *words, titles).properties(
+        height=int(np.clip(_STAGE * len(stages), 240, 720))
+    )
+
+
+def _lines(
+    edges: pd.DataFrame,
+    places: Places,
+    left: Mapping[str, float],
+    most: int,
+    known: Collection[tuple[str, str]],
+) -> pd.DataFrame:
+    """The strongest edges of each variant, and where they begin and end."""
+    best = edges.assign(size=edges["score"].abs()).sort_values("size", ascending=False, kind="stable")
+    shown = best[best["size"] > 0].groupby("variant", sort=False).head(most)
+
+    def at(end: str) -> tuple[list[float], list[float]]:
+        there = [(*places[node], left[variant]) for node, variant in zip(shown[end], shown["variant"], strict=True)]
+        return [x + shift for x, _, shift in there], [y for _, y, _ in there]
+
+    (x, y), (x2, y2) = at("sender"), at("receiver")
+    pairs = zip(shown["sender"], shown["receiver"], strict=True)
+    return shown.assign(x=x, y=y, x2=x2, y2=y2, known=[pair in known for pair in pairs])
+
+
+def _nodes(places: Places, left: Mapping[str, float], names: Mapping[str, str]) -> pd.DataFrame:
+    """Every node in every panel."""
+    found = [
+        {"node": node, "name": names.get(node, node), "variant": variant, "x": x + shift, "y": y}
+        for variant, shift in left.items()
+        for node, (x, y) in places.items()
+    ]
+    return pd.DataFrame(found)
+
+
+def _drawn(lines: pd.DataFrame, x: alt.X, y: alt.Y) -> alt.Chart:
+    """The edges by sign and strength."""
+    top = max(float(lines["size"].max()) if len(lines) else 0.0, 1e-9)
+    tooltip = [
+        alt.Tooltip("sender:N"),
+        alt.Tooltip("receiver:N"),
+        alt.Tooltip("variant:N"),
+        alt.Tooltip("score:Q", format="+.4f"),
+        *([alt.Tooltip("note:N", title="as its")] if "note" in lines else []),
+    ]
+    return (
         alt.Chart(lines)
         .mark_rule()
         .encode(
@@ -101,22 +134,3 @@ def circuit_graph(
             tooltip=tooltip,
         )
     )
-    dots = alt.Chart(nodes).mark_point(filled=True, size=70, color=RULE, opacity=1).encode(x=x, y=y, tooltip="node:N")
-    crowded = max(sum(map(bool, stage)) for stage in stages) * len(variants) > _MOST_NAMED
-    # Edges come from below: what only receives them has its name above.
-    ends_here = ~nodes["node"].isin(set(edges["sender"]))
-    words = [
-        alt.Chart(nodes[of])
-        .mark_text(fontSize=10, dy=dy, color=RULE, angle=angle if crowded else 0, tooltip=None)
-        .encode(x=x, y=y, text="name:N")
-        for of, dy, angle in ((ends_here, -11, 340), (~ends_here, 13, 20))
-    ]
-    titles = (
-        alt.Chart(pd.DataFrame({"variant": variants, "x": [shift[v] for v in variants], "y": len(stages) - 0.4}))
-        .mark_text(align="left", fontWeight="bold", color=RULE, tooltip=None)
-        .encode(x=x, y=y, text="variant:N")
-    )
-    return alt.layer(halo, drawn, dots, *words, titles).properties(height=int(np.clip(_STAGE * len(stages), 240, 720)))
-
-
-_MOST_NAMED = 16  # nodes side by side whose names lie flat

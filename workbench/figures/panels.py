@@ -62,20 +62,8 @@ def panels(
     if cells.duplicated(["panel", "row", "column"]).any():
         raise ValueError("this figure needs one line of every cell: choose among the others, or take their mean.")
     names = cells["panel"].unique().tolist()
-    keys = {"beside": "column", "below": "row"}
-    table = cells.copy()
-    number = table["panel"].map({name: str(i) for i, name in enumerate(names)})
-    table["_" + keys[stack]] = number + " " + table[keys[stack]].astype(str)
-    other = "row" if stack == "beside" else "column"
-    table["_" + other] = "0 " + table[other].astype(str)
-    free = [f"- {i}" for i in range(len(names))]
-
-    def domain(values: Sequence[str], along: bool) -> list[str]:
-        if not along:
-            return [f"0 {value}" for value in values]
-        blocks = [[*(f"{i} {value}" for value in values), free[i]] for i in range(len(names))]
-        return [key for block in blocks for key in block][:-1]
-
+    table = _placed(cells, names, stack)
+    across, down = (len(names), 1) if stack == "beside" else (1, len(names))
     known = table["value"].dropna().to_numpy(float)
     top = max(float(np.abs(known).max(initial=0)) if largest is None else largest, 1e-9)
     scale = (
@@ -83,12 +71,12 @@ def panels(
         if signed
         else alt.Scale(domain=[0, top], scheme=SEQUENTIAL, clamp=True)
     )
-    n_columns, longest = len(columns) * (len(names) if stack == "beside" else 1), max(map(len, columns), default=0)
+    n_columns, longest = len(columns) * across, max(map(len, columns), default=0)
     label = "slice(datum.label, 0, 1) == '-' ? '' : slice(datum.label, 2)"
     x = alt.X(
         "_column:N",
         title=column_title,
-        scale=alt.Scale(domain=domain(columns, stack == "beside"), paddingInner=0.04, paddingOuter=0),
+        scale=alt.Scale(domain=_keys(columns, across), paddingInner=0.04, paddingOuter=0),
         axis=alt.Axis(
             orient="bottom",
             labelExpr=label,
@@ -103,7 +91,7 @@ def panels(
     y = alt.Y(
         "_row:N",
         title=row_title,
-        scale=alt.Scale(domain=domain(rows, stack == "below"), paddingInner=0.06, paddingOuter=0),
+        scale=alt.Scale(domain=_keys(rows, down), paddingInner=0.06, paddingOuter=0),
         axis=alt.Axis(
             labelExpr=label,
             labelLimit=_LABEL_LIMIT,
@@ -145,6 +133,20 @@ def panels(
         ring = dots.mark_point(filled=True, size=34, color=_LIGHT, stroke=_DARK, strokeWidth=1, opacity=1)
         layers.append(ring.encode(x=x, y=y, tooltip=told))
     return alt.layer(*layers).properties(height=alt.Step(step))
+
+
+def _placed(cells: pd.DataFrame, names: list[str], stack: Stack) -> pd.DataFrame:
+    """The cells with their keys on the shared axes: `_row` and `_column`, of which one says which panel it is."""
+    along, across = ("column", "row") if stack == "beside" else ("row", "column")
+    number = cells["panel"].map({name: str(i) for i, name in enumerate(names)})
+    keys = {f"_{along}": number + " " + cells[along].astype(str), f"_{across}": "0 " + cells[across].astype(str)}
+    return cells.assign(**keys)
+
+
+def _keys(values: Sequence[str], n_panels: int) -> list[str]:
+    """What stands on an axis in order: the values panel by panel, a free key between two."""
+    blocks = [[*(f"{i} {value}" for value in values), f"- {i}"] for i in range(n_panels)]
+    return [key for block in blocks for key in block][:-1]
 
 
 def _titles(
