@@ -47,6 +47,7 @@ class Wall:
         if name.split(".")[0] in {elsewhere}:
             raise ImportError(name + " is out of reach")
 sys.meta_path.insert(0, Wall())
+import probes.detection
 {example}
 found = report.set_index(["label", "variant"])["accuracy"]
 print(found["digit", "probe"], found["digit", "shuffled labels"], len(report))

@@ -151,13 +151,14 @@ def test_text_gets_the_labels_of_text(tmp_path: Path) -> None:
     assert set(dataset.labels["bracket_kind"].combine_chunks().to_pylist()) == {None, "round"}
 
 
-def test_processes_label_as_one_process_does() -> None:
-    text = (STDLIB / "heapq.py").read_text("utf8")
+def test_processes_label_as_one_process_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (STDLIB / "bisect.py").read_text("utf8")
     documents = [Document(f"{i}.py", text) for i in range(20)]
+    monkeypatch.setattr("models.corpus.labelling._WORTH_PROCESSES", len(text))
+    monkeypatch.setattr("models.corpus.labelling._CHARACTERS_A_TASK", 3 * len(text))
     starts = np.arange(0, len(text), 4)
     edges = np.stack([starts, np.append(starts[1:], len(text))]).astype(np.int32)
     ids = np.zeros(len(starts), dtype=np.int32)
-    assert sum(len(document.text) for document in documents) > 400_000  # enough for processes
     (alone,) = label_documents(documents[:1], [ids], [edges], "python", 31)
     for labels in label_documents(documents, [ids] * 20, [edges] * 20, "python", 31):
         assert np.array_equal(labels.codes, alone.codes)
@@ -168,12 +169,9 @@ def test_processes_label_as_one_process_does() -> None:
 class TestTextThatIsOnlyRead:
     """A text that nobody learns from may be short, and a single document."""
 
-    @pytest.fixture(scope="class")
-    def tokenizer(self, source):
-        return build_corpus(source, vocab_size=300)[0].tokenizer
-
     @pytest.mark.parametrize("text", ["x", "Two lines.\nAnd no more.\n", "def f(x):\n    return x\n" * 40])
-    def test_every_token_of_it_is_there(self, tmp_path, tokenizer, text):
+    def test_every_token_of_it_is_there(self, tmp_path, corpus, text):
+        tokenizer = corpus[0].tokenizer
         (tmp_path / "a.txt").write_text(text)
         dataset, report = build_corpus(tmp_path / "a.txt", n_ctx=16, tokenizer=tokenizer, to_train=False)
         assert tokenizer.decode(dataset.tokens[dataset.counted].tolist()) == text
@@ -182,10 +180,10 @@ class TestTextThatIsOnlyRead:
         with pytest.raises(ValueError, match="too few to train on: at least 20,000"):
             build_corpus(tmp_path / "a.txt", n_ctx=16, tokenizer=tokenizer)
 
-    def test_several_documents_are_split_as_ever(self, tmp_path, tokenizer):
+    def test_several_documents_are_split_as_ever(self, tmp_path, corpus):
         for i in range(4):
             (tmp_path / f"{i}.txt").write_text(f"Number {i} is here.")
-        dataset, _ = build_corpus(tmp_path, n_ctx=16, tokenizer=tokenizer, to_train=False)
+        dataset, _ = build_corpus(tmp_path, n_ctx=16, tokenizer=corpus[0].tokenizer, to_train=False)
         assert set(dataset.doc_table["split"].to_pylist()) == {"train", "test"}
 
     def test_a_text_without_a_token_is_said_so(self, tmp_path):
