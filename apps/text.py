@@ -41,6 +41,11 @@ def signed(value: float | None, digits: int = 2) -> str:
     return text if value is None or math.isnan(value) or value < 0 else "+" + text
 
 
+def p_value(p: float | None) -> str:
+    """A p-value: three figures after the point, and none so small that it would be told as nothing."""
+    return "< 0.001" if p is not None and p < 0.001 else number(p, 3)
+
+
 def percent(share: float | None) -> str:
     """A share of one as a percentage with two significant digits or more."""
     if share is None or math.isnan(share):

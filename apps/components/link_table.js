@@ -139,6 +139,7 @@ function rowNode(row, columns, follow, preview) {
     if (column.kind === "token") fillToken(shown, text)
     else shown.textContent = text
     if (!preview && (column.kind === "text" || column.kind === "code")) cell.title = text
+    if (hue && bar === undefined) shown.classList.add(hue)
     if (column.kind === "bar-number") cell.append(gauge(bar, hue, shown))
     else cell.append(shown)
     line.append(cell)

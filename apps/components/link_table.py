@@ -18,7 +18,7 @@ _TABLE = st.components.v2.component(
 )
 
 
-Hue = Literal["", "neurons", "muted"]  # of a bar: blue, vermilion, grey
+Hue = Literal["", "neurons", "muted"]  # of a bar: blue, vermilion, grey; without a bar, of the words: grey
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,14 @@ class Column:
     Attributes:
         label: its heading.
         kind: `text` takes the room that is left and is cut where it must be; `prose` is broken into lines; `word` is
-            never cut; `code` is in the code font, and `token` shows its white space as glyphs too; `bar-number` draws a
-            bar beside its number.
+            never cut; `code` is in the code font, and `token` shows its white space as glyphs too; `passage` is in the
+            code font and broken into lines; `bar-number` draws a bar beside its number.
         help: a hint on the heading.
         sort: what a click on the heading asks to be sorted by; empty where it cannot be.
     """
 
     label: str
-    kind: Literal["text", "prose", "word", "code", "token", "number", "bar-number"] = "number"
+    kind: Literal["text", "prose", "word", "code", "token", "passage", "number", "bar-number"] = "number"
     help: str = ""
     sort: str = ""
 
@@ -86,6 +86,11 @@ class Keys:
     search: str = ""
     before: bool = False
     after: bool = False
+
+
+def signed_cell(text: str, value: float, largest: float) -> Cell:
+    """A number with its sign, and a bar as long as its share of the largest: blue above zero, vermilion below."""
+    return Cell(text, bar=abs(value) / max(largest, 1e-12), hue="" if value >= 0 else "neurons")
 
 
 def link_table(
@@ -151,6 +156,8 @@ def _cell(value: Cell | str, column: Column) -> dict[str, Any]:
         found["href"] = cell.href
     if cell.bar is not None and cell.bar == cell.bar:
         found |= {"bar": round(float(cell.bar), 4), "hue": cell.hue}
+    elif cell.hue:
+        found["hue"] = cell.hue
     return found
 
 

@@ -5,18 +5,22 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from apps import place, serve, serve_results
+from apps import place, serve, serve_lab, serve_results
 from apps.choices import analyses, choose_analysis, segments, select
-from apps.components.link_table import Cell, Column, link_table
+from apps.components.link_table import Cell, Column, Hue, link_table
+from apps.components.session_link import session_link
 from apps.messages import plain
 from apps.place import Place
 from apps.prompt_box import prompt_box
 from apps.shown import draw
-from apps.text import escape_markdown, number, visible
+from apps.text import escape_markdown, number, shell, visible
 from apps.told import Told, call, read, run_of
+from apps.words import called
 from workbench.experiments import read_steering
 from workbench.experiments.directions import Direction, feature_direction, pushes, unit_direction, usual_hook
-from workbench.features.columns import LATENTS, kind_of, read_dictionary
+from workbench.features.columns import HEADS, LATENTS, kind_of, read_dictionary
+from workbench.features.index.feature_index import FeatureIndex
+from workbench.features.query.telling import most_telling
 from workbench.figures import steering_effect
 from workbench.interventions.steering import RANDOM, STEERED, UNSTEERED
 from workbench.runs import Artifact, Run
@@ -25,9 +29,9 @@ from workbench.sae import load_sae
 _UNIT, _FEATURE = "unit", "feature"
 _WRITTEN = "written"
 _MAX_NEW = 24
-_DEFAULT = 4.0
-_SHARES = (0.25, 0.5, 1.0, 2.0)  # of the strength that is asked for
-_ORDER = [UNSTEERED, STEERED, RANDOM]
+_DEFAULT = 4.0  # of a unit of which nothing was recorded
+_FLUENT = "How unlikely its tokens are to the subject unpushed; of certain ones it is 1."
+_SHARES = (-4.0, -2.0, -1.0, -0.5, 0.5, 1.0, 2.0, 4.0)  # of the strength that is asked for
 
 
 def show(here: Place, subject: Any) -> None:
@@ -43,16 +47,30 @@ def show(here: Place, subject: Any) -> None:
         _kept(here.run, choose_analysis(found, "steer"))
 
 
+def link(here: Place, index: FeatureIndex, feature: int) -> None:
+    """On a feature's own page: the link that opens this section with the feature chosen, and writes."""
+    if kind_of(index.config) == HEADS or not index.table["max"].iloc[feature] > 0:
+        return
+    there = {"look": "Steering", "direction": _FEATURE, "f": feature, _WRITTEN: "true"}
+
+    def follow() -> None:
+        for key in ("_steered", "strength"):
+            st.session_state.pop(key, None)
+        place.jump(place.INTERVENTIONS, **there)
+
+    session_link("Steer with this →", here.href(place.INTERVENTIONS, **there), follow, key="to_steering")
+
+
 def _live(here: Place, subject: Any) -> None:
     """What is asked for here and now."""
     text = prompt_box(here.run)
     try:
         with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-            told_direction = _choose(here)
+            told_direction, about = _choose(here)
             direction: Direction = told_direction.value
-            start = round(direction.whole, 1) or direction.whole
-            strength = _strength(direction, start)
+            strength = _strength(direction, round(direction.whole, 1) or direction.whole)
             asked = st.button("Write", type="primary", icon=":material/edit:")
+        st.caption(about)
         key = f"{here.run.find('model').id} {here.index.id if here.index else ''} {direction.name} {strength}"
         if asked or (_WRITTEN in st.query_params and "_steered" not in st.session_state):  # pressed, or a link to it
             st.session_state["_steered"] = (key, text)
@@ -60,22 +78,19 @@ def _live(here: Place, subject: Any) -> None:
         place.put(_WRITTEN, "true" if written else None)
         if not written:
             return
+        if not strength:
+            raise ValueError("a push of 0 moves nothing: choose a strength above or below it.")
         edits = told_direction.at("subspace").into(pushes, [share * strength for share in _SHARES])
         found = serve.steered(subject, text, edits.value, direction.hook, _MAX_NEW, key)
     except ValueError as error:
         plain(error)
         return
-    shown = found[(found["strength"] == strength) | (found["variant"] == UNSTEERED)]
-    _texts(shown, "steered")
+    _texts(found, direction.whole, "steered")
     how = f"max_new={_MAX_NEW}, n_controls={serve.STEERING_CONTROLS}"
     code = f"steer(model, {[text]!r}, {edits.code}, {direction.hook!r}, {how})"
     begun, needed = _model_of(here), {"from workbench.interventions.steering import steer"}
     lines = tuple(dict.fromkeys((*begun.lines, *edits.lines)))
     _fluency(Told(found, code, begun.imports | edits.imports | needed, lines).named("said"), direction.unit, "steered")
-    st.caption(
-        "To the subject unsteered, of the text at the strength above and at a quarter, half and twice of it; grey: "
-        "pushes as large along random directions; dashed: unsteered."
-    )
 
 
 def _strength(direction: Direction, start: float) -> float:
@@ -87,11 +102,11 @@ def _strength(direction: Direction, start: float) -> float:
     return float(asked)
 
 
-def _numbered(label: str, count: int, key: str) -> int:
+def _numbered(label: str, count: int, key: str, default: int = 0) -> int:
     """One of so many, by its number; of another dictionary or hook there may be fewer."""
     if int(st.session_state.get(key) or 0) >= count:
         del st.session_state[key]
-    return int(st.number_input(label, 0, count - 1, 0, key=key, bind="query-params"))
+    return int(st.number_input(label, 0, count - 1, default, key=key, bind="query-params"))
 
 
 def _kept(run: Run, artifact: Artifact) -> None:
@@ -104,11 +119,10 @@ def _kept(run: Run, artifact: Artifact) -> None:
     named = [f"{at + 1}  {visible(prompt)}" for at, prompt in enumerate(prompts)]
     chosen = named.index(select("Prompt", named, named[0], "steered_prompt")) if len(named) > 1 else 0
     if len(named) == 1:
-        st.caption(f"After {escape_markdown(visible(prompts[0]))}")
-    own = kept.texts[kept.texts["sequence"] == chosen].drop_duplicates(["variant", "edit"])
-    _texts(own.sort_values("variant", key=lambda names: names.map(_ORDER.index), kind="stable"), "steered_kept")
+        st.caption("After this text:")
+        st.code(visible(prompts[0]), language=None, wrap_lines=True)
+    _texts(kept.texts[kept.texts["sequence"] == chosen], kept.whole, "steered_kept")
     _fluency(read(run, artifact, "steering", read_steering, kept).at("texts"), kept.unit, "steered-kept")
-    st.caption("To the subject unsteered; grey: pushes as large along random directions; dashed: unsteered.")
 
 
 def _fluency(texts: Told, unit: str, name: str) -> None:
@@ -117,30 +131,44 @@ def _fluency(texts: Told, unit: str, name: str) -> None:
     words = "Loss of the steered text to the subject unsteered, by strength, beside random directions"
     table = Told(texts.value.drop(columns="tokens", errors="ignore"), texts.code)
     draw(chart, table, name=name, alt=words)
+    st.caption(
+        "How unlikely each text is to the subject when nothing pushes it: blue, pushed along the direction; grey, as "
+        "far along random directions; dashed, the text that was written unpushed."
+    )
 
 
-def _texts(shown: pd.DataFrame, key: str) -> None:
-    """What was said, a line a text."""
+def _texts(texts: pd.DataFrame, whole: float, key: str) -> None:
+    """What was said at each strength, and beside it what a push as large along a random direction gives."""
+    is_still = texts["variant"] == UNSTEERED
+    still, pushed = texts[is_still].iloc[0], texts[~is_still].sort_values("strength", kind="stable")
+    strengths = pushed["strength"].unique().tolist()
+    differs = (pushed["text"] != still["text"]).groupby(pushed["variant"]).mean() * len(strengths)
+    st.caption(
+        f"The text changes at {number(differs[STEERED], 0)} of {len(strengths)} strengths; as far along random "
+        f"directions, at {number(differs[RANDOM], 1)} of {len(strengths)}. Grey: the text that is written unpushed."
+    )
     columns = [
-        Column("variant", "word"),
-        *([Column("strength")] if key == "steered_kept" else []),
-        Column("text", "prose"),
-        Column("perplexity", help="Of these tokens, to the subject unsteered: how fluent the text still is."),
+        Column("push", "word", "In multiples of a whole push: of a feature, its largest recorded value."),
+        Column("strength"),
+        Column("steered", "passage"),
+        Column("perplexity", help=_FLUENT),
+        Column("random direction", "passage", "The first of them."),
+        Column("perplexity", help=_FLUENT),
     ]
-    rows = [
-        [
-            Cell(_named(line)),
-            *([Cell(line["edit"])] if key == "steered_kept" else []),
-            Cell(visible(line["text"])),
-            Cell(number(line["perplexity"], 1)),
-        ]
-        for line in shown.to_dict("records")
-    ]
+    rows = []
+    for strength in sorted({0.0, *strengths}):
+        if strength == 0:
+            rows.append([Cell("none"), Cell("0"), *_said(still, still["text"]), Cell(""), Cell("")])
+            continue
+        own = pushed[pushed["strength"] == strength].drop_duplicates("variant").set_index("variant")
+        push = [Cell(f"{strength / whole:+.2g}×".replace("-", "−")), Cell(f"{strength:+.3g}".replace("-", "−"))]
+        rows.append([*push, *_said(own.loc[STEERED], still["text"]), *_said(own.loc[RANDOM], still["text"])])
     link_table(columns, rows, key=key)
 
 
-def _named(line: dict[Any, Any]) -> str:
-    return f"{line['variant']} {line['seed'] + 1}" if line["variant"] == RANDOM else str(line["variant"])
+def _said(line: pd.Series, still: str) -> list[Cell]:
+    hue: Hue = "muted" if line["text"] == still else ""
+    return [Cell(visible(line["text"]), hue=hue), Cell(number(line["perplexity"], 1))]
 
 
 def _model_of(here: Place) -> Told:
@@ -149,26 +177,44 @@ def _model_of(here: Place) -> Told:
     return Told(serve.model(here.run), "run.model()", opened.imports, opened.lines).named("model")
 
 
-def _choose(here: Place) -> Told:
+def _choose(here: Place) -> tuple[Told, str]:
+    """The direction, and in words what it is and how large it was recorded."""
     kinds = [_FEATURE, _UNIT] if here.index else [_UNIT]
     kind = segments("Direction", kinds, "direction") if len(kinds) > 1 else kinds[0]
     return _feature(here, here.index) if kind == _FEATURE and here.index else _unit(here)
 
 
-def _feature(here: Place, features: Artifact) -> Told:
-    """A latent's own direction, in the units of its activation."""
+def _feature(here: Place, features: Artifact) -> tuple[Told, str]:
+    """The direction of a column of the index, a latent or a unit or a probe, in the units of its activation."""
     index = serve.index(features)
     sae = serve.dictionary_of(here.run, index)
-    feature = _numbered("Feature", index.n_features, "f")
-    largest = float(index.table["max"].iloc[feature])
+    feature = _numbered("Feature", index.n_features, "f", _first(index))
+    row = index.table.iloc[feature].to_dict()
+    largest = float(row["max"])
     artifact = here.run.made_from(index, "sae") if kind_of(index.config) == LATENTS else features
     dictionary = read(here.run, artifact, "sae", load_sae if artifact.kind == "sae" else read_dictionary, sae)
-    return call(feature_direction, dictionary, feature, largest, _model_of(here).at("hook_dict")).named("direction")
+    told = call(feature_direction, dictionary, feature, largest, _model_of(here).at("hook_dict")).named("direction")
+    name = f"{called(row, index)}: {row['name']}"
+    return told, f"**{escape_markdown(name)}**. The largest value that was recorded: {number(largest)}."
 
 
-def _unit(here: Place) -> Told:
-    """One unit of a hook, in its own units."""
+def _first(index: FeatureIndex) -> int:
+    """The column that the page opens on: the most telling of those that live."""
+    live = index.table[~index.table["dead"].astype(bool)]
+    return 0 if live.empty else int(live["feature"].loc[most_telling(live).idxmin()])
+
+
+def _unit(here: Place) -> tuple[Told, str]:
+    """One unit of a hook, in its own units: as far as the largest of its values that was recorded."""
     hooks = serve.steerable(here.run)
     hook = select("Hook", list(hooks), usual_hook(hooks), "steered_hook")
     unit = _numbered("Unit", hooks[hook], "steered_unit")
-    return call(unit_direction, hook, unit, hooks[hook], _DEFAULT).named("direction")
+    largest, about = _DEFAULT, "This hook was not recorded: how large its values are is not known. "
+    if (recording := serve_lab.recording_of(here.run, hook)) is not None:
+        values = serve_lab.elsewhere(recording, hook).values[unit]
+        largest = float(max(values[-1], -values[0])) or _DEFAULT
+        about = f"The largest size of {values.size:,} recorded values: {number(largest)}."
+    else:
+        about += f"{escape_markdown(f'workbench harvest --run {shell(here.run.path)} --hooks {hook}')} records it."
+    told = call(unit_direction, hook, unit, hooks[hook], largest).named("direction")
+    return told, f"**{escape_markdown(f'{hook} {unit}')}**. {about}"

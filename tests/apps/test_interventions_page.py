@@ -5,9 +5,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from test_views import charts, component, copied, opened, unescaped_tags, words
-from tiny_run import WICKED
+from tiny_run import HOOK, WICKED
 
 from workbench.experiments import Patching, read_patching
+from workbench.features import FeatureIndex
 from workbench.runs import Run
 
 ARTIFACT = "circuits/analyses/patch"
@@ -76,20 +77,36 @@ class TestSteering:
         assert not [c for c in app.get("bidi_component") if "perplexity" in c.proto.json]
         next(button for button in app.button if button.label == "Write").click().run()
         assert not app.exception
-        rows = component(app, "link_table", "perplexity")["rows"]
-        assert [row[0]["text"] for row in rows] == ["unsteered", "steered", "random direction 1", "random direction 2"]
-        assert all(row[1]["text"] for row in rows)
+        table = component(app, "link_table", "perplexity")
+        assert [c["label"] for c in table["columns"]][2::2] == ["steered", "random direction"]
+        pushes = [row[0]["text"] for row in table["rows"]]
+        assert pushes == ["−4×", "−2×", "−1×", "−0.5×", "none", "+0.5×", "+1×", "+2×", "+4×"]
+        texts = [row[at]["text"] for row in table["rows"] for at in (2, 4)]
+        assert all(text for text in texts if text != texts[9])
+        assert texts[9] == ""
+        assert all(float(row[3]["text"].replace(",", "")) >= 1 for row in table["rows"])
         effect = str(charts(app)[-1])
         assert "loss of the text, nats a token" in effect
         assert "random direction" in effect
-        assert all(float(row[2]["text"].replace(",", "")) >= 1 for row in rows)
+        assert "The text changes at" in words(app)
 
-    def test_a_feature_of_the_dictionary_is_a_direction(self) -> None:
-        app = opened("interventions", look="Steering", run="tiny", prompt="return self", f="3")
-        assert next(n for n in app.number_input if n.label == "Feature").value == 3
-        next(button for button in app.button if button.label == "Write").click().run()
-        assert not app.exception
-        assert len(component(app, "link_table", "perplexity")["rows"]) == 4
+    def test_a_feature_is_named_and_pushed_by_its_largest_value(self, runs_root: Path) -> None:
+        row = FeatureIndex.open(Run.open(runs_root / "tiny").find("features").path).table.iloc[3]
+        app = opened("interventions", look="Steering", run="tiny", prompt="return self", f="3", written="true")
+        chosen = {n.label: n.value for n in app.number_input}
+        assert chosen["Feature"] == 3
+        assert chosen["Strength, of its activation"] == pytest.approx(row["max"], abs=0.05)
+        assert f"{row['name']}**. The largest value that was recorded: {row['max']:,.2f}" in words(app).replace(
+            "\\", ""
+        )
+        assert len(component(app, "link_table", "perplexity")["rows"]) == 9, "a link to what was written writes it"
+
+    def test_a_units_usual_push_is_its_largest_recorded_size(self) -> None:
+        app = opened(
+            "interventions", look="Steering", run="tiny", direction="unit", steered_hook=HOOK, prompt="return self"
+        )
+        assert "recorded values" in words(app)
+        assert "was not recorded" in words(opened("interventions", look="Steering", run="gru", prompt="return self"))
 
 
 class TestNothingThere:

@@ -13,6 +13,7 @@ from workbench.cli.lens import make_lens
 from workbench.cli.steer import AskedDirection, make_steering
 from workbench.experiments import LensReading, Steering, read_lens, read_steering
 from workbench.features import FeatureIndex
+from workbench.figures.words import visible
 from workbench.runs import Run
 
 
@@ -81,17 +82,18 @@ class TestLens:
 class TestSteering:
     def test_kept_texts_stand_beside_unsteered_and_random_ones(self, environment: Path, steering: Steering) -> None:
         app = opened("interventions", look="Steering")
-        rows = component(app, "link_table", "strength")["rows"]
-        assert [row[0]["text"] for row in rows] == ["unsteered", *["steered"] * 3, *["random direction 1"] * 3]
-        assert [row[1]["text"] for row in rows] == ["", *["+0.25", "+0.5", "+1"] * 2]
-        assert f"Strength 1 is {steering.whole:.2f} of its activation." in words(
-            opened("interventions", look="Steering")
-        )
+        rows = component(app, "link_table", "perplexity")["rows"]
+        assert [row[0]["text"] for row in rows] == ["none", "+0.5×", "+1×", "+2×", "+4×"]
+        shown = steering.texts.query("sequence == 0 and variant != 'unsteered'").drop_duplicates(["variant", "edit"])
+        for row, (_, pushed) in zip(rows[1:], shown.groupby("strength"), strict=True):
+            own = pushed.set_index("variant")["text"].map(visible)
+            assert [row[2]["text"], row[4]["text"]] == own[["steered", "random direction"]].tolist()
+        assert f"Strength 1 is {steering.whole:.2f} of its activation." in words(app)
 
     def test_another_prompt_comes_from_the_link(self, environment: Path, steering: Steering) -> None:
         app = opened("interventions", look="Steering", steered_prompt="2  return·self")
         said = steering.texts.query("sequence == 1 and variant == 'unsteered'")["perplexity"].iloc[0]
-        assert component(app, "link_table", "strength")["rows"][0][3]["text"] == f"{said:,.1f}"
+        assert component(app, "link_table", "perplexity")["rows"][0][3]["text"] == f"{said:,.1f}"
 
     def test_fluency_is_drawn_with_its_unit(self, environment: Path) -> None:
         assert "strength, of its activation" in str(charts(opened("interventions", look="Steering"))[-1])

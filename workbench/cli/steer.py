@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from workbench.experiments import Steering
     from workbench.experiments.directions import Direction
 
-STRENGTHS = (0.25, 0.5, 1.0)
+STRENGTHS = (0.5, 1.0, 2.0, 4.0)
 # Prompts whose texts a person reads.
 SHOWN = 3
 
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=list(STRENGTHS),
         metavar="S",
         help="shares of a whole push: from one mean to the other, or to the feature's largest activation "
-        "(default: .25 .5 1)",
+        "(default: .5 1 2 4)",
     )
     parser.add_argument("--max-new", type=number, default=24, metavar="N", help="tokens of each text (default: 24)")
     parser.add_argument(

@@ -27,7 +27,7 @@ class SteeringSettings:
         seed: of the draws, and of random directions.
     """
 
-    strengths: Sequence[float] = (0.25, 0.5, 1.0)
+    strengths: Sequence[float] = (0.5, 1.0, 2.0, 4.0)
     max_new: int = 24
     temperature: float = 0.0
     n_controls: int = 3
