@@ -6,6 +6,7 @@ import pyarrow as pa
 import streamlit as st
 
 from apps import environment, place, serve
+from apps.collecting import set_modules_aside
 from apps.messages import NO_INDEX_OPTION, left_out, no_runs, trouble
 from apps.place import Place
 from apps.text import escape_markdown
@@ -75,6 +76,7 @@ def main() -> None:
             chosen.run()
     except (ArtifactError, OSError, pa.ArrowException) as error:
         trouble(error)
+    set_modules_aside()
 
 
 def _choose() -> Place | None:

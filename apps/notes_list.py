@@ -14,6 +14,7 @@ from workbench.features.notes.notes import Merged, NotesError
 
 ANY, BOOKMARKED, WRITTEN = "any", "bookmarked", "has a label or note"
 _ON_LIST = "in the list "
+_NOTHING: dict[str, Any] = {"label": "", "note": "", "bookmarked": False, "lists": ()}
 _KEY, _TOLD = "noted", "_notes_imported"
 COLUMN = Column("label", "text", "What people call it; a star where it is bookmarked.")
 
@@ -28,17 +29,24 @@ def with_notes(table: pd.DataFrame, index: FeatureIndex) -> pd.DataFrame:
     except NotesError as error:
         with st.sidebar:
             plain(error)
-        found = pd.DataFrame(columns=["feature", "label", "note", "bookmarked", "lists"])
-    at = pd.Index(table["feature"]).get_indexer(found["feature"])
-    columns: dict[str, list[Any]] = {
-        name: [nothing] * len(table)
-        for name, nothing in (("label", ""), ("note", ""), ("bookmarked", False), ("lists", ()))
-    }
+        found = pd.DataFrame(columns=["feature", *_NOTHING])
+    return _joined(index.id, written_as_text(found), table, found)
+
+
+def written_as_text(found: pd.DataFrame) -> str:
+    """What people wrote, as the key of what is worked out of it."""
+    return repr(found[list(_NOTHING)].to_dict("list")) + repr(found["feature"].tolist())
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _joined(index_id: str, written: str, _table: pd.DataFrame, _found: pd.DataFrame) -> pd.DataFrame:
+    at = pd.Index(_table["feature"]).get_indexer(_found["feature"])
+    columns: dict[str, list[Any]] = {name: [nothing] * len(_table) for name, nothing in _NOTHING.items()}
     for name, column in columns.items():
-        for place, value in zip(at, found[name], strict=True):
+        for place, value in zip(at, _found[name], strict=True):
             if place >= 0:  # what was written about a feature that is not there is shown nowhere
                 column[place] = value
-    return table.assign(**columns)
+    return _table.assign(**columns)
 
 
 def noted_filter(table: pd.DataFrame) -> str:

@@ -24,7 +24,10 @@ def show(here: Place, index: FeatureIndex, record: FeatureRecord, feature: int) 
 
 def _examples(here: Place, index: FeatureIndex, record: FeatureRecord, feature: int) -> None:
     st.subheader("Where it fires", anchor=False)
-    kind = _SHOWN[segments("Examples", list(_SHOWN), "show", visible=False)]
+    with st.container(horizontal=True, vertical_alignment="center"):
+        kind = _SHOWN[segments("Examples", list(_SHOWN), "show", visible=False)]
+        # Not unasked: the subject reads every example's whole sequence, longer than all else on the page takes.
+        losses = st.toggle("Loss at each token", key="losses", bind="query-params", persist_state="session")
     examples = serve.examples(index, feature, kind)
     if not examples:
         st.caption("There is none of this kind.")
@@ -33,7 +36,9 @@ def _examples(here: Place, index: FeatureIndex, record: FeatureRecord, feature: 
         st.caption("Contexts in which it came close to firing and did not; the number is its value before the cut.")
     pages = math.ceil(len(examples) / _PER_PAGE)
     n = min(st.session_state.get("example_page", 1), pages)
-    part = serve.with_losses(index, examples[(n - 1) * _PER_PAGE : n * _PER_PAGE], here.run)
+    part = examples[(n - 1) * _PER_PAGE : n * _PER_PAGE]
+    if losses:
+        part = serve.with_losses(index, part, here.run)
     maximum = float(record.row["max"])
     strips = [_strip(here, feature, example, maximum) for example in part]
     st.session_state["_examples"] = ["".join(example.tokens) for example in part]
@@ -64,17 +69,17 @@ def _strip(here: Place, feature: int, example: Example, maximum: float) -> Strip
     badge = number(example.value)
     if example.kind == "band" and example.band is not None:
         badge = f"{example.band * 20}–{example.band * 20 + 20}%"
-    losses = example.losses or [math.nan] * len(example.tokens)
+    notes = [[("of the maximum", percent(v / maximum))] for v in example.values]
+    if example.losses is not None:
+        for note, loss in zip(notes, example.losses, strict=True):
+            note.append(("loss", f"{number(loss)} nats"))
     return Strip(
         tokens=example.tokens,
         values=[v if v > 0 else 0.0 for v in example.values],
         title=f"{example.doc}{line}",
         badge=badge,
         focus=example.focus,
-        notes=[
-            [("of the maximum", percent(v / maximum)), ("loss", f"{number(x)} nats")]
-            for v, x in zip(example.values, losses, strict=True)
-        ],
+        notes=notes,
         href=here.href(place.LAB, f=feature, prompt="".join(example.tokens)),
         action="prompt lab",
     )

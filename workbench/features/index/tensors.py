@@ -14,6 +14,7 @@ from models.artifacts import ArtifactError
 from models.tensor_files import header_of
 
 DTYPES = {"F16": np.float16, "F32": np.float32, "I64": np.int64, "I32": np.int32, "I16": np.int16}
+_READ_AT_ONCE = 256  # numbers: reading these takes no longer than reading one
 
 
 class TensorFile:
@@ -52,3 +53,16 @@ class TensorFile:
                 raise ArtifactError(f"{self.path} is cut short: tensor {name} is not whole.")
             got += n_read
         return np.frombuffer(buffer, dtype).reshape(stop - start, *rest)
+
+    def first_not_below(self, name: str, value: int, start: int, stop: int) -> int:
+        """Where in `start … stop` the first entry stands that is not below `value`; `stop` where all are.
+
+        The tensor has one axis, and ascends there. Halving reads a few numbers of it.
+        """
+        while stop - start > _READ_AT_ONCE:
+            middle = (start + stop) // 2
+            if self.read(name, middle, middle + 1)[0] < value:
+                start = middle + 1
+            else:
+                stop = middle
+        return start + int(np.searchsorted(self.read(name, start, stop), value))
