@@ -13,7 +13,7 @@ from workbench.experiments import circuit_results, lens_results, patching_result
 from workbench.features import dictionary_id
 from workbench.features.index.feature_index import FeatureIndex
 from workbench.features.notes.notes import Note, Notes
-from workbench.features.query.telling import gain_of, most_telling
+from workbench.features.query.telling import most_telling
 from workbench.runs import Artifact, Run
 
 RUNS, FEATURES, PROBES, POPULATION = "runs", "features", "probes", "population"
@@ -147,7 +147,7 @@ def _features(index: FeatureIndex, asked: Sequence[int] | None, top: int | None)
 def best(table: pd.DataFrame, n: int) -> tuple[int, ...]:
     """The n live features that are the most telling, as the explorer's list begins with them."""
     live = table[~table["dead"].astype(bool)]
-    turn = most_telling(live, gain_of(live))
+    turn = most_telling(live)
     return tuple(int(feature) for feature in live.loc[turn.sort_values().index, "feature"].head(n))
 
 

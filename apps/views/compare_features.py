@@ -52,7 +52,7 @@ def show(here: Place) -> None:
 
 def _pair(index: FeatureIndex) -> tuple[int, int] | None:
     """The two that the URL names; by default those of which the first fires most surely, and its nearest."""
-    order = index.table[~index.table["dead"].astype(bool)].sort_values("f1", ascending=False, kind="stable")
+    order = index.table[~index.table["dead"].astype(bool)].sort_values("f1_low", ascending=False, kind="stable")
     if order.empty:
         st.info("No feature of this dictionary fires on the recorded text: there are none to compare.")
         return None

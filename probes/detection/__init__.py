@@ -5,7 +5,7 @@ from probes.detection.detect import Detection, HeldOut, conjunctions, detect, wi
 from probes.detection.identity import f1_of_values
 from probes.detection.labels import Choice, LabelCounts, PairChoice, best_pairs, count_labels, count_together
 from probes.detection.ranks import auroc
-from probes.detection.scores import MIN_LIFT, Confusion, bootstrap_f1_gain, confusion, f1_from_counts
+from probes.detection.scores import MIN_LIFT, Confusion, bootstrap_f1_gain, confusion, f1_from_counts, f1_interval
 from probes.detection.sets import SetChoice, best_column_for_sets, best_sets
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "count_together",
     "detect",
     "f1_from_counts",
+    "f1_interval",
     "f1_of_values",
     "with_pairs",
 ]

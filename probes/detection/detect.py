@@ -152,7 +152,7 @@ def _count_in_groups(
 def _better_sign(choice: Choice, d: int) -> Choice:
     """Of the two signs of each dense column, the one with the higher F1 where it was chosen."""
     kept = np.arange(d) + d * (choice.f1[d:] > choice.f1[:d])
-    return Choice(choice.column[kept], choice.label[kept], choice.threshold[kept], choice.f1[kept])
+    return choice.where(kept)
 
 
 def _columns(columns: Any, rows: Int[np.ndarray, " rows"]) -> Columns:

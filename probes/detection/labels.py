@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from threadpoolctl import threadpool_limits
 
 from probes.detection.columns import WIDE_FRACTIONS, Columns, DenseColumns, Ladder
@@ -56,12 +56,18 @@ class LabelCounts:
 
     def best_column(self) -> "Choice":
         """For each label, the column and level of the highest F1, whatever its lift."""
-        n_labels = self.tp.shape[2]
-        f1 = self.f1().reshape(-1, n_labels)
-        best = f1.argmax(0)
-        column, level = np.divmod(best, self.tp.shape[1])
-        label = np.arange(n_labels)
-        return Choice(column, label, self.thresholds[column, level], f1[best, label])
+        return self.best_columns(1)
+
+    def best_columns(self, n: int) -> "Choice":
+        """For each label, one after the other, the n columns of the highest F1, each at its best level, best first."""
+        f1 = self.f1()
+        level = f1.argmax(1)  # columns × labels
+        f1 = f1.max(1)
+        n = min(n, len(f1))
+        column = f1.argmax(0)[None] if n == 1 else np.argsort(-f1, axis=0, kind="stable")[:n]
+        label = np.tile(np.arange(f1.shape[1]), (n, 1))
+        column, label = column.T.ravel(), label.T.ravel()
+        return Choice(column, label, self.thresholds[column, level[column, label]], f1[column, label])
 
 
 @dataclass(frozen=True)
@@ -77,10 +83,19 @@ class Choice:
         """Both one behind the other, the labels of the other numbered on from these."""
         return Choice(
             np.concatenate([self.column, other.column]),
-            np.concatenate([self.label, len(self.label) + other.label]),
+            np.concatenate([self.label, 1 + self.label.max(initial=-1) + other.label]),
             np.concatenate([self.threshold, other.threshold]),
             np.concatenate([self.f1, other.f1]),
         )
+
+    def where(self, kept: Bool[np.ndarray, " chosen"] | Int[np.ndarray, " kept"]) -> "Choice":
+        """Some of them: a mask, or their places."""
+        return Choice(self.column[kept], self.label[kept], self.threshold[kept], self.f1[kept])
+
+    @property
+    def first_of_each(self) -> "Choice":
+        """The first that was chosen for each label, by label."""
+        return self.where(np.unique(self.label, return_index=True)[1])
 
 
 @dataclass(frozen=True)

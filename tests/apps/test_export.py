@@ -190,10 +190,10 @@ def test_what_was_left_out_is_said(exported: Path, runs_root: Path):
     assert "named one by one" in told
 
 
-def test_the_best_features_are_those_of_each_kind_of_name_with_the_largest_gain():
+def test_the_best_features_are_those_of_each_kind_of_name_with_the_largest_sure_gain():
     told = [("token", 0.9, 0.1), ("token", 1.0, 0.0), ("syntax", 0.6, 0.5), ("none", 0.0, 0.0), ("syntax", 0.5, 0.2)]
-    table = pd.DataFrame(told, columns=["kind", "f1", "neuron_f1"]).assign(dead=False)
-    dead = pd.DataFrame({"kind": ["token"], "f1": [1.0], "neuron_f1": [-1.0], "dead": [True]})
+    table = pd.DataFrame(told, columns=["kind", "f1_low", "neuron_f1"]).assign(dead=False)
+    dead = pd.DataFrame({"kind": ["token"], "f1_low": [1.0], "neuron_f1": [-1.0], "dead": [True]})
     table = pd.concat([table, dead], ignore_index=True)
     table["feature"] = range(len(table))
     assert best(table, 9) == (4, 1, 2, 0, 3)

@@ -18,6 +18,7 @@ from probes.detection import (
     count_labels,
     count_together,
     detect,
+    f1_interval,
     f1_of_values,
 )
 from probes.detection.labels import Choice
@@ -84,6 +85,16 @@ def test_label_counts_of_sparse_columns_are_those_of_brute_force(sparse_columns,
     assert 0 < (with_lift > 0).mean() < 1
     assert counts.best_label().f1 == pytest.approx(with_lift.max((1, 2)))
     assert counts.best_column().f1 == pytest.approx(f1.max((0, 1)))
+    three, at_best = counts.best_columns(3), f1.max(1)
+    for label in range(N_LABELS):
+        found = three.where(three.label == label)
+        assert len(set(found.column)) == 3
+        assert found.f1 == pytest.approx(-np.sort(-at_best[:, label])[:3])
+        assert found.f1 == pytest.approx(at_best[found.column, label])
+        for column, threshold, reached in zip(found.column, found.threshold, found.f1, strict=True):
+            fires = (matrix[:, column] > 0) & (matrix[:, column] >= threshold)
+            assert f1_score(labels[:, label], fires, zero_division=0) == pytest.approx(reached, abs=1e-6)
+    assert (three.first_of_each.column == counts.best_column().column).all()
 
 
 def test_label_counts_of_dense_columns_take_both_signs_and_all_fractions():
@@ -282,3 +293,30 @@ def test_a_label_that_is_a_set_of_values_is_told_by_them_alone():
     found = f1_of_values(values[:4000], labels[:4000], values[4000:], labels[4000:], 50)
     assert found[0] == 1
     assert found[1] < 0.4
+
+
+def test_the_interval_of_f1_is_that_of_its_posterior():
+    rng = np.random.default_rng(5)
+    for tp, fp, fn in [(7, 0, 0), (200, 30, 1), (3, 10, 30), (0, 12, 0)]:
+        # Shares of hits, false alarms and misses, with Jeffreys's prior.
+        hit, false, missed = rng.dirichlet([tp + 0.5, fp + 0.5, fn + 0.5], 200_000).T
+        drawn = np.quantile(2 * hit / (2 * hit + false + missed), [0.025, 0.975])
+        found = f1_interval(np.array(tp), np.array(tp + fp), np.array(tp + fn))
+        assert found.tolist() == pytest.approx(drawn.tolist(), abs=0.005)
+
+
+def test_the_interval_of_f1_holds_the_truth_as_often_as_it_says():
+    rng = np.random.default_rng(6)
+    share = rng.beta(0.5, 1, 40_000)  # of hits among all rows where either holds
+    tp = rng.binomial(40, share)
+    low, high = f1_interval(tp, np.full_like(tp, 40), tp).T
+    truth = 2 * share / (1 + share)
+    assert (truth < low).mean() == pytest.approx(0.025, abs=0.003)
+    assert (truth > high).mean() == pytest.approx(0.025, abs=0.003)
+
+
+def test_a_perfect_score_on_few_rows_is_not_as_sure_as_on_many():
+    n = np.array([1, 3, 10, 100, 1000])
+    low = f1_interval(n, n, n)[:, 0]
+    assert (np.diff(low) > 0).all()
+    assert low[0] < 0.2 < 0.99 < low[-1] < 1

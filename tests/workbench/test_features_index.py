@@ -13,9 +13,12 @@ from sklearn.metrics import f1_score, precision_score, recall_score
 from models import Dataset, Recurrent, RecurrentConfig, Seq2Seq, Seq2SeqConfig, Transformer, TransformerConfig, at_pos
 from models.artifacts import ArtifactError
 from models.tasks import Copy
+from probes.detection import f1_interval
 from workbench.activations import harvest
 from workbench.features import FeatureIndex, build_index
 from workbench.features.building.logits import direct_logit_effects
+from workbench.features.index.tables import write_feature_rows
+from workbench.features.naming.detectors import N_DETECTORS
 from workbench.sae import SAEConfig, build_sae
 
 HOOK = "blocks.0.mlp.hook_post"
@@ -296,6 +299,10 @@ def test_names_mean_what_they_say_on_held_out_documents(made, codes, rows):
             assert name.precision == pytest.approx(precision_score(truth, fires, zero_division=0))
             assert name.recall == pytest.approx(recall_score(truth, fires, zero_division=0))
             assert name.base_rate == pytest.approx(truth.mean())
+            assert name.support == truth.sum()
+            low, high = f1_interval(*(np.array(part.sum()) for part in (truth & fires, fires, truth)))
+            assert name.f1_low == pytest.approx(low if (truth & fires).any() else 0, abs=1e-6)
+            assert name.f1_low <= name.f1 <= high or name.f1 in (0, 1)
             neuron = name.neuron_sign * activations[:, name.neuron]
             # No threshold of that neuron does better here than the best one.
             hits = truth[np.argsort(-neuron[test], kind="stable")].cumsum()
@@ -303,6 +310,45 @@ def test_names_mean_what_they_say_on_held_out_documents(made, codes, rows):
             assert 0 <= name.neuron_f1 <= reachable + 1e-6
             checked.add((name.kind, " and " in name.concept))
     assert {("token", False), ("syntax", False)} <= checked
+
+
+def test_of_each_concept_the_best_features_are_kept(made, codes, rows):
+    index = made[-1]
+    test = (rows["split"] == "test").to_numpy()
+    trains = ~test
+    assert index.config["results"]["n_fit_rows"] == trains.sum(), "all training rows are fitted on"
+    assert set(index.detectors["concept"]) <= set(index.concepts["concept"])
+    best = index.concepts.set_index("concept")
+    for concept, found in index.detectors.groupby("concept"):
+        truth = meaning(concept, rows)
+        assert found["rank"].tolist() == list(range(len(found)))
+        assert len(found) <= N_DETECTORS
+        assert found["fit_f1"].is_monotonic_decreasing
+        assert found["feature"].iloc[0] == best.loc[concept, "feature"]
+        for line in found.itertuples():
+            fires = (codes[:, line.feature] > 0) & (codes[:, line.feature] >= line.threshold)
+            assert line.f1 == pytest.approx(f1_score(truth[test], fires[test], zero_division=0), abs=1e-6)
+            assert line.support == truth[test].sum()
+        # None that was left out would have been better where they were chosen, firing wherever it fires.
+        left_out = np.setdiff1d(np.arange(D_SAE), found["feature"])
+        reached = [f1_score(truth[trains], codes[trains, f] > 0, zero_division=0) for f in left_out]
+        assert max(reached) <= found["fit_f1"].iloc[-1] + 1e-6
+
+
+def test_an_index_made_before_names_had_a_support_has_it_counted_back(made, tmp_path):
+    index = made[-1]
+    old = shutil.copytree(index.path, tmp_path / "old")
+    (old / "detectors.parquet").unlink()
+    for name in ("features", "names"):
+        kept = pd.read_parquet(old / f"{name}.parquet").drop(columns=["f1_low", "support"])
+        (write_feature_rows if name == "names" else pd.DataFrame.to_parquet)(kept, old / f"{name}.parquet")
+    opened = FeatureIndex.open(old)
+    assert opened.detectors is None
+    columns = ["f1_low", "support"]
+    pd.testing.assert_frame_equal(opened.table[columns], index.table[columns])
+    for feature in range(D_SAE):
+        mine, theirs = (i.feature(feature).concepts[columns] for i in (opened, index))
+        pd.testing.assert_frame_equal(mine, theirs, check_dtype=False)
 
 
 def test_the_shown_name_is_the_best_one_or_none(made):

@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 from made_index import WORDS, made_index
 
 from models.artifacts import ArtifactError
+from probes.detection import f1_interval
 from workbench.features.naming.comparison import MIN_LIFT, NAMED_F1
 from workbench.features.query.filters import ANY, BEST_MATCH, MEASURES, MOST_TELLING, ORDERS, Filters
 from workbench.features.query.table import FeatureTable
+from workbench.features.query.telling import most_telling, sure_gain_of
 
 N, ROWS, SEQ = 48, 120, 20
 CONCEPTS = ["inside a docstring", "after 'x'; DROP TABLE names", "this token is: ' self'"]
@@ -42,6 +44,8 @@ def make_features(rng: np.random.Generator) -> pd.DataFrame:
             "top_tokens": rng.choice(["the a", " self .*", "", "é _"], N),
             "dead": rng.random(N) < 0.2,
             "f1": measure(),
+            "f1_low": measure(),
+            "support": rng.choice([0, 3, 200], N),
             "precision": measure(),
             "recall": measure(),
             "lift": (5 * measure()).astype(np.float32),
@@ -67,9 +71,10 @@ def query(tmp_path_factory: pytest.TempPathFactory) -> FeatureTable:
     )
     names.loc[0, ["concept", "kind"]] = CONCEPTS[2], "token"
     tokens = rng.integers(1, len(WORDS), ROWS)
-    return FeatureTable(
-        made_index(tmp_path_factory.mktemp("i") / "index", make_features(rng), names, tokens, fires, SEQ)
-    )
+    index = made_index(tmp_path_factory.mktemp("i") / "index", make_features(rng), names, tokens, fires, SEQ)
+    detectors = names.iloc[1:9].assign(feature=rng.integers(0, N, 8).astype(np.int32), f1=rng.choice(NUMBERS, 8))
+    detectors.drop(columns="kind").to_parquet(index.path / "detectors.parquet")
+    return FeatureTable(index)
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +106,7 @@ def matches_by_hand(query: FeatureTable, examples: list, asked: Filters) -> list
             of.setdefault(feature, []).append(all(word in text for word in words))
         found.append({feature: sum(held) / len(held) for feature, held in of.items() if any(held)})
     if asked.concept:
-        names = pd.read_parquet(index.path / "names.parquet")
+        names = pd.concat([pd.read_parquet(index.path / f"{file}.parquet") for file in ("names", "detectors")])
         found.append(names[names["concept"] == asked.concept].groupby("feature")["f1"].max().to_dict())
     return found
 
@@ -291,7 +296,7 @@ def test_the_best_match_of_nothing_is_the_most_telling(query):
     assert Filters().order == BEST_MATCH
 
 
-def test_the_most_telling_take_turns_by_kind_of_name_and_the_largest_gain_is_next(query):
+def test_the_most_telling_take_turns_by_kind_of_name_and_the_largest_sure_gain_is_next(query):
     listed = query.choose(Filters(live_only=False, order=MOST_TELLING))
     dead = listed["dead"].astype(bool).to_numpy()
     assert not (dead[:-1] & ~dead[1:]).any(), "what never fires is last"
@@ -302,5 +307,12 @@ def test_the_most_telling_take_turns_by_kind_of_name_and_the_largest_gain_is_nex
     assert kinds[: 2 * n] == ["syntax", "token"] * n
     assert "none" not in kinds[: len(kinds) - kinds.count("none")], "those without a name come after those with one"
     for kind in ("syntax", "token", "none"):
-        gains = live.loc[live["kind"] == kind, "gain"].fillna(-np.inf)
+        gains = sure_gain_of(live[live["kind"] == kind]).fillna(-np.inf)
         assert gains.is_monotonic_decreasing
+
+
+def test_a_perfect_name_on_a_handful_of_tokens_does_not_come_before_a_good_one_on_many():
+    n = np.array([3, 400])
+    low = f1_interval(np.array([3, 360]), n, np.array([3, 380]))[:, 0]
+    table = pd.DataFrame({"f1": [1.0, 0.92], "f1_low": low, "neuron_f1": 0.0, "dead": False, "kind": "token"})
+    assert most_telling(table).tolist() == [1, 0]

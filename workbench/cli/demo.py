@@ -218,6 +218,7 @@ def _about_features(path: Path) -> dict[str, Any]:
     text = "\n".join(
         [
             index.naming_table(features.naming),
+            index.live_sentence(features),
             "",
             "Labels that one feature detects better than the best single neuron: held-out F1 higher by",
             *(f"    {_by(found)} ({which})" for which, found in counts.items()),

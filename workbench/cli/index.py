@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from workbench.activations import ActivationStore
+    from workbench.features import FeatureIndex
     from workbench.features.columns import Columns
 
 
@@ -64,6 +65,7 @@ def run(args: argparse.Namespace) -> None:
     if "about" in index.config:
         say(args, index.config["about"])
     say(args, naming_table(index.naming, index.config.get("columns")))
+    say(args, live_sentence(index))
     result = {"path": str(made.path), "id": made.id, "naming": index.naming.to_dict("records")}
     if args.map:
         result |= mapped(args, made)
@@ -205,6 +207,16 @@ def _columns(
     return probe_columns(store, hook, found, seed=seed)
 
 
+def live_sentence(index: "FeatureIndex") -> str:
+    """How many columns fire at all, beside how many of them where names are chosen."""
+    live = int((~index.table["dead"].astype(bool)).sum())
+    n_fit = index.config["results"]["n_fit_rows"]
+    return (
+        f"{live:,} of {index.n_features:,} fire on any of the {index.n_rows:,} recorded tokens; live where named: on "
+        f"any of the {n_fit:,} training tokens that names are chosen on."
+    )
+
+
 def naming_table(naming: "pd.DataFrame", columns: str | None = None) -> str:
     """How many live features have a name at held-out F1 ≥ .5, for the dictionary and its controls."""
     rows = [
@@ -218,4 +230,4 @@ def naming_table(naming: "pd.DataFrame", columns: str | None = None) -> str:
         ]
         for r in naming.itertuples()
     ]
-    return table(["dictionary", "names by", "live", "F1 ≥ .5", "share", "median F1"], rows)
+    return table(["dictionary", "names by", "live where named", "F1 ≥ .5", "share", "median F1"], rows)

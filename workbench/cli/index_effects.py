@@ -13,11 +13,14 @@ if TYPE_CHECKING:
 def affected(args: argparse.Namespace, index: Artifact) -> dict[str, Any]:
     """Measure and tell the effects of an index's features; what `--json` prints of them."""
     from workbench.features import FeatureIndex
+    from workbench.features.columns import one_of
     from workbench.features.on_demand.ablation_effects_kept import best_named, keep_effects, kept_effects
 
     run, chosen = Run.open(run_path(args.run)), best_named(FeatureIndex.open(index.path), args.effects)
     if not chosen:
-        raise ValueError(f"no feature of {index.name} fires: there is none whose effects could be measured.")
+        raise ValueError(
+            f"no {one_of(index.manifest.config)} of {index.name} fires: there is none whose effects could be measured."
+        )
 
     def tell(done: int, of: int) -> None:
         say(args, f"{done:,} of {of:,} features measured")

@@ -88,7 +88,17 @@ def _dots(shown: pd.DataFrame, y: alt.Y) -> alt.Chart:
     )
 
 
-def concepts_by_gain(concepts: pd.DataFrame, kind: str, *, beyond_token: bool = False) -> pd.DataFrame:
-    """The concepts of one kind, those whose gain is surest first; only where the feature knows more than the token."""
+def concepts_by_gain(concepts: pd.DataFrame, kind: str, *, about: str = "", beyond_token: bool = False) -> pd.DataFrame:
+    """The concepts of one kind, those whose gain is surest first.
+
+    Args:
+        concepts: `FeatureIndex.concepts`.
+        kind: `single` or `pair`.
+        about: each of its words must stand in the concept; case does not matter.
+        beyond_token: only where the feature knows more than the token.
+    """
     chosen = concepts[concepts["kind"] == kind].sort_values("gain_low", ascending=False)
+    names = chosen["concept"].str.casefold()
+    for word in about.casefold().split():
+        chosen = chosen[names.loc[chosen.index].str.contains(word, regex=False)]
     return chosen[chosen["feature_f1"] > chosen["token_f1"]] if beyond_token else chosen

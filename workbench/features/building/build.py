@@ -157,6 +157,7 @@ def _write_tables(
     pd.concat([table, naming.table], axis=1).to_parquet(path / "features.parquet")
     naming.naming.to_parquet(path / "naming.parquet")
     naming.concepts.to_parquet(path / "concepts.parquet")
+    naming.detectors.to_parquet(path / "detectors.parquet")
     write_feature_rows(naming.names, path / "names.parquet")
     examples = choose_examples(found.codes, found.near_misses, positions["seq"], seed=seed)
     write_feature_rows(examples, path / "examples.parquet")

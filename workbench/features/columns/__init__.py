@@ -1,6 +1,6 @@
 """What is indexed as the latents of a dictionary are: units and gates, attention heads, probe directions."""
 
-from workbench.features.columns.base import HEADS, LATENTS, PROBES, UNITS, Columns, Dictionary, kind_of
+from workbench.features.columns.base import HEADS, LATENTS, PROBES, UNITS, Columns, Dictionary, kind_of, one_of
 from workbench.features.columns.head_norms import HeadNorms
 from workbench.features.columns.heads import head_columns
 from workbench.features.columns.probes import ProbeDirection, probe_columns
@@ -18,6 +18,7 @@ __all__ = [
     "ProbeDirection",
     "head_columns",
     "kind_of",
+    "one_of",
     "probe_columns",
     "read_dictionary",
     "unit_columns",

@@ -12,6 +12,7 @@ from workbench.features.columns.head_norms import HeadNorms
 from workbench.sae import SAE
 
 LATENTS, UNITS, HEADS, PROBES = "latents", "units", "heads", "probes"
+ONE = {LATENTS: "feature", UNITS: "unit", HEADS: "head", PROBES: "direction"}  # what one of them is called
 # Thresholds, means and controls are fitted on at most as many training rows.
 SAMPLE_ROWS = 65_536
 
@@ -39,6 +40,11 @@ class Columns:
     controls: dict[str, SAE]
     tensors: dict[str, Tensor]
     settings: dict[str, Any] = field(default_factory=dict)
+
+
+def one_of(config: dict[str, Any]) -> str:
+    """What one column of an index is called, by its manifest's config; one of a kind not known is a feature."""
+    return ONE.get(kind_of(config), ONE[LATENTS])
 
 
 def kind_of(config: dict[str, Any]) -> str:

@@ -6,7 +6,10 @@
     rows.safetensors      seq, pos, token, doc [, line] of every recorded row
     features.parquet      one row a feature
     names.parquet, examples.parquet, logits.parquet, neighbours.parquet    sorted by feature
-    naming.parquet, concepts.parquet, vocabulary.parquet, documents.parquet
+    naming.parquet, concepts.parquet, detectors.parquet, vocabulary.parquet, documents.parquet
+
+An index made before names had a support keeps neither that nor the lower end of F1: both are counted back when it is
+opened. One made before detectors were kept has none.
 """
 
 from dataclasses import dataclass, replace
@@ -20,8 +23,10 @@ import torch
 from jaxtyping import Float, Int
 
 from models.artifacts import ArtifactError, Manifest
+from workbench.features.columns.base import one_of
 from workbench.features.index.tables import FeatureRows
 from workbench.features.index.tensors import TensorFile
+from workbench.features.naming.scores import EVIDENCE, with_evidence
 
 KIND = "features"
 N_BINS = 40
@@ -71,7 +76,8 @@ class FeatureRecord:
     Attributes:
         row: its row of `FeatureIndex.table`.
         histogram: (edges [bins + 1], counts [bins]) over its non-zero values.
-        concepts: best first: rank, kind, concept, threshold, precision, recall, f1, lift, base_rate (all held-out),
+        concepts: best first: rank, kind, concept, threshold, precision, recall, f1, lift, base_rate, f1_low (the lower
+            end of the 95% interval of F1), support (rows on which the concept holds; all held-out),
             neuron, neuron_sign, neuron_f1 (the best single neuron, either sign, for that concept).
         tokens: what it fires on: token, count, share (of its firings), mean (activation there).
         logits_up, logits_down: token and logit by the direct path from its decoder; None where there is none.
@@ -89,6 +95,12 @@ class FeatureRecord:
     neighbours: pd.DataFrame
     coactive: pd.DataFrame
     documents: pd.DataFrame
+
+    @property
+    def firings(self) -> pd.DataFrame:
+        """The histogram as a table: low and high end of each bin, and firings."""
+        edges, counts = self.histogram
+        return pd.DataFrame({"from": edges[:-1], "to": edges[1:], "firings": counts})
 
 
 class FeatureIndex:
@@ -139,8 +151,20 @@ class FeatureIndex:
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """One row a feature: feature, density, max, mean, dead, name, kind, f1, precision, recall, lift, …"""
-        return pd.read_parquet(self.path / "features.parquet")
+        """One row a feature: feature, density, max, mean, dead, name, kind, f1, precision, recall, lift, …
+
+        `support` is on how many held-out rows the name is true, `f1_low` the lower end of the 95% interval of `f1`
+        (`probes.detection.f1_interval`): what few rows leave open. `dead` is what fires on no recorded row.
+        """
+        table = pd.read_parquet(self.path / "features.parquet")
+        if set(EVIDENCE) <= set(table):
+            return table
+        names = pd.read_parquet(self.path / "names.parquet")
+        best = with_evidence(names[names["rank"] == 0], self._n_held_out).set_index("feature")[list(EVIDENCE)]
+        best = best.reindex(table["feature"].to_numpy())
+        if self._n_held_out is not None:
+            best = best.fillna(0).astype({"f1_low": "float32", "support": "int32"})
+        return table.assign(**{name: best[name].to_numpy() for name in EVIDENCE})
 
     @cached_property
     def naming(self) -> pd.DataFrame:
@@ -151,6 +175,16 @@ class FeatureIndex:
     def concepts(self) -> pd.DataFrame:
         """For each syntax concept: the best feature, neuron, PCA and random latent, and the feature's gain."""
         return pd.read_parquet(self.path / "concepts.parquet")
+
+    @cached_property
+    def detectors(self) -> pd.DataFrame | None:
+        """For each of these concepts the features that detect it best; None where the index was made without them.
+
+        Columns concept, rank (of F1 where they were chosen, from 0), feature, threshold, fit_f1, and on held-out rows
+        precision, recall, f1, lift, base_rate, f1_low and support.
+        """
+        path = self.path / "detectors.parquet"
+        return pd.read_parquet(path) if path.exists() else None
 
     @cached_property
     def vocabulary(self) -> np.ndarray:
@@ -189,7 +223,7 @@ class FeatureIndex:
         return FeatureRecord(
             row=self.table.iloc[feature].to_dict(),
             histogram=_histogram(values),
-            concepts=self._names.of(feature),
+            concepts=with_evidence(self._names.of(feature), self._n_held_out),
             tokens=self._tokens(rows, values),
             logits_up=self._logit_table(logits, "up"),
             logits_down=self._logit_table(logits, "down"),
@@ -276,6 +310,11 @@ class FeatureIndex:
         sums = np.bincount(places, weights=values, minlength=len(ids))
         order = np.argsort(-counts, kind="stable")[:N_TOKENS]
         return pd.DataFrame(
+    @property
+    def _n_held_out(self) -> int | None:
+        found = self.config.get("results", {}).get("n_held_out_rows")
+        return int(found) if found else None
+
             {
                 "token": self.vocabulary[ids[order]],
                 "count": counts[order],
@@ -299,7 +338,8 @@ class FeatureIndex:
 
     def _check(self, feature: int) -> None:
         if not 0 <= feature < self.n_features:
-            raise ValueError(f"there is no feature {feature}: they are numbered 0 to {self.n_features - 1}.")
+            one, last = one_of(self.config), self.n_features - 1
+            raise ValueError(f"there is no {one} {feature}: they are numbered 0 to {last}.")
 
 
 def _histogram(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -18,15 +18,19 @@ from probes.detection import (
     conjunctions,
     count_labels,
 )
+from workbench.features.naming.detectors import DETECTOR_COLUMNS, N_DETECTORS, detectors
 from workbench.features.naming.names import FLOOR_F1, MARGIN, ColumnSet, LabelNames, Namer, TokenNames
 from workbench.features.naming.rows import NamingRows
+from workbench.features.naming.scores import EVIDENCE, SCORES, score_frame
 
 NAMED_F1 = 0.5
 NO_CONCEPT = "no concept found"
 TRAINED, PCA, RANDOM, NEURONS = "trained", "PCA", "random", "neurons"
 _RIVAL_F1 = {NEURONS: "neuron_f1", RANDOM: "random_f1"}
-SCORES = ("precision", "recall", "f1", "lift", "base_rate")
-NAME_COLUMNS = ("kind", "concept", "size", "threshold", *SCORES, "fit_f1", "neuron", "neuron_sign", "neuron_f1")
+NAME_COLUMNS = (
+    *("kind", "concept", "size", "threshold", *SCORES, *EVIDENCE, "fit_f1"),
+    *("neuron", "neuron_sign", "neuron_f1"),
+)
 CONCEPT_COLUMNS = (
     *(
         "concept",
@@ -57,12 +61,14 @@ class Naming:
             with its 95% interval over documents; where the columns are neurons themselves, over the best random
             direction. `token_f1` is what knowing the token alone gives: where it is near 1, the concept is no more
             than a set of tokens.
+        detectors: for each of these concepts the features that detect it best, as `detectors` gives them.
     """
 
     table: pd.DataFrame
     names: pd.DataFrame
     naming: pd.DataFrame
     concepts: pd.DataFrame
+    detectors: pd.DataFrame
 
 
 def name_features(rows: NamingRows, sets: dict[str, ColumnSet], vocabulary: list[str]) -> Naming:
@@ -81,17 +87,18 @@ def name_features(rows: NamingRows, sets: dict[str, ColumnSet], vocabulary: list
         scores = namer.score_tokens(held_out, tokens[name])
         summary.append(_summary(name, "token", fit, tokens[name].f1, scores, tokens[name].sizes))
         if rows.concepts is not None:
-            found = labels[name] = namer.label_names(fit)
+            found = labels[name] = namer.label_names(fit, N_DETECTORS if name == TRAINED else 1)
             scores = namer.held_out(found.pairs).score(held_out, found.choice)
             summary.append(_summary(name, "syntax", fit, found.choice.f1, scores, found.sizes))
-    concepts = _compare_concepts(namer, sets, labels) if labels else pd.DataFrame(columns=list(CONCEPT_COLUMNS))
     names = [_token_rows(namer, sets, tokens[TRAINED])]
+    concepts, found_by = pd.DataFrame(columns=list(CONCEPT_COLUMNS)), pd.DataFrame(columns=list(DETECTOR_COLUMNS))
     if labels:
+        concepts, found_by = _compare_concepts(namer, sets, labels)
         names += _label_rows(namer, sets, labels[TRAINED], concepts)
     ranked = _ranked(pd.concat(names, ignore_index=True))
     rival_f1 = _RIVAL_F1[_rival(sets)]
     shown = _displayed(ranked, sets[TRAINED].fit.n_columns, rival_f1)
-    return Naming(shown, ranked, pd.DataFrame(summary), concepts)
+    return Naming(shown, ranked, pd.DataFrame(summary), concepts, found_by)
 
 
 def _rival(sets: dict[str, ColumnSet]) -> str:
@@ -135,24 +142,33 @@ def _summary(
     }
 
 
-def _compare_concepts(namer: Namer, sets: dict[str, ColumnSet], labels: dict[str, LabelNames]) -> pd.DataFrame:
-    """For every single concept, and every conjunction that a feature is named for, the best column of each kind."""
+def _compare_concepts(
+    namer: Namer, sets: dict[str, ColumnSet], labels: dict[str, LabelNames]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """For every single concept, and every conjunction that a feature is named for, the best column of each kind.
+
+    And the features that detect it best.
+    """
     pairs = labels[TRAINED].pairs
     both = conjunctions(namer.rows.fit_labels, pairs)
-    scorer = namer.held_out(pairs)
+    scorer, words = namer.held_out(pairs), namer.concept_names(pairs)
     best: dict[str, Choice] = {}
     scores: dict[str, list[Confusion]] = {}
     for name in progress(sets, desc="comparing concepts", unit="dictionary"):
-        best[name] = labels[name].best_columns
+        ranked = labels[name].best_columns
         if len(pairs):
-            best[name] = best[name].then(count_labels(sets[name].fit, both).best_column())
+            n_best = N_DETECTORS if name == TRAINED else 1
+            ranked = ranked.then(count_labels(sets[name].fit, both).best_columns(n_best))
+        if name == TRAINED:
+            found_by = detectors(scorer, sets[name].held_out, ranked, words)
+        best[name] = ranked.first_of_each
         scores[name] = scorer.score(sets[name].held_out, best[name])
     f1 = {name: np.array([score.f1 for score in results]) for name, results in scores.items()}
     rival = _rival(sets)
     interval = bootstrap_f1_gain(scores[TRAINED], scores[rival])
     n_single = len(namer.rows.names)
     columns = {
-        "concept": namer.concept_names(pairs),
+        "concept": words,
         "kind": np.where(np.arange(n_single + len(pairs)) < n_single, "single", "pair"),
         "positives": [int(score.positives.sum()) for score in scores[TRAINED]],
         "base_rate": [score.base_rate for score in scores[TRAINED]],
@@ -167,7 +183,7 @@ def _compare_concepts(namer: Namer, sets: dict[str, ColumnSet], labels: dict[str
         "gain_high": interval[:, 1],
         "token_f1": namer.token_f1(pairs),
     }
-    return pd.DataFrame(columns)[list(CONCEPT_COLUMNS)]
+    return pd.DataFrame(columns)[list(CONCEPT_COLUMNS)], found_by
 
 
 def _token_rows(namer: Namer, sets: dict[str, ColumnSet], names: TokenNames) -> pd.DataFrame:
@@ -180,7 +196,7 @@ def _token_rows(namer: Namer, sets: dict[str, ColumnSet], names: TokenNames) -> 
         members = [names.members[i] for i in here]
         column[here], threshold[here], _ = best_column_for_sets(rivals.fit.ladder, values, namer.rows.d_vocab, members)
     rival = TokenNames(names.place, names.members, threshold, names.f1)
-    frame = _score_frame(namer.score_tokens(sets[TRAINED].held_out, names))
+    frame = score_frame(namer.score_tokens(sets[TRAINED].held_out, names))
     words = [namer.token_set_name(int(p), m) for p, m in zip(names.place, names.members, strict=True)]
     rival_f1 = [score.f1 for score in namer.score_tokens(rivals.held_out, rival, column)]
     return frame.assign(
@@ -204,7 +220,7 @@ def _label_rows(
     frames = []
     for choice in (found.choice, found.single):
         rivals = concepts.iloc[choice.label].reset_index(drop=True)
-        frame = _score_frame(scorer.score(trained.held_out, choice)).assign(
+        frame = score_frame(scorer.score(trained.held_out, choice)).assign(
             feature=choice.column,
             kind="syntax",
             concept=rivals["concept"],
@@ -218,10 +234,6 @@ def _label_rows(
     return [frames[0], frames[1][beaten]]
 
 
-def _score_frame(scores: list[Confusion]) -> pd.DataFrame:
-    return pd.DataFrame([[getattr(score, name) for name in SCORES] for score in scores], columns=list(SCORES))
-
-
 def _ranked(names: pd.DataFrame) -> pd.DataFrame:
     """Best first by F1 where it was chosen; a set of tokens is preferred unless it is beaten by the margin."""
     names = names[names["fit_f1"] > 0]
@@ -229,6 +241,7 @@ def _ranked(names: pd.DataFrame) -> pd.DataFrame:
     names = names.assign(standing=standing).sort_values(["feature", "standing"], ascending=[True, False])
     rank = names.groupby("feature").cumcount()
     types = {"feature": "int32", "rank": "int8", "size": "int32", "neuron": "int32", "neuron_sign": "int8"}
+    types |= {"support": "int32", "f1_low": "float32"}
     kept = ["feature", "rank", *NAME_COLUMNS, *(["random_f1"] if "random_f1" in names else [])]
     return names.assign(rank=rank)[kept].astype(types).reset_index(drop=True)
 
@@ -237,8 +250,10 @@ def _displayed(names: pd.DataFrame, n_features: int, rival_f1: str) -> pd.DataFr
     """The best concept of each feature; where it does not hold up on held-out documents, only the scores."""
     best = names[names["rank"] == 0].set_index("feature").reindex(range(n_features))
     found = (best["f1"] >= FLOOR_F1) & (best["lift"] >= MIN_LIFT)
-    numbers = best[["f1", "precision", "recall", "lift", "threshold", rival_f1]].fillna(0.0).astype("float32")
+    measures = ["f1", "f1_low", "precision", "recall", "lift", "threshold", rival_f1]
+    numbers = best[measures].fillna(0.0).astype("float32")
     return numbers.assign(
+        support=best["support"].fillna(0).astype("int32"),
         neuron_f1=numbers[rival_f1] if rival_f1 == "neuron_f1" else np.float32(np.nan),
         name=best["concept"].where(found, NO_CONCEPT),
         kind=best["kind"].where(found, "none"),

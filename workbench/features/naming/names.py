@@ -106,8 +106,8 @@ class Namer:
             f1=np.stack([choice.f1 for choice in found])[place, column],
         )
 
-    def label_names(self, columns: Columns) -> LabelNames:
-        """The best statement of every column, and the best column for every statement."""
+    def label_names(self, columns: Columns, n_best: int = 1) -> LabelNames:
+        """The best statement of every column, and the `n_best` best columns for every statement."""
         counts = count_labels(columns, self.rows.fit_labels)
         single = counts.best_label()
         to_beat = np.maximum(single.f1 + MARGIN, np.float32(FLOOR_F1))
@@ -115,7 +115,7 @@ class Namer:
             columns.ladder, self.rows.fit_labels, counts, self.together, to_beat, max_fraction=PAIR_FRACTION
         )
         choice, pairs = with_pairs(single, pair, len(self.rows.names))
-        return LabelNames(single, choice, pairs, counts.best_column(), len(self.rows.names))
+        return LabelNames(single, choice, pairs, counts.best_columns(n_best), len(self.rows.names))
 
     def score_tokens(
         self, columns: Columns, names: TokenNames, chosen: Int[np.ndarray, " columns"] | None = None

@@ -20,6 +20,7 @@ from torch import Tensor
 from models.dataset import Dataset
 from models.progress import progress
 from workbench.activations.recorder import axis_of
+from workbench.features.columns import one_of
 from workbench.features.index.feature_index import FeatureIndex
 from workbench.features.reading.text import predicts_next_token
 from workbench.sae import SAE
@@ -91,7 +92,8 @@ def ablation_effects(
         )
     wanted = [int(feature) for feature in features]
     if strange := [feature for feature in wanted if not 0 <= feature < index.n_features]:
-        raise ValueError(f"there is no feature {strange[0]}: they are numbered 0 to {index.n_features - 1}.")
+        one, last = one_of(index.config), index.n_features - 1
+        raise ValueError(f"there is no {one} {strange[0]}: they are numbered 0 to {last}.")
     turned = copy.deepcopy(dictionary)
     measured = _Measured(model, dictionary, turned, dataset, n_draws, seed)
     words = index.vocabulary if predicts_next_token(model) else None

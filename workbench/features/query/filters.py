@@ -15,6 +15,8 @@ ORDERS = {
     MOST_TELLING: ("turn", True),
     "gain over neuron": ("gain", False),
     "F1": ("f1", False),
+    "F1, lower end": ("f1_low", False),
+    "support": ("support", False),
     "best neuron": ("neuron_f1", False),
     "precision": ("precision", False),
     "recall": ("recall", False),
@@ -28,6 +30,8 @@ ORDERS = {
 # What can be bounded, and what it is called.
 MEASURES = {
     "f1": "F1",
+    "f1_low": "lower end of F1",
+    "support": "tokens that the name is true on",
     "precision": "precision",
     "recall": "recall",
     "gain": "gain over the best neuron",
@@ -35,6 +39,8 @@ MEASURES = {
     "documents": "share of documents",
     "max": "maximum",
 }
+
+_KINDS = {"token": "a set of tokens", "syntax": "labels", "none": "nothing"}
 
 
 @dataclass(frozen=True)
@@ -47,11 +53,13 @@ class Filters:
         token: it fires on this token: on one that is it but for the spaces around, or within quotation marks on exactly
             this one.
         context: one of its examples has each of these words around it; quotation marks hold words together.
-        concept: this concept is the best of its kind for it, however good that is.
+        concept: it is among the features that detect this concept best, or is named for it.
         kinds: how it is named; empty for any.
         live_only: it fires at all.
         beyond_neuron: it has a name, as `FeatureIndex.naming` counts them, and beats the best single neuron at it.
         f1, precision, recall: bounds of its name's scores on held-out documents.
+        f1_low: bounds of the lower end of the 95% interval of its F1.
+        support: bounds of how many held-out tokens its name is true on.
         gain: bounds of its F1 less that of its best neuron.
         density, documents: bounds of the shares of tokens and of documents on which it fires.
         max: bounds of its largest value.
@@ -70,6 +78,8 @@ class Filters:
     live_only: bool = True
     beyond_neuron: bool = False
     f1: Bounds = ANY
+    f1_low: Bounds = ANY
+    support: Bounds = ANY
     precision: Bounds = ANY
     recall: Bounds = ANY
     gain: Bounds = ANY
@@ -128,12 +138,13 @@ def _words(name: str, value: Any) -> str:
         low, high = value
         ends = [f"at least {low:g}" if low is not None else "", f"at most {high:g}" if high is not None else ""]
         return f"{MEASURES[name]} {' and '.join(filter(None, ends))}"
+    if name == "kinds":
+        return f"named by {' or '.join(_KINDS.get(kind, kind) for kind in value)}"
     return {
         "text": f"the search for {value!r}",
         "token": f"fires on the token {value!r}",
         "context": f"examples with {value!r}",
         "concept": f"fires inside {value!r}",
-        "kinds": "how it is named",
         "live_only": "live features only",
         "beyond_neuron": "named beyond its neuron",
     }[name]

@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,7 +25,7 @@ from models.artifacts import ArtifactError
 from workbench.features.index.contexts import Contexts
 from workbench.features.index.feature_index import Example, FeatureIndex
 from workbench.features.query.filters import BEST_MATCH, MOST_TELLING, ORDERS, Filters, conditions
-from workbench.features.query.telling import gain_of, most_telling, rival_of
+from workbench.features.query.telling import gain_of, most_telling
 
 # Nothing is fetched, nothing is spilled to a disk, and no variable of ours is looked for where a table is missing.
 _SETTINGS: dict[str, Any] = {
@@ -37,16 +38,10 @@ _SETTINGS: dict[str, Any] = {
 }
 _SHUT = ("SET enable_external_access = false", "SET lock_configuration = true")
 _REMEMBERED = 32
-# A missing number is NULL here, so that no bound holds for it and it comes last in every order.
-_MEASURES = ("f1", "neuron_f1", "precision", "recall", "lift", "density", "documents", "max")
-_TABLE = f"""
-    CREATE TABLE features AS
-    SELECT feature, name, kind, dead::BOOLEAN AS dead, words.words,
-           {", ".join(f'nullif("{m}", ?) AS "{m}"' for m in _MEASURES)},
-           nullif(f1 - {{rival}}, ?) AS gain, words.turn
-    FROM read_parquet(?) JOIN words USING (feature)
-"""
-_NAN = float("nan")
+_MEASURES = (
+    *("f1", "f1_low", "support", "neuron_f1", "precision", "recall", "lift", "gain"),
+    *("density", "documents", "max"),
+)
 
 
 class FeatureTable:
@@ -61,9 +56,7 @@ class FeatureTable:
 
     def __init__(self, index: FeatureIndex) -> None:
         self.index = index
-        self._rival = rival_of(index.table)
-        gain = gain_of(index.table)
-        self.table = index.table.assign(gain=gain, turn=most_telling(index.table, gain))
+        self.table = index.table.assign(gain=gain_of(index.table), turn=most_telling(index.table))
         self._known: OrderedDict[tuple[str, str], pd.DataFrame] = OrderedDict()
         self._lock = threading.Lock()
         self._open = [duckdb.connect(":memory:", config=_SETTINGS)]
@@ -126,7 +119,7 @@ class FeatureTable:
 
     @cached_property
     def concepts(self) -> list[str]:
-        """The statements of the labels that any feature was named for, in the order of the alphabet."""
+        """The statements of the labels that any feature detects, in the order of the alphabet."""
         with self._asked("SELECT DISTINCT concept FROM names WHERE kind <> 'token' ORDER BY concept") as cursor:
             return [concept for (concept,) in cursor.fetchall()]
 
@@ -200,18 +193,18 @@ class FeatureTable:
     def _read(self, database: duckdb.DuckDBPyConnection) -> None:
         # Python's casefold is what people expect of letters beyond a to z; DuckDB's own is simpler.
         words = self.table["name"] + " " + self.table["top_tokens"] + " " + self.table["feature"].astype(str)
-        folded = pa.table(
-            {
-                "feature": self.table["feature"].to_numpy(),
-                "words": words.str.casefold().tolist(),
-                "turn": self.table["turn"].to_numpy(),
-            }
-        )
-        database.register("words", folded)
-        file = {name: str(self.index.path / f"{name}.parquet") for name in ("features", "names", "examples")}
-        database.execute(_TABLE.format(rival=self._rival), [_NAN] * (len(_MEASURES) + 1) + [file["features"]])
-        database.unregister("words")
+        known = self.table[["feature", "name", "kind", "turn", *_MEASURES]]
+        known = known.assign(words=words.str.casefold(), dead=self.table["dead"].astype(bool))
+        # A missing number is NULL here, so that no bound holds for it and it comes last in every order.
+        database.register("known", pa.Table.from_pandas(known, preserve_index=False))
+        database.execute("CREATE TABLE features AS SELECT * FROM known")
+        database.unregister("known")
+        file = {name: str(self.index.path / f"{name}.parquet") for name in ("names", "detectors", "examples")}
         database.execute(
+        if Path(file["detectors"]).exists():
+            database.execute(
+                "INSERT INTO names SELECT feature, 'syntax', concept, f1 FROM read_parquet(?)", [file["detectors"]]
+            )
             "CREATE TABLE names AS SELECT feature, kind, concept, max(f1) AS f1 FROM read_parquet(?) GROUP BY ALL",
             [file["names"]],
         )
