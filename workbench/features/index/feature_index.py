@@ -209,6 +209,16 @@ class FeatureIndex:
         rows = self._codes.read("position", start, stop).astype(np.int64)
         return rows, self._codes.read("value", start, stop).astype(np.float32)
 
+    def values_between(
+        self, feature: int, first: int, end: int
+    ) -> tuple[Int[np.ndarray, " firings"], Float[np.ndarray, " firings"]]:
+        """The same of the rows from `first` to before `end`."""
+        self._check(feature)
+        start, stop = (int(i) for i in self._indptr[feature : feature + 2])
+        start = self._codes.first_not_below("position", first, start, stop)
+        stop = self._codes.first_not_below("position", end, start, min(stop, start + end - first))
+        return self._codes.read("position", start, stop), self._codes.read("value", start, stop).astype(np.float32)
+
     def codes(self) -> tuple[Int[np.ndarray, " ends"], Int[np.ndarray, " firings"]]:
         """Where every feature fires, one after the other: where each one's rows begin, and the rows."""
         return self._indptr, self._codes.read("position")
@@ -247,11 +257,11 @@ class FeatureIndex:
         """
         if kind not in KINDS:
             raise ValueError(f"there are no examples of the kind {kind!r}: there are {', '.join(KINDS)}.")
-        rows, values = self.values(feature)
+        self._check(feature)
         table = self._examples.of(feature)
         table = table[(table["kind"] == kind) & ((band is None) | (table["band"] == band))]
         return [
-            self.example_at(found, rows, values, before, after)
+            self.example_at(feature, found, before, after)
             for found in table.astype({"band": object}).itertuples(index=False)
         ]
 
@@ -275,17 +285,14 @@ class FeatureIndex:
             filled.append(replace(example, losses=window.tolist()))
         return filled
 
-    def example_at(self, found: Any, rows: np.ndarray, values: np.ndarray, before: int, after: int) -> Example:
-        """The example of which `found` says kind, band, rank, value and row; `rows` and `values` are its feature's."""
+    def example_at(self, feature: int, found: Any, before: int, after: int) -> Example:
+        """The example of a feature of which `found` says kind, band, rank, value and row."""
         row = int(found.row)
-        low = max(0, row - before)
-        window = np.arange(low, min(self.n_rows, row + after + 1))
+        window = np.arange(max(0, row - before), min(self.n_rows, row + after + 1))
         window = window[self.rows["seq"][window] == self.rows["seq"][row]]
-        place = np.searchsorted(rows, window)
-        hit = place < len(rows)
-        hit[hit] = rows[place[hit]] == window[hit]
+        fired, values = self.values_between(feature, int(window[0]), int(window[-1]) + 1)
         shown = np.zeros(len(window), np.float32)
-        shown[hit] = values[place[hit]]
+        shown[fired - window[0]] = values
         line = int(self.rows["line"][row]) if "line" in self.rows else -1
         return Example(
             kind=found.kind,
@@ -303,6 +310,11 @@ class FeatureIndex:
             pos=int(self.rows["pos"][row]),
         )
 
+    @property
+    def _n_held_out(self) -> int | None:
+        found = self.config.get("results", {}).get("n_held_out_rows")
+        return int(found) if found else None
+
     def _tokens(self, rows: np.ndarray, values: np.ndarray) -> pd.DataFrame:
         """The tokens a feature fires on most often."""
         ids, places = np.unique(self.rows["token"][rows], return_inverse=True)
@@ -310,11 +322,6 @@ class FeatureIndex:
         sums = np.bincount(places, weights=values, minlength=len(ids))
         order = np.argsort(-counts, kind="stable")[:N_TOKENS]
         return pd.DataFrame(
-    @property
-    def _n_held_out(self) -> int | None:
-        found = self.config.get("results", {}).get("n_held_out_rows")
-        return int(found) if found else None
-
             {
                 "token": self.vocabulary[ids[order]],
                 "count": counts[order],

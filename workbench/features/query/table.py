@@ -176,10 +176,7 @@ class FeatureTable:
             found = cursor.fetchall()
         return {
             feature: self.index.example_at(
-                SimpleNamespace(kind="top", band=None, rank=0, row=row, value=value),
-                *self.index.values(feature),
-                before,
-                after,
+                feature, SimpleNamespace(kind="top", band=None, rank=0, row=row, value=value), before, after
             )
             for feature, row, value in found
         }
@@ -201,13 +198,13 @@ class FeatureTable:
         database.unregister("known")
         file = {name: str(self.index.path / f"{name}.parquet") for name in ("names", "detectors", "examples")}
         database.execute(
+            "CREATE TABLE names AS SELECT feature, kind, concept, max(f1) AS f1 FROM read_parquet(?) GROUP BY ALL",
+            [file["names"]],
+        )
         if Path(file["detectors"]).exists():
             database.execute(
                 "INSERT INTO names SELECT feature, 'syntax', concept, f1 FROM read_parquet(?)", [file["detectors"]]
             )
-            "CREATE TABLE names AS SELECT feature, kind, concept, max(f1) AS f1 FROM read_parquet(?) GROUP BY ALL",
-            [file["names"]],
-        )
         database.execute(
             "CREATE TABLE examples AS SELECT feature, kind, rank, row, value FROM read_parquet(?) "
             "WHERE kind IN ('top', 'band')",
