@@ -1,7 +1,7 @@
 """Numbers as cells: written as the explorer writes them, and sorted by what they are."""
 
 from apps.export.blocks import Cell, Hue
-from apps.text import number, percent, signed
+from apps.text import number, p_value, percent, signed
 
 
 def told(value: float | None, digits: int = 2) -> Cell:
@@ -12,6 +12,11 @@ def told(value: float | None, digits: int = 2) -> Cell:
 def change(value: float | None, digits: int = 2) -> Cell:
     """A difference, with its sign."""
     return Cell(signed(value, digits), by=_key(value))
+
+
+def chance(p: float | None) -> Cell:
+    """A p-value."""
+    return Cell(p_value(p), by=_key(p))
 
 
 def share(value: float | None) -> Cell:

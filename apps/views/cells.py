@@ -6,7 +6,7 @@ import streamlit as st
 from apps.components.link_table import Cell, Column, link_table
 from apps.layout import halves
 from apps.shown import draw
-from apps.text import escape_markdown, number, signed
+from apps.text import escape_markdown, number, p_value, signed
 from apps.told import Told
 from workbench.dynamics import Dynamics
 from workbench.figures import unit_ablation, unit_scores
@@ -59,7 +59,7 @@ def _table(own: pd.DataFrame, before: pd.DataFrame) -> None:
             Cell(f"{row['unit']}"),
             Cell(number(row["held_out"], 3)),
             Cell(number(row["shuffled"], 3)),
-            Cell(number(row["p_value"], 3)),
+            Cell(p_value(row["p_value"])),
             Cell(number(row["f1"], 2)),
             Cell(number(early.get(row["label"]), 3)),
         ]

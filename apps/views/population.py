@@ -10,7 +10,7 @@ from apps.layout import halves
 from apps.messages import no_decoding, no_subject
 from apps.place import Place
 from apps.shown import draw
-from apps.text import escape_markdown, number, percent
+from apps.text import escape_markdown, number, p_value, percent
 from apps.told import Told, read
 from apps.views import tuning
 from models.artifacts import ArtifactError
@@ -146,7 +146,7 @@ def _table(lines: pd.DataFrame, measure: Measure) -> None:
                 *([] if measure == "error" else [Cell(number(at("error"), 3))]),
                 Cell(number(at("bound"), 3)),
                 Cell(percent(at("coverage"))),
-                Cell(number(at("p_value"), 3)),
+                Cell(p_value(at("p_value"))),
             ]
         )
     link_table(columns, rows, key="decoder_table")

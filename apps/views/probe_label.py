@@ -10,7 +10,7 @@ from apps.components.facts import Fact, facts
 from apps.components.link_table import Cell, Column, link_table
 from apps.probe_choice import Chosen
 from apps.shown import draw
-from apps.text import escape_markdown, number, percent, signed
+from apps.text import escape_markdown, number, p_value, percent, signed
 from apps.told import Told
 from probes.report import CONTROL, MAJORITY, PROBE, RANDOM, SHUFFLED, TYPE, VARIANTS
 from workbench.figures import probe_by_hook, probe_heatmap
@@ -98,7 +98,7 @@ def _measures(own: pd.DataFrame, hook: str) -> None:
         Fact("Selectivity", signed(best["selectivity"], 3), help="The accuracy less the control task's."),
         Fact("AUROC", number(best["auroc"], 3)),
         Fact("F1", number(best["f1"], 3)),
-        Fact("p", number(best["p_value"], 3), help="How often labels dealt out anew agree as well."),
+        Fact("p", p_value(best["p_value"]), help="How often labels dealt out anew agree as well."),
         Fact("Positives", percent(best["positives"]), "of held-out rows"),
     ]
     facts(shown, key="probe_measures")
@@ -148,7 +148,7 @@ def _sure(own: pd.DataFrame) -> None:
         of = group.set_index("variant")
         bits = [Cell(number(_at(of, variant, "bits"), 0)) for variant in (PROBE, CONTROL, RANDOM)]
         told = [
-            Cell(number(_at(of, PROBE, "p_value"), 3)),
+            Cell(p_value(_at(of, PROBE, "p_value"))),
             Cell(signed(_at(of, PROBE, "selectivity"), 3)),
             Cell(number(_at(of, PROBE, "auroc"), 3)),
         ]

@@ -11,7 +11,7 @@ from apps.messages import no_label, no_probes, no_subject
 from apps.place import Place
 from apps.probe_choice import Chosen, choose
 from apps.shown import draw
-from apps.text import escape_markdown, number, signed
+from apps.text import escape_markdown, number, p_value, signed
 from apps.told import Told, read
 from apps.views import probe_label
 from probes.report import CONTROL, PROBE, RANDOM, TYPE
@@ -128,7 +128,7 @@ def _row(here: Place, row: dict[str, Any], chosen: Chosen, noted: bool) -> list[
         Cell(number(row[CONTROL], 3)),
         Cell(number(row[RANDOM], 3)),
         Cell(signed(row["beyond"], 3)),
-        Cell(number(row["p_value"], 3)),
+        Cell(p_value(row["p_value"])),
     ]
     return [*cells, Cell(row["note"] or "")] if noted else cells
 

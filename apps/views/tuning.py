@@ -12,7 +12,7 @@ from apps.layout import halves
 from apps.messages import plain
 from apps.place import Place
 from apps.shown import draw, picture
-from apps.text import escape_markdown, number
+from apps.text import escape_markdown, number, p_value
 from apps.told import Told, call
 from probes.tuning import TuningCurves
 from workbench.decoding import Decoding
@@ -134,7 +134,7 @@ def _is_p(name: str) -> bool:
 
 def _cell(name: str, value: float, largest: float) -> Cell:
     """A number, with a bar of its size: orange below zero."""
-    text = number(value, _SCORES[name][2] if name in _SCORES else 3)
+    text = p_value(value) if name.endswith("_p") else number(value, _SCORES[name][2] if name in _SCORES else 3)
     if _is_p(name) or not largest > 0:
         return Cell(text)
     return Cell(text, bar=abs(value) / largest, hue="" if value >= 0 else "neurons")
@@ -158,7 +158,7 @@ def _one(ordered: pd.DataFrame, scores: list[str], kept: Told, title: str, unit:
             continue
         p = scores[at + 1] if at + 1 < len(scores) and scores[at + 1] == f"{name}_p" else None
         digits = _SCORES[name][2] if name in _SCORES else 3
-        note = f"p {number(row[p], 3)}" if p else ""
+        note = f"p {p_value(row[p])}" if p else ""
         shown.append(Fact(_heading(name), number(row[name], digits), note, _SCORES.get(name, ("", ""))[1]))
     facts(shown, key="unit_facts")
     names = title.split(", ")

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from apps.export.blocks import Block, Cell, Column, Folded, Halves, Page, Picture, Section, Table, Words
-from apps.export.cells import barred, between, share, told
+from apps.export.cells import barred, between, chance, share, told
 from apps.export.chosen import POPULATION, VIEWS, Chosen, folder_of
 from apps.text import number
 from workbench.decoding import Decoding, read_decoding
@@ -81,7 +81,7 @@ def _table(lines: pd.DataFrame, measure: Measure) -> Table:
                 told(_at(of, "error"), 3),
                 told(_at(of, "bound"), 3),
                 share(_at(of, "coverage")),
-                told(_at(of, "p_value"), 3),
+                chance(_at(of, "p_value")),
             ]
         )
     return Table(columns, rows)
@@ -156,7 +156,7 @@ def _units(decoding: Decoding, hook: str, title: str, name: str) -> list[Block]:
     ordered = units.sort_values(scores[0], ascending=False, kind="stable", na_position="last") if scores else units
     columns = [Column("unit"), *(Column(score.replace("_", " ")) for score in scores)]
     rows = [
-        [Cell(f"{row['unit']}", by=int(row["unit"])), *(told(row[score], 3) for score in scores)]
+        [Cell(f"{row['unit']}", by=int(row["unit"])), *(_score(score, row[score]) for score in scores)]
         for row in ordered.to_dict("records")
     ]
     table = Table(columns, rows, f"{len(rows):,} units", f"units {name}", sorts=True, tall=True)
@@ -174,3 +174,8 @@ def _units(decoding: Decoding, hook: str, title: str, name: str) -> list[Block]:
     )
     said = f"The first {len(best):,} of {len(rows):,} units of the table; grey: never visited."
     return [Section("What each unit is tuned to", [table, Picture(chart, maps, f"maps {name}", said)], small=True)]
+
+
+def _score(name: str, value: float) -> Cell:
+    """A unit's score, or the p-value of one."""
+    return chance(value) if name.endswith("_p") else told(value, 3)

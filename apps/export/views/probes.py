@@ -3,7 +3,7 @@
 import pandas as pd
 
 from apps.export.blocks import Block, Cell, Column, Folded, Page, Picture, Section, Table, Words
-from apps.export.cells import barred, between, change, told
+from apps.export.cells import barred, between, chance, change, told
 from apps.export.chosen import PROBES, VIEWS, Chosen, folder_of
 from probes.report import CONTROL, PROBE, RANDOM, TYPE
 from workbench.figures import probe_by_hook, probe_heatmap
@@ -118,6 +118,6 @@ def _row(row: dict) -> list[Cell]:
         told(row[CONTROL], 3),
         told(row[RANDOM], 3),
         change(row["beyond"], 3),
-        told(row["p_value"], 3),
+        chance(row["p_value"]),
         Cell(row["note"] or ""),
     ]
