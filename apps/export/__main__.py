@@ -31,6 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
         asked = chosen(Run.open(run_path(args.run)), args)
     except (ValueError, OSError) as error:
         return _refused(error)
+    say(args, f"writing {asked.n_pages:,} pages, about a second each …")
     try:
         written = site.write(asked, path)
     except (ArtifactError, OSError) as error:

@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -46,7 +46,7 @@ class Chosen:
         index: the feature index; None where no features are shown.
         features: in the order in which J leads through them.
         how: how these were chosen, in words.
-        written: what people wrote about those that were chosen from a list of theirs.
+        written: what people wrote: of those chosen from a list of theirs all of it, of others the label alone.
     """
 
     run: Run
@@ -55,6 +55,11 @@ class Chosen:
     features: tuple[int, ...]
     how: str
     written: Mapping[int, Note]
+
+    @property
+    def n_pages(self) -> int:
+        """The first page, one a view, and one a feature."""
+        return 1 + len(self.views) + len(self.features)
 
     def artifacts(self, view: str) -> list[Artifact]:
         """What a view shows; of features the chosen index alone."""
@@ -108,10 +113,16 @@ def chosen(run: Run, args: argparse.Namespace) -> Chosen:
     index = FeatureIndex.open(run.find("features", args.index).path)
     if args.list is not None:
         written = _on_list(index, args.list)
-        how = f"the {len(written):,} on the list {args.list!r} are here"
-        return Chosen(run, views, index, tuple(written), how, written)
-    features, how = _features(index, args.features, args.top)
-    return Chosen(run, views, index, features, how, {})
+        features, how = tuple(written), f"the {len(written):,} on the list {args.list!r} are here"
+    else:
+        written = {}
+        features, how = _features(index, args.features, args.top)
+    marked = _marked(index)
+    own = tuple(feature for feature in marked if feature not in features)
+    if own:
+        how += f", and {len(own):,} that you bookmarked or labelled"
+    labels = {feature: replace(note, note="") for feature, note in marked.items() if note.label}
+    return Chosen(run, views, index, features + own, how, labels | written)
 
 
 def _views(run: Run, asked: Sequence[str] | None) -> tuple[str, ...]:
@@ -159,6 +170,14 @@ def _on_list(index: FeatureIndex, name: str) -> dict[int, Note]:
         known = f"there are {', '.join(map(repr, there))}" if there else "the explorer makes one"
         raise ValueError(f"no list {name!r} has a feature of {index.path.name}: {known}.")
     return {feature: notes.of(dictionary, feature) for known, feature in notes.members(name) if known == dictionary}
+
+
+def _marked(index: FeatureIndex) -> dict[int, Note]:
+    """The features that somebody bookmarked or labelled, by number: they come along, whatever was chosen."""
+    notes, dictionary = Notes(), dictionary_id(index.manifest)
+    found = notes.table(dictionary)
+    chosen = found.loc[found["bookmarked"] | (found["label"] != ""), "feature"]
+    return {int(feature): notes.of(dictionary, int(feature)) for feature in chosen if feature < index.n_features}
 
 
 def _of_kind(kind: str) -> Callable[[Run], list[Artifact]]:

@@ -92,14 +92,13 @@ def write(chosen: Chosen, path: Path) -> Site:
     with publishing(path, KIND, inputs=inputs, config=config) as draft:
         pages = Pages(draft.path, site_name(chosen.run), navigation, made)
         pages.static()
-        n = len(chosen.views) + 1 + len(chosen.features)
-        with progress(desc="writing pages", total=n, unit="page") as bar:
+        with progress(desc="writing pages", total=chosen.n_pages, unit="page") as bar:
             for file, make in _pages(chosen, made):
                 # A feature's page takes a second, and is the same whenever it was begun; the others are few.
                 if not (file.startswith("features/") and (draft.path / file).exists()):
                     pages.page(make())
                 bar.update()
-    return Site(path, n, sum(file.stat().st_size for file in path.rglob("*") if file.is_file()))
+    return Site(path, chosen.n_pages, sum(file.stat().st_size for file in path.rglob("*") if file.is_file()))
 
 
 def _pages(chosen: Chosen, made: str) -> Iterator[tuple[str, Callable[[], Page]]]:

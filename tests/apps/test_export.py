@@ -236,6 +236,13 @@ def test_a_list_of_notes_is_exported_with_its_words(tmp_path: Path, runs_root: P
     assert f"mine {WICKED}" in read.text
     assert "seen often" in read.text
     assert (folder / "features" / "2.html").exists()
+    notes.bookmark(dictionary, 7)
+    chosen = export(runs_root / "tiny", tmp_path / "chosen", "--features", "9", "5", "--views", "features")
+    assert sorted(page.stem for page in (chosen / "features").iterdir()) == ["5", "7", "9"]
+    read = _Read(chosen / "features" / "5.html")
+    assert f"mine {WICKED}" in read.text
+    assert "seen often" not in read.text, "a note goes only where its list was asked for"
+    assert "1 that you bookmarked or labelled" in _Read(chosen / "index.html").text
     with unchecked():
         assert main(["--run", str(runs_root / "tiny"), "--static", str(tmp_path / "other"), "--list", "none"]) == 2
 

@@ -1,4 +1,7 @@
-"""`workbench export`: chosen features and views of a run as a site of files, which a browser opens from disk."""
+"""`workbench export`: chosen features and views of a run as a site of files, which a browser opens from disk.
+
+Features that were bookmarked or labelled come along with those that were chosen.
+"""
 
 import argparse
 import subprocess
@@ -18,7 +21,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--static", required=True, metavar="DIR", help="the site's folder: a new or an empty one")
     parser.add_argument("--index", metavar="NAME", help="the feature index (default: the newest)")
     features = parser.add_mutually_exclusive_group()
-    features.add_argument("--features", type=int, nargs="+", metavar="N", help="these, in this order")
+    features.add_argument(
+        "--features",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="these, in this order, and those that you bookmarked or labelled",
+    )
     features.add_argument(
         "--top",
         type=int,

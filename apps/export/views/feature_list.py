@@ -28,6 +28,7 @@ def page(chosen: Chosen, index: FeatureIndex) -> Page:
     listed = index.table.assign(gain=index.table["f1"] - index.table["neuron_f1"])
     listed = listed.set_index("feature", drop=False).loc[list(chosen.features)]
     live = int((~index.table["dead"].astype(bool)).sum())
+    labels = {feature: note.label for feature, note in chosen.written.items()}
     rows = [
         [
             Cell(f"{row['feature']}", href=address(row["feature"]), by=int(row["feature"])),
@@ -42,7 +43,7 @@ def page(chosen: Chosen, index: FeatureIndex) -> Page:
             share(row["density"]),
             told(row["max"]),
             Cell(KIND_WORDS[row["kind"]]),
-            *([Cell(chosen.written[row["feature"]].label)] if chosen.written else []),
+            *([Cell(labels.get(row["feature"], ""))] if chosen.written else []),
         ]
         for row in listed.to_dict("records")
     ]

@@ -113,7 +113,7 @@ def _about(patching: Patching, results: dict) -> list[Block]:
     ]
     if patching.crossing:
         where = short_hooks([patching.crossing])[patching.crossing]
-        shown.append(Fact("Crosses at", where, "", "From here on it is the last token that restores most."))
+        shown.append(Fact("Reaches the answer at", where, "", "From here on it is the last token that restores most."))
     first = patching.pairs[patching.pairs["pair"] == patching.first].iloc[0]
     changes = ", ".join(f"{visible(patching.words()[at])} → {visible(w)}" for at, w in patching.changed().items())
     answers = f"; the answer is {visible(first['answer'])}, not {visible(first['wrong'])}" if first["answer"] else ""
@@ -269,7 +269,10 @@ def _steering(run: Run, artifact: Artifact) -> tuple[str, list[Block]]:
     blocks: list[Block] = [Words(f"Along {kept.direction}, at {kept.hook}.{whole}", "plain")]
     chart = steering_effect(kept.texts, "loss", "loss of the text, nats a token", strength=f"strength, {kept.unit}")
     numbers = kept.texts.drop(columns="tokens")
-    said = "To the subject unsteered; grey: pushes as large along random directions; dashed: unsteered."
+    said = (
+        "How unlikely each text is to the subject when nothing pushes it: blue, pushed along the direction; grey, as "
+        "far along random directions; dashed, the text that was written unpushed."
+    )
     blocks.append(
         Section("How fluent the text stays", [Picture(chart, numbers, f"fluency {artifact.name}", said)], small=True)
     )
