@@ -14,14 +14,26 @@ from apps.components.link_table import Cell, Column, link_table
 from apps.layout import download
 from apps.messages import plain
 from apps.place import Place
+from apps.shown import draw
 from apps.text import number, percent, shell
+from apps.told import Told
 from workbench.features.comparing.siblings import found_partner, partners
 from workbench.features.index.feature_index import FeatureIndex
+from workbench.figures import agreement
 from workbench.runs import Artifact, Run
 from workbench.sae import load_sae
 from workbench.sae.metrics.similarity import RECOVERED
 
 _SHOWN = 40
+_NEEDED = frozenset(
+    {
+        "import pandas as pd",
+        "from workbench.features import FeatureIndex",
+        "from workbench.features.comparing.siblings import partners",
+        "from workbench.runs import Run",
+        "from workbench.sae import load_sae",
+    }
+)
 _METRICS = (
     ("L0", "l0", number),
     ("explained variance", "explained_variance", percent),
@@ -40,10 +52,12 @@ def show(here: Place) -> None:
         return
     names = list(known)
     left, right = st.columns(2)
+    of = {name: (_hook(artifact), _subject(run)) for name, (_, run, artifact) in known.items()}
+    siblings = {name: [n for n in names if n != name and of[n] == of[name]] for name in names}
     with left:
-        first = select("First dictionary", names, names[0], "sae_a")
-    same = [n for n in names if n != first and _hook(known[n][2]) == _hook(known[first][2])]
-    others = same or [n for n in names if n != first]
+        usual = next((name for name in names if siblings[name]), names[0])
+        first = select("First dictionary", names, usual, "sae_a")
+    others = siblings[first] or [n for n in names if n != first]
     with right:
         second = select("Second dictionary", others, others[0], "sae_b")
     one, two = known[first], known[second]
@@ -128,7 +142,36 @@ def _partners(first: str, second: str, one: Known, two: Known) -> None:
     table, _ = told[name]
     alone = table[~table["partner"]].sort_values("cosine", kind="stable", ignore_index=True)
     _alone(alone, sides[name][1], len(table))
-    download(pd.concat([t.assign(of=n) for n, (t, _) in told.items()]), "Download all", "partners")
+    st.subheader("How near each feature's nearest is", anchor=False)
+    both = pd.concat([table.assign(of=name) for name, (table, _) in told.items()], ignore_index=True)
+    pairs = Told(both, "pd.concat(tables, ignore_index=True)", _NEEDED, _lines(first, second, one, two)).named("pairs")
+    chart = pairs.into(
+        agreement,
+        "random",
+        "cosine",
+        x_title="cosine with the nearest of as many random directions",
+        y_title="with the nearest of the other dictionary",
+    )
+    words = "The cosine of every feature with its nearest in the other dictionary, beside random directions"
+    draw(chart, pairs, name="partners", alt=words)
+    st.caption("A point a live feature; above the dashed line it is nearer to the other dictionary than to chance.")
+
+
+def _lines(first: str, second: str, one: Known, two: Known) -> tuple[str, ...]:
+    """The statements that compare every pair of directions, of both dictionaries those that live."""
+    lines = ["tables = []"]
+    for name, own, other in ((first, one, two), (second, two, one)):
+        lines.append(f"pairs = partners({_directions(own)}, {_directions(other)})")
+        if (found := _index_of(own)) is not None:
+            path = f"Run.open({str(own[1].path.resolve())!r}).find('features', {found[0].name!r}).path"
+            lines.append(f"pairs = pairs[~FeatureIndex.open({path}).table['dead'].to_numpy(bool)]")
+        lines.append(f"tables.append(pairs.assign(of={name!r}))")
+    return tuple(lines)
+
+
+def _directions(known: Known) -> str:
+    _, run, artifact = known
+    return f"load_sae(Run.open({str(run.path.resolve())!r}).find('sae', {artifact.name!r}).path).W_dec.detach()"
 
 
 @st.cache_data(max_entries=16, show_spinner="Comparing every pair of directions …")

@@ -13,13 +13,22 @@ from apps.components.link_table import Cell, Column, link_table
 from apps.layout import download, halves
 from apps.messages import plain
 from apps.place import Place
-from apps.shown import figure
+from apps.shown import draw
 from apps.text import number
+from apps.told import Told
 from models.artifacts import ArtifactError
 from workbench.figures import training_compared
 from workbench.figures.training_curve import losses_and_baselines
 from workbench.runs import Run
 
+_NEEDED = frozenset(
+    {
+        "import pandas as pd",
+        "from models.metrics_log import read_log",
+        "from workbench.figures.training_curve import losses_and_baselines",
+        "from workbench.runs import Run",
+    }
+)
 _SEQUENCES = 64  # of held-out text, on which both are measured
 
 
@@ -55,22 +64,22 @@ def _curves(runs: dict[str, Run]) -> None:
         st.caption("No log of their training was kept.")
         return
     losses = pd.concat(tables, ignore_index=True)
-    paths = {name: str(run.path.resolve()) for name, run in runs.items()}
-    python = (
-        "import pandas as pd\n"
-        "from workbench.figures import training_compared\n"
-        "from workbench.figures.training_curve import losses_and_baselines\n"
-        "from workbench.runs import Run\n\n"
-        f"runs = {paths!r}\n"
-        "tables = []\n"
-        "for name, path in runs.items():\n"
-        "    log = Run.open(path).find('model').path / 'metrics.jsonl'\n"
-        "    if log.exists():\n"
-        "        tables.append(losses_and_baselines(pd.read_json(log, lines=True))[0].assign(run=name))\n"
-        "chart = training_compared(pd.concat(tables, ignore_index=True), unit='as trained')\n"
-    )
-    figure(training_compared(losses, unit="as trained"), losses, name="training-compared", python=python)
+    told = Told(losses, "pd.concat(tables, ignore_index=True)", _NEEDED, _logs(losses["run"].unique().tolist(), runs))
+    chart = told.named("losses").into(training_compared, unit="as trained")
+    draw(chart, told, name="training-compared", alt="The held-out loss of each run by step of its training")
     st.caption("Held-out loss; that of training where a run has no other. Losses of different data are not comparable.")
+
+
+def _logs(names: list[str], runs: dict[str, Run]) -> tuple[str, ...]:
+    """The statements that read the losses of runs."""
+    paths = {name: str(runs[name].path.resolve()) for name in names}
+    return (
+        f"runs = {paths!r}",
+        "tables = []",
+        "for name, path in runs.items():\n"
+        "    log = read_log(Run.open(path).find('model').path / 'metrics.jsonl')\n"
+        "    tables.append(losses_and_baselines(pd.DataFrame(log))[0].assign(run=name))",
+    )
 
 
 def _facts(runs: dict[str, Run]) -> None:

@@ -8,7 +8,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 import apps
+from workbench.activations import ActivationStore
 from workbench.features import FeatureIndex
+from workbench.features.comparing.label_sets import labels_with_values, question, values_of
 from workbench.features.comparing.siblings import overlap
 from workbench.runs import Run
 
@@ -66,6 +68,19 @@ def test_sets_of_rows_are_told_apart_beside_shuffled_labels(index: FeatureIndex)
     table = components(app, "link_table")[0]
     assert all("feature=" in row[0]["href"] for row in table["rows"])
     assert "all numbers but that one are of the other half" in said(app)
+
+
+def test_rows_are_chosen_by_a_label_and_its_values(index: FeatureIndex) -> None:
+    app = opened(what="Sets of rows")
+    boxes = {box.label: box for box in app.selectbox}
+    store = ActivationStore.open(Run.open(index.path.parents[1]).find("activations").path)
+    label = labels_with_values(store)[0]
+    assert boxes["Label"].options == [name.replace("_", " ") for name in labels_with_values(store)]
+    values = values_of(store, label)
+    assert boxes["First set: rows where it is"].options == [str(value) for value in values]
+    n = len(store.where(question(label, values[0])))
+    assert 0 < float(facts(app)["First set"].replace(",", "")) < n, "those that are held out"
+    assert boxes["Second set"].options == ["all other rows", *map(str, values[1:])]
 
 
 @pytest.mark.parametrize("asked", ["__import__('os')", "pos <", "no_such_label == 1", "pos < 0"])

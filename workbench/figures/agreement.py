@@ -3,13 +3,15 @@
 import altair as alt
 import pandas as pd
 
-from workbench.figures.palette import CATEGORIES, RULE, Layers, in_turn, require_columns
+from workbench.figures.palette import CATEGORIES, RANDOM, RULE, Layers, in_turn, require_columns
 
 # The first is meant; what is held against it is paler.
 _SHAPES = ["circle", "cross", "triangle-up"]
 
 
-def agreement(pairs: pd.DataFrame, told: str, found: str, *, x_title: str, y_title: str, height: int = 320) -> Layers:
+def agreement(
+    pairs: pd.DataFrame, told: str, found: str, *, x_title: str, y_title: str, control: str = "", height: int = 320
+) -> Layers:
     """A point a pair, in the colour of what it is `of`, over the diagonal; the first of these lies on top.
 
     Args:
@@ -18,6 +20,7 @@ def agreement(pairs: pd.DataFrame, told: str, found: str, *, x_title: str, y_tit
         found: the column that is held against it.
         x_title: of the former.
         y_title: of the latter.
+        control: which of these is what chance gives: it is grey.
         height: in pixels.
 
     Raises:
@@ -30,7 +33,9 @@ def agreement(pairs: pd.DataFrame, told: str, found: str, *, x_title: str, y_tit
     ends = [float(pairs[[told, found]].min().min()), float(pairs[[told, found]].max().max())]
     scale = alt.Scale(domain=ends, nice=False, padding=8)
     legend = alt.Legend(orient="top", direction="horizontal", symbolOpacity=1)
-    colours = alt.Scale(domain=names, range=in_turn(CATEGORIES, len(names)))
+    hues = in_turn(CATEGORIES, len(names))
+    hues = [RANDOM if name == control else hue for name, hue in zip(names, hues, strict=True)]
+    colours = alt.Scale(domain=names, range=hues)
     shapes = alt.Scale(domain=names, range=in_turn(_SHAPES, len(names)))
     x, y = alt.X(f"{told}:Q", title=x_title, scale=scale), alt.Y(f"{found}:Q", title=y_title, scale=scale)
     base = alt.Chart(pairs[[told, found, "of"]].iloc[::-1])

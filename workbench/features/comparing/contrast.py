@@ -117,6 +117,20 @@ def contrast(
     )
 
 
+def beside_shuffled(table: pd.DataFrame) -> pd.DataFrame:
+    """Each feature's AUROC where features are chosen, and held out with its labels and with shuffled ones.
+
+    Args:
+        table: of a `Contrast`.
+
+    Returns:
+        Columns `feature`, `fit_auroc`, `auroc` and `of`: `features`, or `shuffled labels`.
+    """
+    own = table[["feature", "fit_auroc", "auroc"]].assign(of="features")
+    shuffled = table[["feature", "fit_auroc"]].assign(auroc=table["shuffled"], of="shuffled labels")
+    return pd.concat([own, shuffled.dropna()], ignore_index=True)
+
+
 def rows_where(
     index: FeatureIndex, store: ActivationStore, first: str, second: str = ""
 ) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " m"]]:
