@@ -1,6 +1,5 @@
 """The part of the interventions page that shows circuits: which edges, and which latents, an answer goes through."""
 
-import shlex
 from typing import Literal
 
 import streamlit as st
@@ -8,14 +7,13 @@ import streamlit as st
 from apps import serve, serve_results
 from apps.choices import analyses, choose_analysis
 from apps.components.facts import Fact, facts
-from apps.components.link_table import Cell, Column, link_table, opened
+from apps.components.link_table import Cell, Column, link_table, opened, signed_cell
 from apps.layout import download, halves
+from apps.next_commands import circuit_verb, command
 from apps.place import FEATURES, Place, jump
-from apps.prompt_box import reads_text
 from apps.shown import draw
-from apps.text import escape_markdown, number, shell, signed
+from apps.text import escape_markdown, number, signed
 from apps.told import Told, call, read
-from models.transformer import Transformer
 from workbench.experiments.circuit_drawn import drawn_edges, drawn_features
 from workbench.experiments.circuit_results import LATENTS, Circuit, part_name, read_as, read_circuit
 from workbench.figures import circuit_graph, faithfulness, path_effects
@@ -49,26 +47,15 @@ def show(here: Place) -> None:
 
 def _none_yet(run: Run) -> None:
     """The command that searches for one, if any does: of a subject without a graph of edges, by its latents."""
-    subject, options = serve.model(run), ""
-    if not isinstance(subject, Transformer):
-        dictionaries = [artifact.name for artifact in run.artifacts() if _has_nodes(artifact)]
-        if not dictionaries:
-            st.caption(
-                "Graphs of edges are of decoder-only transformers, and this subject is none. Of latents a circuit is "
-                "found once there is a dictionary: workbench sae makes one."
-            )
-            return
-        options = f" --features {shlex.quote(dictionaries[-1])}"
-    prompts = "--pairs bracket" if reads_text(subject, say=False) else "--examples"
-    command = escape_markdown(f"workbench circuit --run {shell(run.path)} {prompts}{options}")
-    st.caption(f"No circuit was searched for yet: {command} does, as it does of other prompts.")
-
-
-def _has_nodes(artifact: Artifact) -> bool:
-    """Whether it is a dictionary whose latents can be nodes: one that writes what it reads, of one hook."""
-    cfg = artifact.manifest.config.get("sae", {})
-    across = cfg.get("d_out") is not None or cfg.get("n_layers") is not None
-    return artifact.kind == "sae" and not artifact.stale and bool(cfg.get("hook_name")) and not across
+    verb = circuit_verb(run, serve.model(run))
+    if verb is None:
+        st.caption(
+            "Graphs of edges are of decoder-only transformers, and this subject is none. Of latents a circuit is "
+            "found once there is a dictionary: workbench sae makes one."
+        )
+        return
+    st.caption("No circuit was searched for yet. This command searches for one, as it does of other prompts:")
+    st.code(command(run, verb), language="shell")
 
 
 def _about(circuit: Circuit, artifact: Artifact) -> None:
@@ -128,16 +115,16 @@ def _edge_table(circuit: Circuit) -> None:
         Column("from", "word"),
         Column("to", "word"),
         Column("read as", "word"),
-        Column("effect of cutting", help=_SEARCHES[circuit.search]),
-        Column("at random"),
+        Column("effect of cutting", "bar-number", _SEARCHES[circuit.search]),
+        Column("at random", "bar-number"),
     ]
+    shown = circuit.edge_means.head(_LISTED)
     rows = [
         [
             *(Cell(words) for words in (part_name(line.sender), part_name(line.receiver), read_as(line.receiver))),
-            Cell(signed(line.score, 3)),
-            Cell(signed(line.random, 3)),
+            *_beside(line.score, line.random, float(shown["score"].abs().max())),
         ]
-        for line in circuit.edge_means.head(_LISTED).itertuples()
+        for line in shown.itertuples()
     ]
     link_table(columns, rows, key="circuit_edges", height=_HEIGHT, caption="Edges that are kept")
 
@@ -161,13 +148,14 @@ def _paths(told: Told, artifact: Artifact) -> None:
         Column("from", "word"),
         Column("to", "word"),
         Column("read as", "word"),
-        Column("restored", help=f"Share of the gap between corrupt (0) and clean (1); norms {norm}."),
-        Column("random direction"),
+        Column("restored", "bar-number", f"Share of the gap between corrupt (0) and clean (1); norms {norm}."),
+        Column("random direction", "bar-number"),
     ]
+    largest = float(circuit.path_means["effect"].abs().max())
     rows = [
         [
             *(Cell(words) for words in (part_name(line.sender), part_name(line.receiver), read_as(line.receiver))),
-            *(Cell(signed(value, 3)) for value in (line.effect, line.random)),
+            *_beside(line.effect, line.random, largest),
         ]
         for line in circuit.path_means.itertuples()
     ]
@@ -221,16 +209,15 @@ def _latents(here: Place, circuit: Circuit) -> None:
                 Cell(short[hook]),
                 Cell("error" if line["kind"] == "error" else str(unit), href),
                 Cell(name),
-                Cell(signed(line["effect"], 3)),
-                Cell(signed(line["random"], 3)),
+                *_beside(line["effect"], line["random"], float(own["effect"].abs().max())),
             ]
         )
     columns = [
         Column("hook", "word"),
         Column("latent", "word"),
         Column("name", "text"),
-        Column("effect", help="By how much the metric changes when it is ablated, estimated."),
-        Column("random direction", help="The same activity, written along random directions as long."),
+        Column("effect", "bar-number", "By how much the metric changes when it is ablated, estimated."),
+        Column("random direction", "bar-number", "The same activity, written along random directions as long."),
     ]
     key = "circuit_latents"
 
@@ -261,6 +248,12 @@ def _nodes_kept(told: Told) -> None:
     words = "Share of the metric by number of latents, and of neurons, that are kept, beside as many random ones"
     draw(table.into(faithfulness), table, name="circuit-nodes", alt=words)
     st.caption("All others of these hooks are ablated. Grey: as many random ones.")
+
+
+def _beside(effect: float, random: float, largest: float) -> tuple[Cell, Cell]:
+    """An effect in the colour of its sign, and in grey what stands beside it; bars to one scale."""
+    control = Cell(signed(random, 3), bar=abs(random) / max(largest, 1e-12), hue="muted")
+    return signed_cell(signed(effect, 3), effect, largest), control
 
 
 def _share(value: float) -> str:

@@ -32,8 +32,8 @@ def show(here: Place) -> None:
     st.subheader("What each layer would say", anchor=False)
     found = analyses(here.run, "lens")
     if not found:
-        command = f"workbench lens --run {shell(here.run.path)}"
-        st.caption(f"The layers were not read yet: {escape_markdown(command)} does.")
+        st.caption("The layers were not read yet. One command reads them:")
+        st.code(f"workbench lens --run {shell(here.run.path)}", language="shell")
         return
     artifact = choose_analysis(found, "lens")
     lens = serve_results.opened(artifact, read_lens)

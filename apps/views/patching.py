@@ -71,10 +71,11 @@ def _about(patching: Patching, artifact: Artifact) -> None:
         crossing = short_hooks([patching.crossing])[patching.crossing]
         shown.append(
             Fact(
-                "crosses at",
+                "reaches the answer at",
                 crossing,
                 "",
-                "From here on it is the last token that restores most.",
+                "From this place in the layers on, the last token restores more than where the prompts differ: by "
+                "then the answer has moved from the one to the other.",
             )
         )
     facts(shown, key="patching_facts")
@@ -103,8 +104,8 @@ def _pairs(patching: Patching) -> None:
     st.caption(f"For one: {escape_markdown(changes or 'another source')}{escape_markdown(answers)}")
     with st.expander(f"The {len(patching.pairs):,} pair{'s' * (len(patching.pairs) != 1)} of prompts"):
         columns = [
-            Column("clean", "prose"),
-            Column("corrupt", "prose"),
+            Column("clean", "passage"),
+            Column("corrupt", "passage"),
             Column("answer", "token"),
             Column("wrong", "token"),
             Column("clean metric"),

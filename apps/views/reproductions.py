@@ -126,7 +126,7 @@ def _not_run(missing: list[str]) -> None:
     st.subheader("Not run yet", anchor=False)
     said = reproduced.titles()
     root = environment.root() / "reproductions"
-    columns = [Column("result", "prose"), Column("paper", "prose"), Column("command", "word")]
+    columns = [Column("result", "prose"), Column("paper", "prose"), Column("command", "passage")]
     rows = [[Cell(said[name][0]), Cell(said[name][1]), Cell(f"workbench reproduce {name}")] for name in missing]
     link_table(columns, rows, key="not_run", height=_HEIGHT)
     st.caption(

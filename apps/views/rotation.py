@@ -2,11 +2,12 @@
 
 import streamlit as st
 
-from apps import serve_results
+from apps import serve, serve_results
 from apps.choices import analyses, choose_analysis, segments
 from apps.components.facts import Fact, facts
+from apps.next_commands import command, prompts_of
 from apps.shown import draw
-from apps.text import escape_markdown, shell, signed
+from apps.text import signed
 from apps.told import read
 from workbench.experiments.rotation_results import VERB, read_rotations
 from workbench.figures import rotation_scores
@@ -21,8 +22,8 @@ def show(run: Run) -> None:
     found = analyses(run, VERB)
     st.subheader("Directions that hold the answer", anchor=False)
     if not found:
-        command = escape_markdown(f"workbench {VERB} --run {shell(run.path)}")
-        st.caption(f"No directions were learned yet: {command} with --pairs bracket, or --examples of a task, does.")
+        st.caption("No directions were learned yet. One command learns them:")
+        st.code(command(run, f"patch --method rotation {prompts_of(serve.model(run))}"), language="shell")
         return
     artifact = choose_analysis(found, "rotation")
     learned, told = serve_results.opened(artifact, read_rotations), artifact.manifest.config["results"]

@@ -22,6 +22,8 @@ from workbench.figures import training_curve
 from workbench.figures.training_curve import losses_and_baselines
 from workbench.runs import Run
 
+_LEAST_PANE = 560  # what the table of artifacts needs
+
 
 def show() -> None:
     """Draw the page."""
@@ -38,7 +40,7 @@ def show() -> None:
     for draft in run.drafts():
         st.info(escape_markdown(draft.about(run.key(draft.home))), icon=":material/hourglass:")
     if "model" in kinds:
-        left, right = halves()
+        left, right = halves(_LEAST_PANE)
         with left:
             _training(run)
         with right:

@@ -68,7 +68,7 @@ def _live(here: Place, subject: Any) -> None:
         with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
             told_direction, about = _choose(here)
             direction: Direction = told_direction.value
-            strength = _strength(direction, round(direction.whole, 1) or direction.whole)
+            strength = _strength(direction, float(f"{direction.whole:.3g}"))
             asked = st.button("Write", type="primary", icon=":material/edit:")
         st.caption(about)
         key = f"{here.run.find('model').id} {here.index.id if here.index else ''} {direction.name} {strength}"
