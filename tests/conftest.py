@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from threadpoolctl import threadpool_limits
-from typechecker import unchecked
+from typechecker import another_test, unchecked
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -28,6 +28,11 @@ def pytest_sessionstart(session):
         import scipy.stats  # noqa: F401
         import sklearn.linear_model  # noqa: F401
         import transformer_lens  # noqa: F401
+
+
+def pytest_runtest_setup():
+    """Each test has its annotations checked, whatever those before it have called."""
+    another_test()
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from jaxtyping import Float
-from typechecker import check, jaxtyped, unchecked
+from typechecker import OFTEN, another_test, check, jaxtyped, unchecked
 
 from probes.dimensionality import participation_ratio
 
@@ -44,6 +44,17 @@ def test_a_wrong_shape_or_kind_is_found(place, wrong):
         means(*given)
     with unchecked():
         means(*given)
+
+
+def test_a_function_is_looked_at_so_often_in_each_test():
+    for _ in range(OFTEN - 1):
+        means(*RIGHT)
+    with pytest.raises(Exception, match="means"):
+        means(*RIGHT[:2], result=None)
+    means(*RIGHT[:2], result=None)
+    another_test()
+    with pytest.raises(Exception, match="means"):
+        means(*RIGHT[:2], result=None)
 
 
 def test_sizes_named_by_an_argument_generators_and_dataclasses_are_checked_too():

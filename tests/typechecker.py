@@ -25,6 +25,17 @@ def unchecked() -> Iterator[None]:
         jaxtyping.config.update("jaxtyping_disable", before)
 
 
+# A step that is taken again and again is looked at so often in a test: what it is given is of one kind and shape.
+OFTEN = 100
+_test = 0
+
+
+def another_test() -> None:
+    """From here on every call is looked at anew."""
+    global _test
+    _test += 1
+
+
 # jaxtyping's own decorator looks at what goes in twice, binds it a third time, and makes three functions of every one
 # that is imported, whether or not anybody calls it: a third of the time of all tests together.
 thorough, one_call = jaxtyping.jaxtyped, jaxtyping.jaxtyped("context")
@@ -33,7 +44,8 @@ thorough, one_call = jaxtyping.jaxtyped, jaxtyping.jaxtyped("context")
 def jaxtyped(wanted: Any = None, *, typechecker: Callable) -> Any:
     """As `jaxtyping.jaxtyped`: every kind and every shape that goes in or comes out is looked at, here once a call.
 
-    Sizes that are named by an argument (`"{n}"`) and generators are left to jaxtyping.
+    That is so in the first `OFTEN` calls of each function in a test. Sizes that are named by an argument (`"{n}"`) and
+    generators are left to jaxtyping.
     """
     if wanted is None:
         return partial(jaxtyped, typechecker=typechecker)
@@ -47,13 +59,18 @@ def jaxtyped(wanted: Any = None, *, typechecker: Callable) -> Any:
         or any("{" in str(kind) for kind in wanted.__annotations__.values())
     ):
         return thorough(wanted, typechecker=typechecker)
-    checked = None
+    checked, counted, left = None, -1, OFTEN
 
     @wraps(wanted)
     def called(*args: Any, **kwargs: Any) -> Any:
-        nonlocal checked
+        nonlocal checked, counted, left
         if jaxtyping.config.jaxtyping_disable:
             return wanted(*args, **kwargs)
+        if counted != _test:
+            counted, left = _test, OFTEN
+        if not left:
+            return wanted(*args, **kwargs)
+        left -= 1
         checked = checked or typechecker(_with_known_kinds(wanted))
         with one_call:  # an axis has one size in a call, and may have another in the next
             return checked(*args, **kwargs)
