@@ -1,6 +1,6 @@
 """The list of features, as its page and a feature's own page share it: what passes, and in which order."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -8,14 +8,20 @@ import streamlit as st
 
 from apps import serve
 from apps.messages import plain
-from apps.notes_list import kept, noted_filter, with_notes
+from apps.notes_list import kept, noted_filter, with_notes, written_as_text
 from apps.place import Place
+from apps.told import Told, call
 from models.artifacts import ArtifactError
 from workbench.features.index.feature_index import FeatureIndex
 from workbench.features.query.filters import Filters
 from workbench.features.query.table import FeatureTable
 
 KINDS = ("token", "syntax", "none")
+AT_LEAST = (
+    "The lower end of the 95% interval of F1, with every token counted as independent. Those of one document are not: "
+    "the truth may lie lower."
+)
+SUPPORT = "Held-out tokens that the name is true on."
 KIND_WORDS = {"token": "token set", "syntax": "syntax", "none": "no name"}
 
 
@@ -71,9 +77,27 @@ def listed(here: Place, index: FeatureIndex, filters: Filters, sample: str) -> L
     matches = _matches(here, index, query, sample) if sample.strip() else None
     noted = noted_filter(table)
     found = Listed(query, table, filters, matches, noted, table)
-    rows = query.choose(filters, matches=matches, written=found.written)
-    rows = kept(rows.join(table[["label", "note", "bookmarked", "lists"]]), noted)
-    return Listed(query, table, filters, matches, noted, rows)
+    if matches is not None:
+        return replace(found, rows=_rows(found))
+    # Paging through the list asks for the same one again and again.
+    return replace(found, rows=_known_rows(index.id, repr(filters), noted, written_as_text(found.written), found))
+
+
+def _rows(found: Listed) -> pd.DataFrame:
+    rows = found.query.choose(found.filters, matches=found.matches, written=found.written)
+    return kept(rows.join(found.table[["label", "note", "bookmarked", "lists"]]), found.noted)
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _known_rows(index_id: str, filters: str, noted: str, written: str, _found: Listed) -> pd.DataFrame:
+    return _rows(_found)
+
+
+def listed_by_filters(index: Told, found: Listed) -> Told:
+    """The listed features as the filters alone list them: of `Listed.by_filters_alone`."""
+    asked = {name: value for name, value in vars(found.filters).items() if value != getattr(Filters(), name)}
+    imports = index.imports | {"from workbench.features.query.table import FeatureTable"}
+    return Told(found.query, "FeatureTable(index)", imports, index.lines).do("choose", call(Filters, **asked))
 
 
 def neighbours_in(listed: pd.DataFrame, feature: int) -> tuple[int | None, int | None, int | None]:

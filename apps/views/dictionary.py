@@ -1,6 +1,8 @@
 """The part of the runs page that is about a dictionary: its health, how many features have a name, and for what."""
 
 import math
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import streamlit as st
@@ -25,6 +27,8 @@ _CONCEPTS = "concept_table"
 _CONCEPT_KINDS = {"single statements": "single", "pairs of statements": "pair"}
 _PER_PAGE = 20
 _WIDE_PANE = 640  # a concept's row has nine cells
+_TABLE_PANE = 540  # a dictionary's five measures
+LIVE_TO_NAME = "live where named"
 _TOKEN_ALONE = "F1 of knowing which token it is and nothing else: near 1, the concept is no more than a set of tokens."
 
 
@@ -57,7 +61,7 @@ def _health(run: Run, dictionary: Artifact) -> None:
         st.caption("It has not been measured: `workbench sae` measures the dictionaries it trains.")
         return
     st.caption(escape_markdown(dictionary.name) + " · on documents it was not trained on, at equal sparsity")
-    left, right = halves()
+    left, right = halves(_TABLE_PANE)
     with left:
         opened = run_of(run)
         code = f"json.loads((run.find('sae', {dictionary.name!r}).path / 'metrics.json').read_text('utf8'))"
@@ -85,7 +89,7 @@ _METRICS = [
         "Share of the activations' variance that it rebuilds.",
         _percent_or_dash,
     ),
-    ("dead_fraction", "dead", "Latents that never fire on the held-out rows.", _percent_or_dash),
+    ("dead_fraction", "silent, held out", "Latents that fire on none of the held-out rows.", _percent_or_dash),
     (
         "loss_recovered_zero",
         "loss recovered, zero",
@@ -97,17 +101,18 @@ _METRICS = [
 
 
 def _naming(index: Told) -> None:
-    st.subheader("How many features have a name", anchor=False)
-    left, right = halves()
+    many = words_of(index.value.config).many
+    st.subheader(f"How many {many} have a name", anchor=False)
+    left, right = halves(_TABLE_PANE)
     naming = index.at("naming")
     with left:
-        words = "Share of live features that have a name, by kind of name, beside neurons and the other controls"
+        words = f"Share of live {many} that have a name, by kind of name, beside neurons and the other controls"
         draw(naming.into(naming_fractions), naming, name="naming", alt=words)
     with right:
         columns = [
             Column("dictionary", "word"),
             Column("named by", "word"),
-            Column("live"),
+            Column(LIVE_TO_NAME, help="Fire on any training token that names are chosen on."),
             Column("named", help="With F1 of one half or more and a lift of two or more, on held-out documents."),
             Column("share", "bar-number"),
             Column("median F1", "bar-number"),
@@ -126,6 +131,14 @@ def _naming(index: Told) -> None:
             for row in naming.value.itertuples()
         ]
         link_table(columns, rows, key="naming_table")
+        table, results = index.value.table, index.value.config.get("results", {})
+        if "n_fit_rows" in results:
+            live = int((~table["dead"].astype(bool)).sum())
+            st.caption(
+                f"{LIVE_TO_NAME.capitalize()}: they fire on any of the {results['n_fit_rows']:,} training tokens that "
+                f"names are chosen on, and shares are of these. On any of all {index.value.n_rows:,} recorded tokens "
+                f"{live:,} of {len(table):,} {many} fire."
+            )
         st.caption(
             "Names and thresholds are chosen on some documents and scored on others. Sets of tokens are counted apart: "
             "only what token identity does not explain is news."
@@ -133,20 +146,24 @@ def _naming(index: Told) -> None:
 
 
 def _concepts(here: Place, index: Told) -> None:
-    st.subheader("Concepts that have a feature of their own", anchor=False)
+    column = words_of(index.value.config)
+    st.subheader(f"Concepts that have a {column.one} of their own", anchor=False)
+    about = st.text_input(
+        "Search the statements", key="concept_q", placeholder="docstring", bind="query-params", width=320
+    )
     kind = segments("Concepts", list(_CONCEPT_KINDS), "concepts", default="single statements", visible=False)
     news = st.toggle(
-        "Only where the feature knows more than the token", key="news", bind="query-params", help=_TOKEN_ALONE
+        f"Only where the {column.one} knows more than the token", key="news", bind="query-params", help=_TOKEN_ALONE
     )
-    chosen = index.at("concepts").into(concepts_by_gain, _CONCEPT_KINDS[kind], beyond_token=news)
+    chosen = index.at("concepts").into(concepts_by_gain, _CONCEPT_KINDS[kind], about=about or "", beyond_token=news)
     concepts = chosen.value
     if concepts.empty:
         st.caption("There are none of this kind.")
         return
     better, much = int((concepts["gain"] >= 0.1).sum()), int((concepts["gain"] >= 0.2).sum())
-    column = words_of(index.value.config)
     st.caption(
-        f"{len(concepts):,} syntax concepts, those whose gain is surest first. The best {column.one} beats the best "
+        f"{len(concepts):,} syntax concepts, those whose gain is surest first; each leads to all {column.many} that "
+        f"detect it. The best {column.one} beats the best "
         f"{column.rival} by an F1 of 0.1 or more for {better:,} of them, by 0.2 or more for {much:,}. Upright strokes: "
         "what knowing the token alone gives."
     )
@@ -157,18 +174,21 @@ def _concepts(here: Place, index: Told) -> None:
     part = drawn.value
     left, right = halves(_WIDE_PANE)
     with left:
-        words = "F1 of the best feature for each concept, beside the best neuron, PCA, random ones and the token alone"
+        words = f"F1 of the best {column.one} for each concept, beside the best neuron, PCA, random and the token alone"
         draw(drawn.into(concept_gain), drawn, name="concepts", alt=words)
     with right:
         rows = [_concept_row(here, row) for row in part.itertuples()]
-        link_table(_CONCEPT_COLUMNS, rows, key=_CONCEPTS, ids=part["feature"].tolist(), on_open=_follow)
+        concepts_shown = part["concept"].tolist()
+        follow = partial(_follow, concepts_shown, part["feature"].tolist())
+        columns = [replace(c, label=c.label.format(one=column.one)) for c in _CONCEPT_COLUMNS]
+        link_table(columns, rows, key=_CONCEPTS, ids=range(len(rows)), on_open=follow)
     if pages > 1:
         st.pagination(pages, key="concept_page", bind="query-params")
 
 
 _CONCEPT_COLUMNS = [
     Column("concept", "text"),
-    Column("feature"),
+    Column("best {one}"),
     Column("F1", "bar-number"),
     Column("best neuron", "bar-number"),
     Column("PCA"),
@@ -182,7 +202,7 @@ _CONCEPT_COLUMNS = [
 def _concept_row(here: Place, row: Any) -> list[Cell]:
     href = here.href(place.FEATURES, feature=row.feature)
     return [
-        Cell(row.concept, href=href),
+        Cell(row.concept, href=here.href(place.FEATURES, inside=row.concept)),
         Cell(f"{row.feature}", href=href),
         Cell(number(row.feature_f1), bar=row.feature_f1),
         Cell(number(row.neuron_f1), bar=row.neuron_f1, hue="neurons"),
@@ -194,5 +214,11 @@ def _concept_row(here: Place, row: Any) -> list[Cell]:
     ]
 
 
-def _follow() -> None:
-    place.jump(place.FEATURES, feature=opened(_CONCEPTS)[0])
+def _follow(concepts: list[str], features: list[int]) -> None:
+    """A statement leads to all that detect it, the number of a feature to the one that does best."""
+    row, column = opened(_CONCEPTS)
+    if column:
+        place.jump(place.FEATURES, feature=features[row])
+        return
+    st.session_state["inside"] = concepts[row]
+    place.jump(place.FEATURES, inside=concepts[row])

@@ -1,6 +1,8 @@
 """One feature's own page: its name and measures, where it fires, the evidence, what it does, what is like it."""
 
+import math
 from functools import partial
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -8,20 +10,21 @@ import streamlit as st
 from apps import place, serve
 from apps.components.facts import Fact, facts
 from apps.components.session_link import session_link
-from apps.feature_list import KIND_WORDS, neighbours_in
+from apps.feature_list import AT_LEAST, KIND_WORDS, SUPPORT, Listed, neighbours_in
 from apps.layout import halves
 from apps.notes_panel import notes_panel
 from apps.place import Place
 from apps.text import escape_markdown, number, percent, signed
-from apps.views import feature_effects, feature_evidence, feature_examples, feature_neuron, feature_siblings
+from apps.views import feature_effects, feature_evidence, feature_examples, feature_neuron, feature_siblings, steering
 from apps.words import about, called, words_of
 from workbench.features.index.feature_index import FeatureIndex, FeatureRecord
 
 
-def show(here: Place, index: FeatureIndex, feature: int, listed: pd.DataFrame) -> None:
+def show(here: Place, index: FeatureIndex, feature: int, found: Listed) -> None:
     """Draw the page of a feature, between those before and after it in the filtered list."""
     record = serve.record(index, feature)
-    _head(here, index, record, feature, listed)
+    _head(here, index, record, feature, found.rows)
+    _inside(index, feature, found)
     notes_panel(index, feature)
     _measures(record, index)
     left, right = halves()
@@ -38,7 +41,11 @@ def _head(here: Place, index: FeatureIndex, record: FeatureRecord, feature: int,
     before, after, at = neighbours_in(listed, feature)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.button(
-            "All features", icon=":material/arrow_back:", on_click=place.put, args=("feature", None), type="tertiary"
+            f"All {words_of(index.config).many}",
+            icon=":material/arrow_back:",
+            on_click=place.put,
+            args=("feature", None),
+            type="tertiary",
         )
         st.space("stretch")
         where = f"{at:,} of {len(listed):,}" if at else "outside the filters"
@@ -69,6 +76,7 @@ def _head(here: Place, index: FeatureIndex, record: FeatureRecord, feature: int,
                 partial(place.jump, place.LAB, **there),
                 key="to_lab",
             )
+        steering.link(here, index, feature)
         beside = {"what": "Features", "a": feature}
         session_link(
             "Compare with …",
@@ -85,6 +93,20 @@ def _head(here: Place, index: FeatureIndex, record: FeatureRecord, feature: int,
         st.info(f"This {one} never fires on the recorded text: it is dead.", icon=":material/do_not_disturb_on:")
 
 
+def _inside(index: FeatureIndex, feature: int, found: Listed) -> None:
+    """How well it detects the statement by which the list was searched."""
+    concept = found.filters.concept
+    here = found.rows.loc[found.rows["feature"] == feature, "match"]
+    if not concept or here.empty or found.matched_by != "concept":
+        return
+    known, words = index.concepts[index.concepts["concept"] == concept], words_of(index.config)
+    beside = f"; the best {words.rival}'s is {number(known[words.rival_f1].iloc[0])}" if len(known) else ""
+    st.caption(
+        f"Fires inside {escape_markdown(concept)}: as a detector of it, its F1 on held-out documents is "
+        f"{number(here.iloc[0])}{beside}."
+    )
+
+
 def _about(index: FeatureIndex) -> str:
     """Which hook it is of, and what a value of it is where that needs saying."""
     return " · ".join(escape_markdown(text) for text in (index.hook_name, about(index)) if text)
@@ -97,7 +119,7 @@ def _measures(record: FeatureRecord, index: FeatureIndex) -> None:
     named = row["kind"] != "none"
     held_out = "Of the name, on documents that took no part in choosing it."
     shown = [
-        Fact("F1", number(row["f1"]), help=held_out, hue="trained"),
+        Fact("F1", number(row["f1"]), *_evidence(row), hue="trained"),
         Fact("Precision", number(row["precision"]), help=held_out, hue="trained"),
         Fact("Recall", number(row["recall"]), help=held_out, hue="trained"),
         Fact(
@@ -116,3 +138,11 @@ def _measures(record: FeatureRecord, index: FeatureIndex) -> None:
         Fact("Mean", number(row["mean"]), "where it fires"),
     ]
     facts(shown, key="measures")
+
+
+def _evidence(row: dict[str, Any]) -> tuple[str, str]:
+    """What the F1 of a name rests on, and what that means."""
+    words = "Of the name, on documents that took no part in choosing it."
+    if row["kind"] == "none" or math.isnan(row["f1_low"]):
+        return "", words
+    return f"≥ {number(row['f1_low'])}, on {row['support']:,.0f} tokens", f"{words} {AT_LEAST} {SUPPORT}"

@@ -7,8 +7,9 @@ from apps.components.link_table import Cell, Column, link_table
 from apps.layout import halves
 from apps.messages import plain
 from apps.place import Place
-from apps.shown import figure, opening
+from apps.shown import draw
 from apps.text import number, signed
+from apps.told import Told, run_of
 from apps.words import words_of
 from models.artifacts import ArtifactError
 from workbench.features.columns import HEADS, kind_of
@@ -31,7 +32,7 @@ def show(here: Place, index: FeatureIndex, feature: int) -> None:
     if found is None:
         found = _measured(here, feature, words_of(index.config).one)
     if found is not None:
-        _told(here, found, feature)
+        _shown(here, found, feature, words_of(index.config).one)
 
 
 def _measured(here: Place, feature: int, one: str) -> pd.DataFrame | None:
@@ -53,7 +54,7 @@ def _measured(here: Place, feature: int, one: str) -> pd.DataFrame | None:
         return None
 
 
-def _told(here: Place, found: pd.DataFrame, feature: int) -> None:
+def _shown(here: Place, found: pd.DataFrame, feature: int, one: str) -> None:
     assert here.index is not None
     losses = found[found["measure"] == LOSS]
     if FIRES not in set(losses["where"]):
@@ -65,17 +66,14 @@ def _told(here: Place, found: pd.DataFrame, feature: int) -> None:
         return
     left, right = halves()
     with left:
-        python = (
-            f"{opening(here.run)}"
-            "from workbench.features.on_demand.ablation_effects_kept import kept_effects\n"
-            "from workbench.figures import ablation_effect\n\n"
-            f"effects = kept_effects(run, run.find('features', {here.index.name!r}), {feature})\n"
-            "chart = ablation_effect(effects)\n"
-        )
-        figure(ablation_effect(found), losses.drop(columns="token"), name=f"taking-out-{feature}", python=python)
+        run = run_of(here.run.refresh())  # what was measured just now is in it
+        effects = run.into(kept_effects, run.do("find", "features", here.index.name), feature).named("effects")
+        said = f"Change of the loss where the {one} fires and where it does not, beside random directions"
+        table = Told(losses.drop(columns="token"), "")
+        draw(effects.into(ablation_effect), table, name=f"taking-out-{feature}", alt=said)
         st.caption(_sentence(losses))
     with right:
-        _tokens(found[found["measure"] == PROBABILITY])
+        _tokens(found[found["measure"] == PROBABILITY], one)
 
 
 def _sentence(losses: pd.DataFrame) -> str:
@@ -98,7 +96,7 @@ def _sentence(losses: pd.DataFrame) -> str:
     return words
 
 
-def _tokens(told: pd.DataFrame) -> None:
+def _tokens(told: pd.DataFrame, one: str) -> None:
     """The next tokens that rise and fall most without it."""
     if told.empty:
         st.caption("This subject's answers are no next tokens: there are none to list.")
@@ -109,7 +107,7 @@ def _tokens(told: pd.DataFrame) -> None:
     columns = [
         Column("token", "token"),
         Column("with it", help="Its mean probability as the next token, in percent."),
-        Column("change", "bar-number", "Without the feature, in percentage points."),
+        Column("change", "bar-number", f"Without the {one}, in percentage points."),
         Column("random", help="The change when as much is taken out along random directions, in percentage points."),
     ]
     for title, part, hue in (

@@ -8,10 +8,11 @@ import streamlit as st
 
 from apps import place
 from apps.components.link_table import Cell, Column, Hue, link_table, opened
-from apps.feature_list import KIND_WORDS
+from apps.feature_list import AT_LEAST, KIND_WORDS, SUPPORT
 from apps.place import Place
-from apps.shown import figure, opening
+from apps.shown import draw
 from apps.text import number, percent, signed
+from apps.told import Told, call, read
 from apps.words import words_of
 from workbench.features.index.feature_index import FeatureIndex, FeatureRecord
 from workbench.figures import activation_histogram
@@ -19,30 +20,26 @@ from workbench.figures import activation_histogram
 
 def show(here: Place, index: FeatureIndex, record: FeatureRecord, feature: int) -> None:
     """Draw it."""
-    _values(here, record, feature)
+    _values(here, index, record, feature)
     _logits(record, index)
     _tokens(record)
     _concepts(record, index)
-    _related(here, record)
+    _related(here, record, words_of(index.config).many)
 
 
-def _values(here: Place, record: FeatureRecord, feature: int) -> None:
+def _values(here: Place, index: FeatureIndex, record: FeatureRecord, feature: int) -> None:
+    assert here.index is not None
     st.subheader("How strongly", anchor=False)
-    edges, counts = record.histogram
+    counts = record.histogram[1]
     top = float(record.row["max"])
     bands = {f"{share:.0%}": top * share for share in (0.2, 0.4, 0.6, 0.8)} if counts.sum() else {}
     threshold = float(record.row["threshold"]) if record.row["kind"] != "none" else None
-    python = (
-        f"{opening(here.run)}"
-        "from workbench.features import FeatureIndex\n"
-        "from workbench.figures import activation_histogram\n\n"
-        f"index = FeatureIndex.open(run.find('features', {here.index.name if here.index else ''!r}).path)\n"
-        f"edges, counts = index.feature({feature}).histogram\n"
-        f"chart = activation_histogram(edges, counts, {bands!r}, {threshold!r})\n"
-    )
-    table = pd.DataFrame({"from": edges[:-1], "to": edges[1:], "firings": counts})
-    chart = activation_histogram(edges, counts, bands, threshold)
-    figure(chart, table, name="activation-histogram", python=python)
+    kept = read(here.run, here.index, "index", FeatureIndex.open, index)
+    told = Told(record, f"index.feature({feature})", kept.imports, kept.lines).named("feature")
+    both = told.at("histogram")
+    chart = call(activation_histogram, both.item(0), both.item(1), bands, threshold)
+    said = "Histogram of its values where it fires, with the bands that examples are drawn from"
+    draw(chart, told.at("firings"), name="activation-histogram", alt=said)
     st.caption(
         f"{int(counts.sum()):,} firings. Dashes: the bands that examples are drawn from, in shares of the maximum."
     )
@@ -89,6 +86,8 @@ def _concepts(record: FeatureRecord, index: FeatureIndex) -> None:
         Column("concept", "text"),
         Column("kind", "word"),
         Column("F1", "bar-number"),
+        Column("at least", help=AT_LEAST),
+        Column("support", help=SUPPORT),
         Column(f"best {words.rival}", "bar-number"),
         Column("prec."),
         Column("recall"),
@@ -99,6 +98,8 @@ def _concepts(record: FeatureRecord, index: FeatureIndex) -> None:
             Cell(row["concept"]),
             Cell(KIND_WORDS.get(row["kind"], row["kind"])),
             Cell(number(row["f1"]), bar=row["f1"]),
+            Cell(number(row["f1_low"])),
+            Cell(number(row["support"], 0)),
             Cell(number(row[words.rival_f1]), bar=row[words.rival_f1], hue="neurons"),
             Cell(number(row["precision"])),
             Cell(number(row["recall"])),
@@ -109,11 +110,11 @@ def _concepts(record: FeatureRecord, index: FeatureIndex) -> None:
     link_table(columns, rows, key="concepts", height=260)
 
 
-def _related(here: Place, record: FeatureRecord) -> None:
+def _related(here: Place, record: FeatureRecord, many: str) -> None:
     st.subheader("Its neighbours", anchor=False)
     lists = [
         ("neighbours", record.neighbours, "cosine", "Decoder directions that point the same way"),
-        ("coactive", record.coactive, "jaccard", "Features that fire together with it"),
+        ("coactive", record.coactive, "jaccard", f"{many.capitalize()} that fire together with it"),
     ]
     for key, table, measure, caption in lists:
         columns = [Column("#"), Column("name", "text"), Column(measure, "bar-number")]

@@ -11,8 +11,10 @@ from apps.components.token_strip import Strip, token_strip
 from apps.layout import halves
 from apps.place import Place
 from apps.recordings import recording_of
-from apps.shown import figure, opening
+from apps.shown import draw
 from apps.text import escape_markdown, number
+from apps.told import Told, call, read
+from apps.words import words_of
 from models.artifacts import ArtifactError
 from workbench.activations import ActivationStore
 from workbench.features.comparing.neuron_values import rows_of_both
@@ -27,8 +29,10 @@ def show(here: Place, index: FeatureIndex, record: FeatureRecord, feature: int) 
     row = record.row
     if row["neuron"] < 0:
         return
-    label = f"Feature against neuron {row['neuron']}"
-    with st.expander(label, icon=":material/compare_arrows:", on_change="rerun", key="neuron_open") as panel:
+    label = f"{words_of(index.config).one.capitalize()} against neuron {row['neuron']}"
+    with st.expander(
+        label, icon=":material/compare_arrows:", on_change="rerun", key="neuron_open", bind="query-params"
+    ) as panel:
         if not panel.open:
             return
         try:
@@ -41,10 +45,11 @@ def show(here: Place, index: FeatureIndex, record: FeatureRecord, feature: int) 
 
 def _both(here: Place, index: FeatureIndex, store: ActivationStore, row: dict[str, Any], feature: int) -> None:
     neuron, sign = int(row["neuron"]), int(row["neuron_sign"])
-    held_out = "For the feature's concept, on documents that took no part in choosing it."
+    one = words_of(index.config).one
+    held_out = "For the concept that names it, on documents that took no part in choosing it."
     facts(
         [
-            Fact("Feature's F1", number(row["f1"]), help=held_out, hue="trained"),
+            Fact(f"{one.capitalize()}'s F1", number(row["f1"]), help=held_out, hue="trained"),
             Fact(
                 "Neuron's F1",
                 number(row["neuron_f1"]),
@@ -57,31 +62,23 @@ def _both(here: Place, index: FeatureIndex, store: ActivationStore, row: dict[st
     )
     left, right = halves()
     with left:
-        rows = rows_of_both(index, store, feature, neuron)
-        python = (
-            f"{opening(here.run)}"
-            "from workbench.activations import ActivationStore\n"
-            "from workbench.features import FeatureIndex\n"
-            "from workbench.features.comparing.neuron_values import rows_of_both\n"
-            "from workbench.figures import feature_against_neuron\n\n"
-            f"index = FeatureIndex.open(run.find('features', {index.path.name!r}).path)\n"
-            f"store = ActivationStore.open(run.find('activations', {store.path.name!r}).path)\n"
-            f"chart = feature_against_neuron(rows_of_both(index, store, {feature}, {neuron}))\n"
-        )
-        figure(feature_against_neuron(rows), rows, name=f"feature-{feature}-neuron-{neuron}", python=python)
+        told = _rows_told(here, index, store, feature, neuron)
+        rows = told.value
+        said = f"Values of the {one} against those of the neuron, a point a recorded row"
+        draw(told.into(feature_against_neuron), told, name=f"feature-{feature}-neuron-{neuron}", alt=said)
         fires = int(rows["fires"].sum())
         st.caption(
             f"Shows {len(rows):,} of {index.n_rows:,} recorded rows: {fires:,} of the {int(row['firings']):,} where "
-            f"the feature fires, and as they come {len(rows) - fires:,} where it does not."
+            f"the {one} fires, and as they come {len(rows) - fires:,} where it does not."
         )
     with right:
         examples = serve.examples(index, feature, "top")[:_EXAMPLES]
         values = [sign * _neuron(store, index.hook_name, example, neuron) for example in examples]
         st.caption(
-            "Its strongest examples: the feature above, the neuron below; each coloured up to its own largest value."
+            f"Its strongest examples: the {one} above, the neuron below; each coloured up to its own largest value."
         )
         for kind, of_it, scale in (
-            ("feature", [np.asarray(e.values) for e in examples], float(row["max"])),
+            (one, [np.asarray(e.values) for e in examples], float(row["max"])),
             ("neuron", values, max((float(v.max()) for v in values), default=1.0)),
         ):
             strips = [
@@ -99,8 +96,17 @@ def _both(here: Place, index: FeatureIndex, store: ActivationStore, row: dict[st
                 key=f"against_{kind}",
                 label=kind,
                 scale=scale,
-                hue="activation" if kind == "feature" else "loss",
+                hue="activation" if kind == one else "loss",
             )
+
+
+def _rows_told(here: Place, index: FeatureIndex, store: ActivationStore, feature: int, neuron: int) -> Told:
+    assert here.index is not None
+    kept = read(here.run, here.index, "index", FeatureIndex.open, index)
+    recording = here.run.made_from(index, "activations")
+    return call(
+        rows_of_both, kept, read(here.run, recording, "store", ActivationStore.open, store), feature, neuron
+    ).named("rows")
 
 
 def _neuron(store: ActivationStore, hook: str, example: Example, neuron: int) -> np.ndarray:

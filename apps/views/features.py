@@ -12,22 +12,24 @@ from apps import place, serve
 from apps.choices import segments
 from apps.components.link_table import Cell, Column, Keys, Preview, link_table, opened
 from apps.feature_filters import SEARCH, everything, filters, loosen
-from apps.feature_list import Listed, listed, query_of
+from apps.feature_list import AT_LEAST, SUPPORT, Listed, listed, listed_by_filters, query_of
 from apps.messages import no_feature, no_index, no_subject
 from apps.notes_list import ANY as ANY_NOTES
 from apps.notes_list import COLUMN, has_labels, label_cell, notes_file
 from apps.place import Place
 from apps.shown import draw
 from apps.text import escape_markdown, number, percent, signed
-from apps.told import Told, call, read
-from apps.views import feature, features_map
+from apps.told import Told, read
+from apps.views import feature, feature_concept, features_map
 from apps.words import Words, about, words_of
+from workbench.features.columns import LATENTS, kind_of
 from workbench.features.index.feature_index import FeatureIndex
-from workbench.features.query.filters import BEST_MATCH, ORDERS, Filters
+from workbench.features.query.filters import BEST_MATCH, ORDERS
 from workbench.figures import density_histogram
 
 _TABLE = "feature_table"
 _PER_PAGE = 40
+_CHIP = 60  # characters of a filter's words
 _VIEWS = ["Table", "Map"]
 
 
@@ -40,36 +42,41 @@ def show() -> None:
         no_index(here.run)
         return
     index = serve.index(here.index)
+    words = words_of(index.config)
     serve.model(here.run)  # a feature's page needs it: the first click shall not wait for it
-    asked_for, sample = filters(query_of(index))
+    asked_for, sample = filters(query_of(index), words)
     found = listed(here, index, asked_for, sample)
     asked = st.query_params.get("feature")
     wanted = place.integer("feature")
     if wanted is not None and 0 <= wanted < index.n_features:
-        feature.show(here, index, wanted, found.rows)
+        feature.show(here, index, wanted, found)
         return
     if asked is not None:
         no_feature(asked, index)
-    _browse(here, index, found)
+    _browse(here, index, found, words)
 
 
-def _browse(here: Place, index: FeatureIndex, found: Listed) -> None:
-    words = words_of(index.config)
+def _browse(here: Place, index: FeatureIndex, found: Listed, words: Words) -> None:
     st.title(words.many.capitalize(), anchor=False)
     live = int((~found.table["dead"].astype(bool)).sum())
     st.caption(
-        f"{len(found.rows):,} of {len(found.table):,} {words.many} listed · {live:,} live · "
-        f"{escape_markdown(index.hook_name)} · {index.n_rows:,} recorded tokens · "
+        f"{len(found.rows):,} of {len(found.table):,} {words.many} listed · {live:,} live: they fire on one or more of "
+        f"the {index.n_rows:,} recorded tokens · {escape_markdown(index.hook_name)} · "
         "F1 is measured on documents that took no part in the naming"
     )
     if about(index):
         st.caption(escape_markdown(about(index)))
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        view = segments("View", _VIEWS, "view")
-        if view == "Map":
-            colour = features_map.choose_colour()
+    view = _VIEWS[0]
+    if kind_of(index.config) == LATENTS:
+        with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+            view = segments("View", _VIEWS, "view")
+            if view == "Map":
+                colour = features_map.choose_colour()
+    _in_force(found)
+    if found.filters.concept:
+        feature_concept.show(index, found, words)
     if found.rows.empty:
-        _nothing_passes(found)
+        _nothing_passes(found, words)
         if view == "Table":
             return
     if view == "Map":
@@ -112,15 +119,35 @@ def _told(here: Place, index: FeatureIndex, found: Listed) -> Told:
     assert here.index is not None
     opened_index = read(here.run, here.index, "index", FeatureIndex.open, index)
     if found.by_filters_alone:
-        asked = {name: value for name, value in vars(found.filters).items() if value != getattr(Filters(), name)}
-        imports = opened_index.imports | {"from workbench.features.query.table import FeatureTable"}
-        query = Told(found.query, "FeatureTable(index)", imports, opened_index.lines)
-        return query.do("choose", call(Filters, **asked))
+        return listed_by_filters(opened_index, found)
     numbers = found.rows["feature"].tolist()
     return opened_index.at("table").do("set_index", "feature", drop=False).at("loc").item(numbers)
 
 
-def _nothing_passes(found: Listed) -> None:
+def _in_force(found: Listed) -> None:
+    """Every filter that keeps something from the list, wherever it is set, and a way to take it away."""
+    asked = list(found.filters.active.items())
+    if found.matches is not None:
+        asked.append(("sample", "fires on the example"))
+    if found.noted != ANY_NOTES:
+        asked.append(("noted", f"notes: {found.noted}"))
+    if not asked:
+        return
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="in_force"):
+        st.caption("Filters:", width="content")
+        for name, words in asked:
+            st.button(
+                escape_markdown(words if len(words) <= _CHIP else words[: _CHIP - 1] + "…"),
+                key=f"chip_{name}",
+                icon=":material/close:",
+                icon_position="right",
+                help=f"Take this filter away: {escape_markdown(words)}",
+                on_click=loosen,
+                args=(name,),
+            )
+
+
+def _nothing_passes(found: Listed, words: Words) -> None:
     """Nothing is listed: which filter is to be loosened, and how much each would let through."""
     ways = found.loosened()
     if found.matches is not None:
@@ -131,11 +158,11 @@ def _nothing_passes(found: Listed) -> None:
         ways.append(("noted", f"notes: {found.noted}", n))
     helping = sorted((way for way in ways if way[2]), key=lambda way: -way[2])
     advice = "loosen one of them:" if helping else "no single one of them is to blame, so loosen several."
-    st.info(f"No feature passes these filters: {advice}", icon=":material/filter_alt_off:")
+    st.info(f"No {words.one} passes these filters: {advice}", icon=":material/filter_alt_off:")
     with st.container(horizontal=True):
-        for name, words, n in helping:
+        for name, asked, n in helping:
             st.button(
-                f"{escape_markdown(words)}: without it {n:,}", key=f"loosen_{name}", on_click=loosen, args=(name,)
+                f"{escape_markdown(asked)}: without it {n:,}", key=f"loosen_{name}", on_click=loosen, args=(name,)
             )
         st.button("Clear all filters", type="tertiary", on_click=loosen, args=everything(), key="loosen_all")
 
@@ -147,7 +174,7 @@ def _said_of_matches(found: Listed) -> None:
         "nats; below zero where less often.",
         "token": "fits: the share of its firings that are on the token.",
         "context": "fits: the share of its examples that hold the words. They are looked for in the strongest examples "
-        "and those of the bands, and not in every place where a feature fires.",
+        "and those of the bands, and not in every place where it fires.",
         "concept": "fits: how well the statement tells where it fires, as F1 on held-out documents.",
     }
     if found.matched_by:
@@ -160,8 +187,10 @@ _COLUMNS = [
     Column("name", "text", "The concept it detects best.", sort="name"),
     Column("fires most on", "code"),
     Column("F1", "bar-number", "Of the name, on held-out documents.", sort="F1"),
-    Column("best neuron", "bar-number", "F1 of the best single neuron for the same concept.", sort="best neuron"),
-    Column("gain", help="F1 of the feature less that of its best neuron.", sort="gain over neuron"),
+    Column("at least", help=AT_LEAST, sort="F1, lower end"),
+    Column("support", help=SUPPORT, sort="support"),
+    Column("best {rival}", "bar-number", "F1 of the best single {rival} for the same concept.", sort="best neuron"),
+    Column("gain", help="F1 less that of the best {rival}.", sort="gain over neuron"),
     Column("precision", sort="precision"),
     Column("recall", sort="recall"),
     Column("lift", help="Precision over the base rate.", sort="lift"),
@@ -176,7 +205,9 @@ def _list(here: Place, index: FeatureIndex, found: Listed, page: int, pages: int
     words = words_of(index.config)
     cells = [_row(here, row, words, labelled=labelled, matched=matched) for row in rows.itertuples()]
     name, label = _COLUMNS[:2], [COLUMN] if labelled else []
-    measures = [replace(c, label=f"best {words.rival}") if c.label == "best neuron" else c for c in _COLUMNS[2:]]
+    measures = [
+        replace(c, label=c.label.format(rival=words.rival), help=c.help.format(rival=words.rival)) for c in _COLUMNS[2:]
+    ]
     column, ascending = found.query.sorted_by(found.filters, found.matches)
     order = next(order for order, (of, _) in ORDERS.items() if of == column)
     link_table(
@@ -216,6 +247,8 @@ def _row(here: Place, row: Any, words: Words, *, labelled: bool, matched: bool) 
         *([Cell(number(row.match))] if matched else []),
         Cell(row.top_tokens),
         Cell(number(row.f1), bar=row.f1),
+        Cell(number(row.f1_low)),
+        Cell(number(row.support, 0)),
         Cell(number(getattr(row, words.rival_f1)), bar=getattr(row, words.rival_f1), hue="neurons"),
         Cell(signed(row.gain)),
         Cell(number(row.precision)),

@@ -8,16 +8,15 @@ import streamlit as st
 from apps import place
 from apps import shown as figures
 from apps.choices import select
-from apps.feature_list import Listed
+from apps.feature_list import Listed, listed_by_filters
 from apps.messages import plain, trouble
 from apps.place import Place
-from apps.shown import opening
 from apps.text import shell
+from apps.told import Told, call, read
 from models.artifacts import ArtifactError, Manifest
 from workbench.features.index.feature_index import FeatureIndex
 from workbench.features.on_demand.feature_map import read_feature_map
 from workbench.features.on_demand.feature_map_kept import keep_map, kept_map, mapped_dictionary
-from workbench.features.query.filters import Filters
 from workbench.figures import feature_map
 from workbench.figures.feature_map import COLOURS, PICK
 from workbench.runs import Artifact
@@ -42,13 +41,14 @@ def show(here: Place, index: FeatureIndex, found: Listed, colour: str) -> None:
     listed = found.rows["feature"].tolist()
     # All that a map shows are live: where nothing more is asked, nothing is to be greyed.
     greyed = None if set(points["feature"]) <= set(listed) else sorted(listed)
-    chart = feature_map(points, found.table, colour, greyed)
+    told = _told(here, index, path, found, colour, greyed)
+    st.altair_chart(
+        told.value, width="stretch", key=_MAP, on_select=_open, alt=f"Map of the features, coloured by {colour}"
+    )
     shown = points[["variant", "feature", "x", "y", "kept"]].merge(
         found.table[["feature", "name", "kind", "f1", "neuron_f1", "density"]], on="feature"
     )
-    st.altair_chart(chart, width="stretch", key=_MAP, on_select=_open, alt=f"Map of the features, coloured by {colour}")
-    code = _python(here, here.index, path, found, colour, greyed)
-    figures.taken_along(chart, shown, name="feature-map", python=code)
+    figures.taken_along(told.value, shown, name="feature-map", python=told.python("chart"))
     n, own = len(found.table), points["variant"] == "dictionary"
     left_out = n - int(own.sum())
     st.caption(
@@ -95,34 +95,22 @@ def _about(live: int) -> str:
     return "a minute" if seconds < 90 else f"{seconds / 60:.0f} minutes"
 
 
-def _python(here: Place, index: Artifact, path: Path, found: Listed, colour: str, greyed: list[int] | None) -> str:
-    """The code that draws the same map: its filters where they are all there is to say of what is listed."""
-    reproducible = (
-        found.matches is None
-        and found.rows["feature"].isin(found.query.choose(found.filters)["feature"]).all()
-        and len(found.query.choose(found.filters)) == len(found.rows)
-    )
-    lines = [
-        opening(here.run).rstrip(),
-        "from workbench.features import FeatureIndex",
-        "from workbench.features.on_demand.feature_map import read_feature_map",
-        "from workbench.figures import feature_map",
-        "",
-        f"index = FeatureIndex.open(run.find('features', {index.name!r}).path)",
-        f"points = read_feature_map({str(path)!r})",
-    ]
-    listed = "None"
-    if greyed is not None and reproducible:
-        lines.insert(4, "from workbench.features.query.table import FeatureTable")
-        lines.insert(4, "from workbench.features.query.filters import Filters")
-        asked = ", ".join(f"{k}={v!r}" for k, v in vars(found.filters).items() if v != getattr(Filters(), k))
-        lines.append(f"listed = FeatureTable(index).choose(Filters({asked}))['feature'].tolist()")
-        listed = "listed"
-    elif greyed is not None:
-        lines.append(f"listed = {greyed}")
-        listed = "listed"
-    lines.append(f"chart = feature_map(points, index.table, {colour!r}, {listed})")
-    return "\n".join(lines)
+def _told(
+    here: Place,
+    index: FeatureIndex,
+    path: Path,
+    found: Listed,
+    colour: str,
+    greyed: list[int] | None,
+) -> Told:
+    """The map: what is listed by its filters, where they are all there is to say of it."""
+    assert here.index is not None
+    kept = read(here.run, here.index, "index", FeatureIndex.open, index)
+    points = call(read_feature_map, str(path)).named("points")
+    listed: Told | list[int] | None = greyed
+    if greyed is not None and found.by_filters_alone:
+        listed = listed_by_filters(kept, found).item("feature").do("tolist")
+    return call(feature_map, points, kept.at("table"), colour, listed)
 
 
 def _open() -> None:

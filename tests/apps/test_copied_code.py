@@ -21,6 +21,8 @@ from workbench.cli.lens import make_lens
 from workbench.cli.patch_rotation import make_rotation
 from workbench.cli.prompt_options import AskedPrompts
 from workbench.cli.steer import AskedDirection, make_steering
+from workbench.features import FeatureIndex
+from workbench.features.on_demand.ablation_effects_kept import keep_effects
 from workbench.runs import Run
 
 
@@ -129,3 +131,17 @@ def test_so_are_those_of_interventions(
     monkeypatch.setenv("WORKBENCH_EXPLORE_ROOT", str(intervened))
     text = f"return {WICKED}"
     same(offered("interventions", look=look, run="tiny", prompt=text, f="3", written="true"))
+
+
+def test_so_are_those_of_a_features_own_page(
+    intervened: Path, offered: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORKBENCH_EXPLORE_ROOT", str(intervened))
+    run = Run.open(intervened / "tiny")
+    row = FeatureIndex.open(run.find("features").path).table.sort_values("density").iloc[-1]
+    with unchecked():
+        keep_effects(run, run.find("features"), [int(row["feature"])])
+    found = offered("features", run="tiny", feature=str(row["feature"]), neuron_open="true")
+    beside = f"feature-{row['feature']}-neuron-{row['neuron']}"
+    assert set(found) == {"activation-histogram", f"taking-out-{row['feature']}", beside}
+    same(found)

@@ -1,5 +1,6 @@
 """The page of all features: what a link asks for is listed, drawn and told of, and nothing is cut in silence."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
-from test_views import ENTRY, charts, component, opened, unescaped_tags, words
+from test_views import ENTRY, charts, component, copied, opened, unescaped_tags, words
 from tiny_run import D_SAE, WICKED
 
 import apps.feature_filters
@@ -76,6 +77,14 @@ class TestFilters:
         assert ids(app) == wanted["feature"].tolist()[:40]
         assert "how well the statement tells where it fires" in words(app)
         assert "fits" in [column["label"] for column in table(app)["columns"]]
+        best = index.concepts.set_index("concept").loc[query.concepts[0]]
+        beside = {fact["label"]: fact["value"] for fact in component(app, "facts")["facts"]}
+        assert beside["Best neuron"] == f"{best['neuron_f1']:.2f}"
+        assert beside["Best random direction"] == f"{best['random_f1']:.2f}"
+        detected = index.detectors[index.detectors["concept"] == query.concepts[0]]["feature"]
+        live = index.table[~index.table["dead"].astype(bool)]["feature"]
+        assert set(detected) & set(live) <= set(wanted["feature"]), "whatever they are named for themselves"
+        assert len(detected) > (index.table["name"] == query.concepts[0]).sum()
 
     def test_an_example_finds_what_fires_on_it(self, index: FeatureIndex) -> None:
         app = opened("features", sample="def make_1(self, value):")
@@ -108,6 +117,26 @@ class TestFilters:
         app.run()
         assert ids(app)
 
+    def test_what_is_set_in_a_closed_fold_stands_above_the_list_and_goes_with_a_click(
+        self, index: FeatureIndex
+    ) -> None:
+        app = opened("features", precision=["0.95", "1.0"], kind="token set")
+        chips = {b.key: b.label for b in app.button if (b.key or "").startswith("chip_")}
+        assert set(chips) == {"chip_kinds", "chip_live_only", "chip_precision"}
+        assert chips["chip_precision"].replace("\\", "") == "precision at least 0.95"
+        button(app, "chip_precision").click().run()
+        app.run()
+        wanted = FeatureTable(index).choose(Filters(kinds=("token",)))["feature"].tolist()
+        assert ids(app) == wanted[:40]
+        assert "precision" not in app.query_params
+
+    def test_a_search_on_a_features_own_page_brings_the_list(self, index: FeatureIndex) -> None:
+        app = opened("features", feature="3")
+        assert not [c for c in app.caption if "features listed" in c.value]
+        app.text_input(key="q").set_value("return").run()
+        assert "feature" not in app.query_params
+        assert ids(app) == FeatureTable(index).choose(Filters(text="return"))["feature"].tolist()[:40]
+
     def test_every_filter_can_be_loosened(self) -> None:
         respects = set(Filters().__dataclass_fields__) - {"order", "reverse"}
         assert respects | {"sample", "noted"} == set(apps.feature_filters.everything())
@@ -137,6 +166,19 @@ class TestTable:
     def test_the_order_of_a_link_is_the_headings(self) -> None:
         assert table(opened("features"))["sorted"] == ["most telling", True], "nothing is asked for that could fit"
         assert table(opened("features", on="return"))["sorted"] == ["best match", False]
+
+    def test_heads_are_called_heads_and_have_no_map(
+        self, runs_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run = copied("tiny/features/small", runs_root, tmp_path, monkeypatch)
+        manifest = run / "features" / "small" / "manifest.json"
+        known = json.loads(manifest.read_text("utf8"))
+        known["config"]["columns"] = "heads"
+        manifest.write_text(json.dumps(known), "utf8")
+        app = opened("features", view="Map", q="zzzz")
+        assert app.title[0].value == "Heads"
+        assert "No head passes these filters" in words(app)
+        assert "Map" not in str([c.proto for c in app.get("button_group")])
 
 
 class TestMap:

@@ -94,7 +94,13 @@ class TestRuns:
         best = single.sort_values("gain_low", ascending=False).iloc[0]
         first = table["rows"][0]
         assert first[0]["text"] == best["concept"]
-        assert f"feature={best['feature']}" in first[0]["href"]
+        assert "inside=" in first[0]["href"], "to all that detect it"
+        assert f"feature={best['feature']}" in first[1]["href"]
+
+    def test_a_statement_is_found_by_its_words(self, index: FeatureIndex) -> None:
+        rows = component(opened(concept_q="In COMMENT"), "link_table", "95% interval")["rows"]
+        known = index.concepts["concept"][index.concepts["kind"] == "single"]
+        assert {row[0]["text"] for row in rows} == {c for c in known if "in" in c and "comment" in c}
 
     def test_a_run_without_an_index_is_shown_and_says_so(self) -> None:
         app = opened(run="unindexed")
@@ -140,6 +146,8 @@ class TestFeatures:
         assert record.row["name"] in said
         facts = {f["label"]: f["value"] for f in component(app, "facts")["facts"]}
         assert facts["F1"] == f"{record.row['f1']:.2f}"
+        rests_on = next(f["note"] for f in component(app, "facts")["facts"] if f["label"] == "F1")
+        assert rests_on == f"≥ {record.row['f1_low']:.2f}, on {record.row['support']:,} tokens"
         assert facts["Best neuron's F1"] == f"{record.row['neuron_f1']:.2f}"
         for heading in (
             "Where it fires",

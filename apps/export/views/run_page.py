@@ -18,7 +18,7 @@ _CONCEPTS = 20  # in the figure; the table has all
 _METRICS = [
     ("l0", "L0", "Latents active at once."),
     ("explained_variance", "explained variance", "Share of the activations' variance that it rebuilds."),
-    ("dead_fraction", "dead", "Latents that never fire on the held-out rows."),
+    ("dead_fraction", "silent, held out", "Latents that fire on none of the held-out rows."),
     ("loss_recovered_zero", "loss recovered, zero", "Against putting zeros in place of the activations."),
     ("loss_recovered_mean", "loss recovered, mean", "Against putting their mean in place."),
 ]
@@ -101,7 +101,7 @@ def _naming(index: FeatureIndex) -> list[Block]:
     columns = [
         Column("dictionary", "word"),
         Column("named by", "word"),
-        Column("live"),
+        Column("live where named", help="Fire on any training token that names are chosen on."),
         Column("named", help="With F1 of one half or more and a lift of two or more, on held-out documents."),
         Column("share", "bar"),
         Column("median F1", "bar"),
