@@ -80,6 +80,8 @@ def _streamlit_arguments(port: int) -> list[str]:
         "server.fileWatcherType": "none",  # it imports every module of torch to look for changes
         "server.showEmailPrompt": "false",
         "browser.gatherUsageStats": "false",
+        # It complains where a choice that another run left is set back to the default.
+        "global.disableWidgetStateDuplicationWarning": "true",
         "client.toolbarMode": "viewer",
         "client.showErrorDetails": "none",
         "logger.hideWelcomeMessage": "true",

@@ -11,7 +11,7 @@ Option = TypeVar("Option", str, int)
 
 def select(label: str, options: list[str], default: str, key: str) -> str:
     """One of some names that come from files: a selectbox shows them as they are."""
-    _forget_foreign(options, key)
+    _forget_foreign(options, key, default)
     return st.selectbox(
         label,
         options,
@@ -42,8 +42,8 @@ def segments(
         kept: whether the choice outlives a visit to another page.
         visible: whether its label is shown.
     """
-    _forget_foreign(options, key)
     first = options[0] if default is None else default
+    _forget_foreign(options, key, first)
     chosen = st.segmented_control(
         label,
         options,
@@ -70,7 +70,10 @@ def choose_analysis(found: dict[str, Artifact], key: str) -> Artifact:
     return found[select("Result", list(found), newest, key) if len(found) > 1 else newest]
 
 
-def _forget_foreign(options: list[Any], key: str) -> None:
-    """A choice made of another run or result does not hold for this one."""
+def _forget_foreign(options: list[Any], key: str, default: Any) -> None:
+    """A choice made of another run or result does not hold for this one: the default does.
+
+    It is set, not taken away: of what is only taken away the browser hears nothing, and goes on showing it.
+    """
     if key in st.session_state and st.session_state[key] not in options:
-        del st.session_state[key]
+        st.session_state[key] = default

@@ -9,6 +9,7 @@ from apps import environment, place, serve
 from apps.collecting import set_modules_aside
 from apps.messages import NO_INDEX_OPTION, left_out, no_runs, trouble
 from apps.place import Place
+from apps.prompt_box import carry_text
 from apps.text import escape_markdown
 from apps.words import index_title
 from models.artifacts import ArtifactError
@@ -74,6 +75,7 @@ def main() -> None:
         if here is not None:
             st.session_state["_place"] = here
             chosen.run()
+            carry_text()
     except (ArtifactError, OSError, pa.ArrowException) as error:
         trouble(error)
     set_modules_aside()
@@ -88,7 +90,7 @@ def _choose() -> Place | None:
         return None
     names = list(found)
     with st.sidebar:
-        name = _select("Run", names, environment.first_run(names), "run")
+        name = _select("Run", names, environment.first_run(names), "run", place.OF_RUN)
         run = Run.open(found[name].path)
         return Place(run, name, _choose_index(run))
 
@@ -101,15 +103,18 @@ def _choose_index(run: Run) -> Artifact | None:
         return None
     of_latents = [a for a in indexes.values() if kind_of(a.manifest.config) == LATENTS]
     newest = max(of_latents or indexes.values(), key=lambda a: a.manifest.made.get("time", ""))
-    chosen = indexes[_select("Dictionary", list(indexes), newest.name, "index")]
+    chosen = indexes[_select("Dictionary", list(indexes), newest.name, "index", place.OF_DICTIONARY)]
     st.caption(escape_markdown(index_title(chosen)))
     if chosen.stale:
         st.caption(":material/history: This index is stale: something it was made from has changed since.")
     return chosen
 
 
-def _select(label: str, options: list[str], default: str, key: str) -> str:
-    """A selector whose value always stands in the URL: a link opens the same run however the explorer was started."""
+def _select(label: str, options: list[str], default: str, key: str, leaves: tuple[str, ...]) -> str:
+    """A selector whose value always stands in the URL: a link opens the same run however the explorer was started.
+
+    What the URL says of another's alone, `leaves`, goes with a change.
+    """
     asked, known = st.query_params.get(key), st.session_state.get(key)
     if asked not in options and known not in options:
         if key not in st.session_state:  # once the selector is drawn, it writes the URL itself
@@ -118,7 +123,15 @@ def _select(label: str, options: list[str], default: str, key: str) -> str:
     # With no default of its own: Streamlit drops a default from the URL. Its label would end in "(required)".
     st.caption(label)
     name = st.selectbox(
-        label, options, index=None, required=True, key=key, bind="query-params", label_visibility="collapsed"
+        label,
+        options,
+        index=None,
+        required=True,
+        key=key,
+        bind="query-params",
+        label_visibility="collapsed",
+        on_change=place.leave,
+        args=(leaves,),
     )
     if asked and asked not in options:
         st.warning(

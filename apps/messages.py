@@ -1,11 +1,19 @@
 """What the explorer says when there is nothing to show, or something is wrong: one plain sentence and the way on."""
 
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
+from apps import place, serve
+from apps.components.session_link import session_link
+from apps.place import Place
 from apps.text import escape_markdown, shell
+from apps.words import words_of
 from models.artifacts import ArtifactError
+from models.spiking import SpikingNetwork
+from models.tuned import TunedPopulation
+from workbench.dynamics import has_recurrence
 from workbench.features.index.feature_index import FeatureIndex
 from workbench.runs import Run, list_runs
 
@@ -104,11 +112,44 @@ def no_subject(run: Run) -> bool:
     return True
 
 
+def no_text(here: Place, subject: Any, why: ValueError) -> None:
+    """A typed text cannot be given to a subject: why, and the page that shows what it does with what it does read."""
+    page, title, what = _instead(subject)
+    st.info(f"{escape_markdown(_capital(str(why)).removesuffix('.'))}: {what} on the page {title}.")
+    session_link(f"Open {title}", here.href(page), lambda: place.jump(page), key="instead_of_text")
+
+
+def _instead(subject: Any) -> tuple[str, str, str]:
+    """A page, its title, and what it shows of a subject that reads no text."""
+    if isinstance(subject, SpikingNetwork | TunedPopulation):
+        return place.POPULATION, "Population", "what its cells tell together, and what each is tuned to, is"
+    if any(name.endswith("hook_pattern") for name in subject.hook_dict):
+        return place.ATTENTION, "Attention", "where its heads look in held-out sequences is"
+    if getattr(subject.cfg, "d_vocab_source", None) is not None:
+        return place.INTERVENTIONS, "Interventions", "where it holds what two held-out examples differ in is"
+    if has_recurrence(subject):
+        return place.DYNAMICS, "Dynamics", "where its states lead, and which units tell a label, is"
+    return place.PROBES, "Probes", "what its hooks tell of each label is"
+
+
+def no_recurrence(subject: Any, page: str) -> None:
+    """A subject goes from one step to the next by nothing that it holds; a link to the same page of a run that does."""
+    name = type(subject).__name__
+    article = "An" if name[0] in "AEIO" or name == "MLP" else "A"
+    st.info(f"{article} {name} has no recurrence: nothing in it goes from one step to the next.")
+    if known := serve.run_with_recurrence():
+        session_link(
+            f"The run {known} has one: open it here",
+            place.href(page, {"run": known}),
+            lambda: place.change_run(known),
+            key="to_recurrence",
+        )
+
+
 def no_feature(asked: str, index: FeatureIndex) -> None:
-    """The URL names a feature that is not there."""
-    plain(
-        ValueError(f"there is no feature {asked!r} in this dictionary: they are numbered 0 to {index.n_features - 1}.")
-    )
+    """The URL names a feature, unit, head or direction that is not there."""
+    one, last = words_of(index.config).one, index.n_features - 1
+    plain(ValueError(f"there is no {one} {asked!r} in this dictionary: they are numbered 0 to {last}."))
 
 
 def no_label(asked: str) -> None:

@@ -1,4 +1,4 @@
-"""On a feature's own page, what people wrote about it: read, written, and both versions where two wrote at once.
+"""On the page of one feature or unit, what people wrote about it: read, written, and both where two wrote at once.
 
 What was measured stays in the page's title; what people say stands beneath it. All of it is plain text.
 """
@@ -12,6 +12,7 @@ from apps.components.link_table import Cell, Column, link_table
 from apps.layout import halves
 from apps.messages import plain
 from apps.text import escape_markdown, moment
+from apps.words import words_of
 from apps.written import AUTHOR, dictionary, notes
 from workbench.features.index.feature_index import FeatureIndex
 from workbench.features.notes.notes import ConflictError, Note, Notes, NotesError, login_name
@@ -26,17 +27,17 @@ _REFUSED = "_notes_refused"  # why the last change was not made
 @st.fragment
 def notes_panel(index: FeatureIndex, feature: int) -> None:
     """Label, note, bookmark, lists and history of a feature. Writing redraws the panel and nothing else of the page."""
-    key = dictionary(index), feature
+    key, one = (dictionary(index), feature), words_of(index.config).one
     try:
         book = notes()
         note = book.of(*key)
         with st.container(key="notes", gap="small"):
             _told(note)
-            _actions(book, note, key)
+            _actions(book, note, key, one)
             if error := st.session_state.pop(_REFUSED, None):
                 plain(error)
             if theirs := _conflicts().get(key):
-                _both(theirs, key)
+                _both(theirs, key, one)
             elif key in _drafts():
                 _form(key)
     except NotesError as error:
@@ -54,7 +55,7 @@ def _told(note: Note) -> None:
         st.text(note.note)
 
 
-def _actions(book: Notes, note: Note, key: Key) -> None:
+def _actions(book: Notes, note: Note, key: Key, one: str) -> None:
     fixed = not book.writable
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.button(
@@ -79,7 +80,7 @@ def _actions(book: Notes, note: Note, key: Key) -> None:
                 disabled=fixed,
                 key="note_edit",
             )
-        _history(book, key)
+        _history(book, key, one)
         if fixed:
             st.caption(f"Notes may only be read here: {escape_markdown(book.path)} cannot be written.")
 
@@ -119,11 +120,11 @@ def _form(key: Key) -> None:
             st.text_input("Written by", key=AUTHOR, max_chars=MAX_NAME, width=200, persist_state="session")
 
 
-def _both(theirs: Note, key: Key) -> None:
+def _both(theirs: Note, key: Key, one: str) -> None:
     """Two texts side by side, and what shall become of them."""
     label, note = _typed(key)
     who = escape_markdown(theirs.author)
-    st.warning(f"{who} has written about this feature since you opened it. Nothing is lost: which shall stand?")
+    st.warning(f"{who} has written about this {one} since you opened it. Nothing is lost: which shall stand?")
     left, right = halves(280)
     for pane, title, words in (
         (left, "Yours, not saved yet", (label, note)),
@@ -140,7 +141,7 @@ def _both(theirs: Note, key: Key) -> None:
         st.button("Keep both", on_click=_save_both, args=(key, theirs), key="note_both")
 
 
-def _history(book: Notes, key: Key) -> None:
+def _history(book: Notes, key: Key, one: str) -> None:
     found = book.history(*key)
     if not found:
         return
@@ -151,7 +152,7 @@ def _history(book: Notes, key: Key) -> None:
             return
         columns = [Column("when (UTC)", "word"), Column("who", "word"), Column("what", "prose")]
         rows = [[Cell(moment(r.time)), Cell(r.author), Cell(_did(r))] for r in found]
-        st.caption("All that was ever written about this feature, newest first. Nothing of it is ever taken away.")
+        st.caption(f"All that was ever written about this {one}, newest first. Nothing of it is ever taken away.")
         link_table(columns, rows, key="note_revisions", height=320)
 
 

@@ -21,6 +21,9 @@ ATTENTION, INTERVENTIONS = "attention", "interventions"
 REPRODUCTIONS = "reproductions"
 COMPARE = "compare"
 _PENDING = "_pending_jump"
+# What the URL says of one run's, or one dictionary's, own columns: a number means something else in another.
+OF_RUN = ("feature", "f", "unit", "units", "point", "from", "to", "matches")
+OF_DICTIONARY = ("feature", "f")
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,12 @@ class Place:
     def href(self, page: str, **parameters: Any) -> str:
         """A relative link to a page of this run and index."""
         known = {"run": self.run_name} | ({"index": self.index.name} if self.index else {})
-        return f"{'./' if page == RUNS else page}?{urlencode(known | parameters)}"
+        return href(page, known | parameters)
+
+
+def href(page: str, parameters: Mapping[str, Any]) -> str:
+    """A relative link to a page, of whichever run the parameters name."""
+    return f"{'./' if page == RUNS else page}?{urlencode(parameters)}"
 
 
 def follow_jump(pages: Mapping[str, Any]) -> None:
@@ -68,6 +76,18 @@ def put(name: str, value: int | str | None) -> None:
         st.query_params.pop(name, None)
     else:
         st.query_params[name] = str(value)
+
+
+def leave(names: tuple[str, ...]) -> None:
+    """From a selector's callback: take away what is said of what was shown before."""
+    for name in names:
+        put(name, None)
+
+
+def change_run(name: str) -> None:
+    """From a callback: the same page of another run, as the selector of runs does it."""
+    st.session_state["run"] = name
+    leave(OF_RUN)
 
 
 def show_feature(feature: int) -> None:

@@ -1,6 +1,6 @@
 """The text that pages about one text share: typed, kept in the URL, or drawn from held-out documents."""
 
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import streamlit as st
@@ -8,7 +8,8 @@ import torch
 
 from apps import place, serve
 from apps.layout import halves
-from apps.messages import plain
+from apps.messages import no_text
+from apps.place import Place
 from models.dataset import Dataset
 from workbench.features.reading.text import TextReading, check_reads_text
 from workbench.figures.words import BOS_WORD, from_start
@@ -16,22 +17,25 @@ from workbench.runs import Run
 
 _PASSAGE_TOKENS = 56
 _HEIGHT, _LEAST_BOX = 132, 340  # pixels
+_LAST, _OWN, _DRAWN = "_last_prompt", "_own_prompt", "_prompt_is_drawn"
+# In the URL of pages without the box: the box's own name is bound to it, and is taken out of the URL with it.
+_CARRIED, _LONGEST = "typed", 2_000  # characters
 
 
-def reads_text(subject: Any, *, say: bool = True) -> bool:
-    """Whether a typed text can be given to a subject; where it cannot, the page says why, unless told not to."""
+def reads_text(subject: Any, *, say: Place | Literal[False]) -> bool:
+    """Whether a typed text can be given to a subject; where it cannot, the page at a place says why, and what can."""
     try:
         check_reads_text(subject)
     except ValueError as error:
         if say:
-            plain(error)
+            no_text(say, subject, error)
         return False
     return True
 
 
-def prompt_box(run: Run) -> str:
-    """Draw the box, and give what stands in it."""
-    text = _box(run)
+def prompt_box(run: Run, own: str = "") -> str:
+    """Draw the box, and give what stands in it: where nothing was typed, a text of the page's own, or a passage."""
+    text = _box(run, own)
     with st.container(horizontal=True, vertical_alignment="center"):
         _beneath(run)
     return text
@@ -68,11 +72,27 @@ def prompt_boxes(run: Run) -> tuple[str, str | None]:
     return text, second or None
 
 
-def _box(run: Run) -> str:
+def carry_text() -> None:
+    """At every page's end: one without the box has the text in its URL, so that it is there again after a reload.
+
+    A text that nobody typed, or a longer one than a link should have, is not carried.
+    """
+    if st.session_state.pop(_DRAWN, False):
+        place.put(_CARRIED, None)
+        return
+    text = st.session_state.get(_LAST) or st.query_params.get(_CARRIED, "")
+    st.session_state[_LAST] = text
+    if text and len(text) <= _LONGEST and st.query_params.get(_CARRIED) != text:
+        place.put(_CARRIED, text)
+
+
+def _box(run: Run, own: str = "") -> str:
     data = serve.dataset(run)
     if "prompt" not in st.session_state and "prompt" not in st.query_params:
-        begin_with = st.session_state.get("_last_prompt") or _passage(data, 0)
+        own = own or _passage(data, 0)
+        begin_with = st.session_state.get(_LAST) or st.query_params.get(_CARRIED) or own
         st.session_state["prompt"] = st.query_params["prompt"] = begin_with
+        st.session_state[_OWN] = own
     text = st.text_area(
         "Text",
         key="prompt",
@@ -81,7 +101,8 @@ def _box(run: Run) -> str:
         label_visibility="collapsed",
         placeholder="Type or paste text, then press Ctrl+Enter.",
     )
-    st.session_state["_last_prompt"] = text
+    st.session_state[_DRAWN] = True
+    st.session_state[_LAST] = "" if text == st.session_state.get(_OWN) else text
     return text
 
 
@@ -94,6 +115,15 @@ def _beneath(run: Run) -> None:
         help="From a document that the subject was not trained on.",
     )
     st.caption("Ctrl+Enter reads the text. Hover a token to look, click it to lock it.", width="content")
+
+
+def put_text(text: str) -> None:
+    """From a callback: another text; what was locked or selected in the one that stood there goes with it."""
+    st.session_state["prompt"] = text
+    for name in ("token", "from", "to", "matches"):
+        place.put(name, None)
+    if "prompt2" in st.session_state:  # it was a change of the text that is gone
+        st.session_state["prompt2"] = ""
 
 
 def with_start(run: Run, words: list[str], axis: str = "target") -> list[str]:
@@ -129,7 +159,4 @@ def _put(second: str) -> None:
 
 def _next_passage(data: Dataset) -> None:
     st.session_state["_passage"] = st.session_state.get("_passage", 0) + 1
-    st.session_state["prompt"] = _passage(data, st.session_state["_passage"])
-    place.put("token", None)
-    if "prompt2" in st.session_state:  # it was a change of the text that is gone
-        st.session_state["prompt2"] = ""
+    put_text(_passage(data, st.session_state["_passage"]))

@@ -11,17 +11,21 @@ import streamlit as st
 from apps import serve, serve_lab
 from apps.place import Place
 from apps.serve_results import opened
+from apps.words import words_of
 from models.artifacts import ArtifactError
 from workbench.activations import ActivationStore
+from workbench.features.columns import LATENTS, kind_of
 from workbench.features.naming.concepts import Concepts
 from workbench.features.reading.units import unit_hooks
 from workbench.features.spans.bounds import Bounds, bounds
 from workbench.features.spans.labels import span_labels, statements
 from workbench.features.spans.sources import IndexedCodes, RecordedUnits, SpanSource
 from workbench.features.spans.spans import matching_spans, random_spans
+from workbench.features.vocabulary import token_strings
 from workbench.runs import Artifact, Run
 
-CODES = "features of the dictionary"
+CODES = "codes"
+_AROUND = 14  # tokens on either side of a span that is shown
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,54 @@ class Searched:
     token: np.ndarray
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What is searched for: what was found before is known by it.
+
+    Attributes:
+        bounds: the side, and the value or the quantile beyond which a unit is on.
+        active: the columns that are on throughout the span.
+        length: of the span, in tokens.
+    """
+
+    bounds: tuple[str, float | None, float | None]
+    active: tuple[int, ...]
+    length: int
+
+
+@dataclass(frozen=True)
+class Match:
+    """A span that shares the set, with some of the text around it.
+
+    Attributes:
+        doc, start, stop, shared, jaccard: as `matching_spans` gives them.
+        tokens: the span's, and some on either side.
+        on: how many of the set are on at each.
+        span: where it stands among the tokens: its first, and the one behind its last.
+        text: the whole recorded sequence.
+        as_it_was: whether the text's tokens are read again as they were recorded.
+    """
+
+    doc: str
+    start: int
+    stop: int
+    shared: int
+    jaccard: float
+    tokens: list[str]
+    on: np.ndarray
+    span: tuple[int, int]
+    text: str
+    as_it_was: bool
+
+
+def called(here: Place, hook: str) -> str:
+    """What the page calls a hook, or the columns of the chosen index."""
+    if hook != CODES or here.index is None:
+        return hook
+    config = here.index.manifest.config
+    return f"{words_of(config).many} of the {'dictionary' if kind_of(config) == LATENTS else 'index'}"
+
+
 def hooks(here: Place, subject: Any) -> list[str]:
     """What spans of a text can be compared in: recorded units, and the codes of the chosen index."""
     recorded = [hook for hook in unit_hooks(subject) if serve_lab.recording_of(here.run, hook) is not None]
@@ -57,7 +109,7 @@ def without_codes(here: Place) -> str:
 
 
 def searched(here: Place, hook: str) -> Searched:
-    """The rows of a hook, or of the codes, opened once."""
+    """The rows of a hook, or of the codes, opened once. `ValueError` where the hook was not recorded."""
     if hook == CODES:
         index = here.index
         assert index is not None  # `hooks` names the codes only where there are some
@@ -79,14 +131,19 @@ def limits(at: Searched, value: float | None, quantile: float | None, side: str)
     return _limits(at.id, at.hook, value, quantile, side, at)
 
 
-def found(at: Searched, by: Bounds, active: tuple[int, ...], length: int, key: tuple) -> pd.DataFrame:
-    """The spans that share the set; `key` says how `by` came about."""
-    return _found(at.id, at.hook, key, active, length, at, by)
+def found(at: Searched, by: Bounds, asked: Asked) -> pd.DataFrame:
+    """The spans that share the set; `by` is what the question's own bounds come to."""
+    return _found(at.id, at.hook, asked, at, by)
 
 
-def chance(at: Searched, by: Bounds, active: tuple[int, ...], length: int, key: tuple) -> pd.DataFrame:
+def chance(at: Searched, by: Bounds, asked: Asked) -> pd.DataFrame:
     """What random sets find. `ValueError` where the set is too large for there to be others."""
-    return _chance(at.id, at.hook, key, active, length, at, by)
+    return _chance(at.id, at.hook, asked, at, by)
+
+
+def matches(at: Searched, by: Bounds, asked: Asked, spans: pd.DataFrame, first: int, tokenizer: Any) -> list[Match]:
+    """Some of the spans that were found, from the `first` on, with the text around them."""
+    return _matches(at.id, at.hook, asked, first, len(spans), at, by, spans, tokenizer)
 
 
 def said(here: Place, at: Searched) -> Concepts | None:
@@ -102,13 +159,13 @@ def said(here: Place, at: Searched) -> Concepts | None:
 
 
 def labels(
-    at: Searched, known: Concepts, asked: tuple, spans: pd.DataFrame, random: pd.DataFrame | None
+    at: Searched, known: Concepts, asked: Asked, spans: pd.DataFrame, random: pd.DataFrame | None
 ) -> pd.DataFrame:
-    """What holds in spans; `asked` says which these are."""
+    """What holds in the spans that were found."""
     return _labels(at.id, at.hook, asked, known, spans, random)
 
 
-def text_of(at: Searched, sequence: int, tokenizer: Any) -> tuple[str, bool]:
+def _text_of(at: Searched, sequence: int, tokenizer: Any) -> tuple[str, bool]:
     """A recorded sequence as a text, and whether its tokens are read again as they were."""
     first, last = np.searchsorted(at.source.seq, [sequence, sequence + 1])
     ids = at.token[first:last].tolist()
@@ -152,23 +209,56 @@ def _limits(source_id: str, hook: str, value: float | None, quantile: float | No
     return bounds(_at.source, value=value, quantile=quantile, side=side)
 
 
-@st.cache_data(max_entries=32, show_spinner="Searching …")
-def _found(
-    source_id: str, hook: str, key: tuple, active: tuple[int, ...], length: int, _at: Searched, _by: Bounds
-) -> pd.DataFrame:
-    return matching_spans(_at.source, _by, np.array(active, np.int64), length)
+# Tables of spans are long, and nobody writes in them: they are not copied for every look.
+@st.cache_resource(max_entries=32, show_spinner="Searching …")
+def _found(source_id: str, hook: str, asked: Asked, _at: Searched, _by: Bounds) -> pd.DataFrame:
+    return matching_spans(_at.source, _by, np.array(asked.active, np.int64), asked.length)
 
 
-@st.cache_data(max_entries=32, show_spinner="Searching for random sets …")
-def _chance(
-    source_id: str, hook: str, key: tuple, active: tuple[int, ...], length: int, _at: Searched, _by: Bounds
-) -> pd.DataFrame:
-    return random_spans(_at.source, _by, np.array(active, np.int64), length)
+@st.cache_resource(max_entries=32, show_spinner="Searching for random sets …")
+def _chance(source_id: str, hook: str, asked: Asked, _at: Searched, _by: Bounds) -> pd.DataFrame:
+    return random_spans(_at.source, _by, np.array(asked.active, np.int64), asked.length)
 
 
-@st.cache_data(max_entries=32, show_spinner="Comparing labels …")
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _matches(
+    source_id: str,
+    hook: str,
+    asked: Asked,
+    first: int,
+    n: int,
+    _at: Searched,
+    _by: Bounds,
+    _spans: pd.DataFrame,
+    _tokenizer: Any,
+) -> list[Match]:
+    active = np.array(asked.active, np.int64)
+    return [_match(_at, _by, active, span, _tokenizer) for span in _spans.to_dict("records")]
+
+
+def _match(at: Searched, by: Bounds, active: np.ndarray, span: dict[Any, Any], tokenizer: Any) -> Match:
+    row, length = int(span["row"]), int(span["length"])
+    rows = np.arange(max(0, row - _AROUND), min(len(at.source.seq), row + length + _AROUND))
+    rows = rows[at.source.seq[rows] == at.source.seq[row]]
+    lead = int(row - rows[0])
+    text, as_it_was = _text_of(at, int(span["sequence"]), tokenizer)
+    return Match(
+        str(span["doc"]),
+        int(span["start"]),
+        int(span["stop"]),
+        int(span["shared"]),
+        float(span["jaccard"]),
+        token_strings(tokenizer, at.token[rows].tolist()),
+        at.source.at(by, rows, active).sum(1),
+        (lead, lead + length),
+        text,
+        as_it_was,
+    )
+
+
+@st.cache_resource(max_entries=32, show_spinner="Comparing labels …")
 def _labels(
-    source_id: str, hook: str, asked: tuple, _known: Concepts, _spans: pd.DataFrame, _random: pd.DataFrame | None
+    source_id: str, hook: str, asked: Asked, _known: Concepts, _spans: pd.DataFrame, _random: pd.DataFrame | None
 ) -> pd.DataFrame:
     return span_labels(_known, _spans, _random)
 

@@ -60,5 +60,15 @@ def about(index: FeatureIndex) -> str:
 
 def called(row: dict[str, Any], index: FeatureIndex) -> str:
     """What one column is called: `Feature 12`, or `Unit 12 high`."""
-    named = str(row.get("title") or f"{words_of(index.config).one} {row['feature']:,}")
+    named = titled(row, index)
     return named[:1].upper() + named[1:]
+
+
+def short(index: FeatureIndex, feature: int) -> str:
+    """What stands in a list's first column: `12`, or `unit 12 high`."""
+    return str(index.table["title"].iloc[feature]) if "title" in index.table else f"{feature}"
+
+
+def titled(row: dict[str, Any], index: FeatureIndex) -> str:
+    """The same within a sentence: `feature 12`, or `unit 12 high`."""
+    return str(row.get("title") or f"{words_of(index.config).one} {row['feature']:,}")

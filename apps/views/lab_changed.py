@@ -13,6 +13,8 @@ from apps.prompt_box import words_of
 from apps.shown import figure, opening
 from apps.text import escape_markdown, number, percent, signed, visible
 from apps.views.lab_text import UNCHANGED, Lab
+from apps.words import short
+from apps.words import words_of as column_words
 from workbench.features.reading.changed import changed_features, changed_tokens, with_token
 from workbench.features.reading.layers import stream_hooks
 from workbench.features.reading.state_change import EDIT, RANDOM_TOKENS
@@ -105,7 +107,7 @@ def _features(lab: Lab) -> None:
     if lab.index is None or lab.reading2 is None or lab.token2 is None:
         return
     found = changed_features(lab.reading, lab.reading2, lab.token, lab.token2)
-    st.markdown("**Features at this token**")
+    st.markdown(f"**{column_words(lab.index.config).many.capitalize()} at this token**")
     if found.empty:
         st.caption("None came, went or changed.")
         return
@@ -123,7 +125,7 @@ def _features(lab: Lab) -> None:
         f = int(line.feature)
         href = lab.here.href(place.FEATURES, feature=f)
         cells = [Cell(number(line.value)), Cell(number(line.value2)), Cell(signed(line.difference)), Cell(line.what)]
-        rows.append([Cell(str(f), href=href), Cell(names.iloc[f], href=href), *cells])
+        rows.append([Cell(short(lab.index, f), href=href), Cell(names.iloc[f], href=href), *cells])
     shown = f"Shows {_LISTED} of {len(found)}, those that changed most" if len(found) > _LISTED else ""
     link_table(
         columns,
@@ -187,11 +189,13 @@ def _states(lab: Lab) -> None:
         "from workbench.features import read_prompt\n"
         "from workbench.features.reading.layers import stream_hooks\n"
         "from workbench.features.reading.state_change import state_change\n"
+        "from workbench.features.reading.units import unit_hooks\n"
         "from workbench.figures import lens_by_layer\n\n"
         "model = run.model()\n"
         "hooks = stream_hooks(model)\n"
-        f"first = read_prompt(model, None, {lab.text!r}, hooks=hooks)\n"
-        f"second = read_prompt(model, None, {lab.text2!r}, hooks=hooks)\n"
+        "kept = [*unit_hooks(model), *hooks]\n"  # which steps a recurrence takes goes with the hooks, to the last digit
+        f"first = read_prompt(model, None, {lab.text!r}, hooks=kept)\n"
+        f"second = read_prompt(model, None, {lab.text2!r}, hooks=kept)\n"
         f"table = state_change(model, first, second, {lab.token}, hooks=hooks)\n"
         'chart = lens_by_layer(table, "norm", "length of the difference")'
     )

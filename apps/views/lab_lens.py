@@ -63,8 +63,11 @@ def _drawn(lab: Lab, table: pd.DataFrame, fitted: Artifact | None) -> None:
         "from workbench.features.reading.layers import answer_by_layer, layers_at, stream_hooks\n"
         "from workbench.figures import lens_by_layer\n"
         + ("from workbench.interventions import TunedLens\n" if fitted else "")
-        + "\nmodel = run.model()\n"
-        f"reading = read_prompt(model, None, {lab.text!r}, hooks=stream_hooks(model))\n"
+        + "from workbench.features.reading.units import unit_hooks\n"
+        "\nmodel = run.model()\n"
+        # Which steps a recurrence takes goes with the hooks, to the last digit.
+        "hooks = [*unit_hooks(model), *stream_hooks(model)]\n"
+        f"reading = read_prompt(model, None, {lab.text!r}, hooks=hooks)\n"
         + (f"lens = TunedLens.load({str(fitted.path)!r})\n" if fitted else "lens = None\n")
         + f"drawn = answer_by_layer(layers_at(model, reading, {lab.token}, lens=lens))\n"
         'chart = lens_by_layer(drawn, "probability", "the answer\'s probability")'

@@ -16,6 +16,7 @@ from apps.messages import no_feature, plain
 from apps.place import Place
 from apps.prompt_box import prompt_boxes, words_of
 from apps.text import number, visible
+from apps.words import titled
 from workbench.features.columns import Dictionary
 from workbench.features.index.feature_index import FeatureIndex
 from workbench.features.reading.changed import Pair, aligned, changed_tokens, counterpart
@@ -134,6 +135,10 @@ def _values_of(reading: PromptReading, feature: int) -> np.ndarray:
     )
 
 
+def _called(index: FeatureIndex, feature: int) -> str:
+    return titled(index.table.iloc[feature].to_dict(), index)
+
+
 def show(lab: Lab) -> None:
     """Draw the text, and beneath it the second one."""
     _about(lab)
@@ -143,7 +148,7 @@ def show(lab: Lab) -> None:
         shown, label = reading.loss, "loss, nats"
         scale = max(_FULL_LOSS, float(np.nanmax(shown, initial=0.0)))
     else:
-        shown, label, hue = _values_of(reading, lab.feature), f"feature {lab.feature}", "activation"
+        shown, label, hue = _values_of(reading, lab.feature), _called(lab.index, lab.feature), "activation"
         scale = max(float(lab.index.table["max"].iloc[lab.feature]), float(shown.max()))
         if shown.max() <= 0:
             st.caption("It does not fire anywhere in this text.")
@@ -163,7 +168,7 @@ def _about(lab: Lab) -> None:
             return
         st.caption(facts, width="content")
         session_link(
-            f"feature {lab.feature}: {lab.index.table['name'].iloc[lab.feature]}",
+            f"{_called(lab.index, lab.feature)}: {lab.index.table['name'].iloc[lab.feature]}",
             lab.here.href(place.FEATURES, feature=lab.feature),
             partial(place.jump, place.FEATURES, feature=lab.feature),
             key="to_page",

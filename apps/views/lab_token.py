@@ -1,4 +1,4 @@
-"""The prompt lab's locked token: what the subject expects after it, and which features fire."""
+"""The prompt lab's locked token: what the subject expects after it, and which features, or units, fire."""
 
 import math
 
@@ -9,6 +9,7 @@ from apps.components.link_table import Cell, Column, link_table, opened
 from apps.components.session_link import session_link
 from apps.text import escape_markdown, number, percent, shell, visible
 from apps.views.lab_text import Lab
+from apps.words import short, words_of
 from workbench.features.reading.text import TextReading
 
 _ACTIVE = "active_features"
@@ -48,20 +49,22 @@ def _predictions(reading: TextReading, token: int) -> None:
 def _features(lab: Lab) -> None:
     assert lab.index is not None
     features, values = lab.reading.features[lab.token], lab.reading.values[lab.token]
-    st.subheader("Features that fire here", anchor=False)
+    words = words_of(lab.index.config)
+    many = words.many.capitalize()
+    st.subheader(f"{many} that fire here", anchor=False)
     if not len(features):
-        st.caption("None: no dictionary is trained on the start of a sequence." if lab.token == 0 else "None.")
+        st.caption("None: the start of a sequence is in no recording." if lab.token == 0 else "None.")
     else:
         names, tops = lab.index.table["name"], lab.index.table["max"]
         columns = [
             Column("#"),
             Column("name", "text"),
-            Column("value", "bar-number", "The bar is its share of the feature's maximum."),
+            Column("value", "bar-number", f"The bar is its share of the {words.one}'s maximum."),
             Column(""),
         ]
         rows = [
             [
-                Cell(str(f), href=lab.here.href(place.FEATURES, feature=int(f))),
+                Cell(short(lab.index, f), href=lab.here.href(place.FEATURES, feature=int(f))),
                 Cell(names.iloc[f], href=lab.here.href(place.FEATURES, feature=int(f))),
                 Cell(number(v), bar=v / max(tops.iloc[f], 1e-9)),
                 Cell("colour", href=lab.here.href(place.LAB, **lab.texts, f=int(f), token=lab.token)),
@@ -71,7 +74,7 @@ def _features(lab: Lab) -> None:
         link_table(columns, rows, key=_ACTIVE, ids=features.tolist(), on_open=_follow)
     if lab.token and (word := lab.word.strip()):
         session_link(
-            f"Features that fire most on “{visible(word)}”",
+            f"{many} that fire most on “{visible(word)}”",
             lab.here.href(place.FEATURES, q=word),
             lambda: place.jump(place.FEATURES, q=word),
             key="firing_on_it",

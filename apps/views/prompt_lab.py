@@ -2,12 +2,23 @@
 
 import streamlit as st
 
-from apps import serve
+from apps import place, serve
 from apps.layout import halves
 from apps.messages import no_subject
 from apps.place import Place
 from apps.prompt_box import reads_text
-from apps.views import lab_attention, lab_changed, lab_lens, lab_probes, lab_text, lab_token, lab_units
+from apps.views import (
+    lab_attention,
+    lab_changed,
+    lab_lens,
+    lab_probes,
+    lab_text,
+    lab_token,
+    lab_units,
+    states_spans,
+)
+from apps.views.lab_text import Lab
+from workbench.dynamics import has_recurrence
 
 _LEAST_PANE = 340  # text and what is read from it stand side by side even on a small screen
 
@@ -19,7 +30,7 @@ def show() -> None:
     if no_subject(here.run):
         return
     subject = serve.model(here.run)
-    if not reads_text(subject):
+    if not reads_text(subject, say=here):
         return
     lab = lab_text.read(here, subject)
     if lab is None:
@@ -34,6 +45,14 @@ def show() -> None:
         lab_units.show(lab)
         lab_probes.show(lab)
         lab_lens.show(lab)
+    if not has_recurrence(subject):  # a recurrent subject's page of states has them
+        _spans(lab)
+
+
+def _spans(lab: Lab) -> None:
+    with st.expander(states_spans.TITLE, key="pane_spans", on_change="rerun", bind="query-params") as pane:
+        if pane.open:
+            states_spans.show(lab.here, lab.subject, lab.text, place.LAB)
 
 
 if __name__ == "__main__":  # Streamlit runs a page's file as a script

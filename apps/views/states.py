@@ -6,14 +6,16 @@ import streamlit as st
 from apps import place, serve
 from apps.choices import segments
 from apps.components.link_table import Cell, Column, link_table, opened
+from apps.components.session_link import session_link
 from apps.components.token_strip import Hue, Note, Strip, token_strip
 from apps.layout import halves
-from apps.messages import no_subject, plain
+from apps.messages import no_recurrence, no_subject, plain
 from apps.place import Place
 from apps.prompt_box import prompt_box, reads_text, words_of
 from apps.text import escape_markdown, number, visible
 from apps.views import states_gates, states_labels, states_portrait, states_spans
 from apps.views.states_gates import called
+from models.spiking import SpikingNetwork
 from workbench.dynamics import StatesReading, has_recurrence, is_gate, most_varying
 
 _LEAST_PANE = 340
@@ -35,12 +37,12 @@ def show() -> None:
     if no_subject(here.run):
         return
     subject = serve.model(here.run)
-    if not has_recurrence(subject):
-        _no_recurrence(subject)
+    if not has_recurrence(subject) and not isinstance(subject, SpikingNetwork):
+        no_recurrence(subject, place.STATES)
         if reads_text(subject, say=False):
-            states_spans.show(here, subject, prompt_box(here.run))
+            _spans_elsewhere(here)
         return
-    if not reads_text(subject):
+    if not reads_text(subject, say=here):
         return
     text = prompt_box(here.run)
     try:
@@ -52,23 +54,28 @@ def show() -> None:
     layer, name = _choose(reading)
     values = reading.layers[layer][name]
     unit = _unit_in_url(values)
-    states_labels.show(here)
+    states_labels.show(here, (layer, name, unit))
     left, right = halves(_LEAST_PANE)
     with left:
         _text(reading, values, name, unit, token)
         _cell(reading, layer, unit, token, subject.cfg.cell_name)
     with right:
         _units(reading, values, unit, token)
-    states_spans.show(here, subject, text, states_gates.hook_of(layer, name))
+    st.subheader(states_spans.TITLE, anchor=False)
+    states_spans.show(here, subject, text, place.STATES, states_gates.hook_of(layer, name))
     states_portrait.show(here, subject, reading, text, (layer, name, unit))
     states_gates.heatmap(here, reading, text, (layer, name, unit), token)
     states_gates.saturation(here, reading, text, layer, unit)
 
 
-def _no_recurrence(subject: object) -> None:
-    known = serve.run_with_recurrence()
-    instead = f" The run {escape_markdown(known)} has one: choose it in the side bar." if known else ""
-    st.info(f"A {type(subject).__name__} has no recurrence: nothing in it goes from one step to the next.{instead}")
+def _spans_elsewhere(here: Place) -> None:
+    asked = {"pane_spans": "true"}
+    session_link(
+        "Spans throughout which its neurons or features are on are compared in the prompt lab",
+        here.href(place.LAB, **asked),
+        lambda: place.jump(place.LAB, **asked),
+        key="to_spans",
+    )
 
 
 def _token_in_url(reading: StatesReading) -> int:

@@ -10,6 +10,7 @@ from apps import place, serve, serve_results
 from apps.choices import analyses
 from apps.components.link_table import Cell, Column, link_table, opened
 from apps.place import Place
+from apps.prompt_box import put_text
 from apps.text import escape_markdown, number, shell
 from models.dataset import Dataset
 from workbench.dynamics import read_dynamics, read_labels, told_apart
@@ -20,8 +21,8 @@ _PASSAGE = 96  # tokens of a text in which a label holds
 _MEASURES = {"auroc": "AUROC", "spearman": "Spearman's r"}
 
 
-def show(here: Place) -> None:
-    """Draw the table."""
+def show(here: Place, unit: tuple[int, str, int]) -> None:
+    """Draw the table; `unit` is the layer, the value and the unit that the page is about."""
     found = analyses(here.run, "dynamics")
     with st.expander("Units that track a label", icon=":material/target:", expanded=True, key="tracking"):
         if not found:
@@ -33,10 +34,10 @@ def show(here: Place) -> None:
         if units is None:
             st.caption("No units were held against labels: the data has none, or they were left out.")
             return
-        _table(here, units)
+        _table(here, units, dict(zip(("layer", "value", "unit"), unit, strict=True)))
 
 
-def _table(here: Place, units: pd.DataFrame) -> None:
+def _table(here: Place, units: pd.DataFrame, looked_at: dict[str, Any]) -> None:
     chosen = units[units["chosen"]]
     own = chosen[chosen["variant"] == "trained"]
     before = chosen[chosen["variant"] == "untrained"].set_index("label")["held_out"]
@@ -58,6 +59,7 @@ def _table(here: Place, units: pd.DataFrame) -> None:
         Column("labels moved", help="The control: the mean of the best units for labels moved along their documents."),
         Column("untrained", help="The best unit of the subject before its training."),
         Column("F1", help="Of a threshold that was set where the unit was chosen."),
+        Column("", "word"),
     ]
     lines = shown.to_dict("records")
     targets = [_target(line) for line in lines]
@@ -74,6 +76,7 @@ def _table(here: Place, units: pd.DataFrame) -> None:
             Cell(number(line["shuffled"], 3)),
             Cell(number(before.get(line["label"]), 3)),
             Cell(number(line["f1"])),
+            Cell("shown" if target == looked_at else ""),
         ]
         for line, target in zip(lines, targets, strict=True)
     ]
@@ -86,16 +89,16 @@ def _table(here: Place, units: pd.DataFrame) -> None:
         rows,
         key=_TABLE,
         ids=list(range(len(rows))),
-        on_open=lambda: _follow(here, targets[opened(_TABLE)[0]]),
+        on_open=lambda: _follow(here, targets[(row := opened(_TABLE)[0])], str(lines[row]["label"])),
         height=_HEIGHT,
     )
 
 
 def _target(line: dict[str, Any]) -> dict[str, Any]:
-    """Where a line leads: its unit, at its hook, and the label that is looked for."""
+    """Where a line leads: its unit, at its hook."""
     _, layer, cell, value = str(line["hook"]).split(".")
     value = value.removeprefix("hook_") + ("_backward" if cell == "rnn_reverse" else "")
-    return {"layer": int(layer), "value": value, "unit": int(line["unit"]), "tracks": str(line["label"])}
+    return {"layer": int(layer), "value": value, "unit": int(line["unit"])}
 
 
 def _chance(line: dict[str, Any]) -> float:
@@ -106,15 +109,13 @@ def _beyond(line: dict[str, Any]) -> float:
     return abs(line["held_out"] - _chance(line)) / (1 - _chance(line))
 
 
-def _follow(here: Place, target: dict[str, Any]) -> None:
-    for name in ("layer", "value", "tracks"):
+def _follow(here: Place, target: dict[str, Any], label: str) -> None:
+    for name in ("layer", "value"):
         st.session_state[name] = target[name]
     place.put("unit", target["unit"])
-    passage = _passage(here.run.find("dataset").id, target["tracks"], serve.dataset(here.run))
+    passage = _passage(here.run.find("dataset").id, label, serve.dataset(here.run))
     if passage:
-        st.session_state["prompt"] = passage
-        for name in ("token", "from", "to"):
-            place.put(name, None)
+        put_text(passage)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

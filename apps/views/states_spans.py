@@ -14,34 +14,36 @@ from apps.components.token_strip import Strip, token_strip
 from apps.layout import download, halves
 from apps.messages import plain
 from apps.place import Place
-from apps.prompt_box import BOS_WORD
-from apps.serve_spans import CODES, Searched
+from apps.prompt_box import BOS_WORD, put_text
+from apps.serve_spans import CODES, Asked, Match, Searched
 from apps.text import escape_markdown, number, percent, shell
 from models.artifacts import ArtifactError
 from workbench.features.spans.bounds import SIDES, Bounds
 from workbench.features.spans.spans import LEAST, N_RANDOM, active_set
-from workbench.features.vocabulary import token_strings
 
 _STRIP, _MATCHES = "span_strip", "span_matches"
-_PAGE, _AROUND, _LABELS, _ACTIVE_HEIGHT = 8, 14, 12, 320
+_PAGE, _LABELS, _ACTIVE_HEIGHT = 8, 12, 320
+# Of the page as it is, what a match's own link keeps.
+_KEPT = ("hook", "on_side", "beyond", "threshold", "edges", "layer", "value", "unit", "pane_spans")
 _EDGES = ["any", "off before", "off after", "off before and after"]
 _QUANTILE, _VALUE = "its own quantile", "a value"
 _OPEN = "Open this text"
+TITLE = "Other spans with the same active set"
 
 
-def show(here: Place, subject: Any, text: str, first: str | None = None) -> None:
+def show(here: Place, subject: Any, text: str, page: str, first: str | None = None) -> None:
     """Draw the pane.
 
     Args:
         here: the run.
         subject: its subject.
         text: that was typed.
+        page: that it is drawn on.
         first: the hook that is looked at elsewhere on the page.
     """
-    st.subheader("Other spans with the same active set", anchor=False)
-    known = serve_spans.hooks(here, subject)
+    known = {serve_spans.called(here, hook): hook for hook in serve_spans.hooks(here, subject)}
     if why := serve_spans.without_codes(here):
-        st.caption(escape_markdown(f"Features cannot be compared: {why}"))
+        st.caption(escape_markdown(f"{serve_spans.called(here, CODES).capitalize()} cannot be compared: {why}"))
     if not known:
         st.caption("Spans are looked for in a recording, and none was made of this subject's units. This makes one:")
         st.code(
@@ -49,9 +51,9 @@ def show(here: Place, subject: Any, text: str, first: str | None = None) -> None
         )
         return
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        hook = select("Units of", known, first if first in known else known[0], "hook")
-        side = "above" if hook == CODES else segments("A unit is on", [*SIDES], "side")
-        measure = _VALUE if hook == CODES else segments("Beyond", [_QUANTILE, _VALUE], "measure")
+        hook = known[select("Units of", list(known), first if first in known else next(iter(known)), "hook")]
+        side = "above" if hook == CODES else segments("A unit is on", [*SIDES], "on_side")
+        measure = _VALUE if hook == CODES else segments("Beyond", [_QUANTILE, _VALUE], "beyond")
         edges = segments("At the span's ends", _EDGES, "edges")
     try:
         words, values = serve_spans.held(here, subject, hook, text)
@@ -75,10 +77,10 @@ def show(here: Place, subject: Any, text: str, first: str | None = None) -> None
     if not len(active):
         st.info("No unit is beyond the threshold throughout this span: lower it, or select a shorter span.")
         return
-    key = (side, value, quantile)
-    found = serve_spans.found(at, limits, tuple(active.tolist()), span[1] - span[0], key)
+    asked = Asked((side, value, quantile), tuple(active.tolist()), span[1] - span[0])
+    found = serve_spans.found(at, limits, asked)
     try:
-        random, why = serve_spans.chance(at, limits, tuple(active.tolist()), span[1] - span[0], key), ""
+        random, why = serve_spans.chance(at, limits, asked), ""
     except ValueError as error:
         random, why = None, str(error)
     _numbers(found, random, active, at, span)
@@ -88,8 +90,8 @@ def show(here: Place, subject: Any, text: str, first: str | None = None) -> None
     with left:
         _units(values, limits, active, span)
     with right:
-        _labels(here, at, found, random, (key, tuple(active.tolist()), span[1] - span[0]))
-    _matches(here, subject, at, limits, active, found)
+        _labels(here, at, found, random, asked)
+    _matches(here, subject, at, limits, asked, found, page)
 
 
 def _threshold(values: np.ndarray, measure: str) -> float:
@@ -184,7 +186,7 @@ def _units(values: np.ndarray, limits: Bounds, active: np.ndarray, span: tuple[i
     download(table.drop(columns="over the text"), "The set as CSV", "active-set")
 
 
-def _labels(here: Place, at: Searched, found: pd.DataFrame, random: pd.DataFrame | None, asked: tuple) -> None:
+def _labels(here: Place, at: Searched, found: pd.DataFrame, random: pd.DataFrame | None, asked: Asked) -> None:
     st.markdown("**What holds in these spans**")
     try:
         said = serve_spans.said(here, at)
@@ -219,7 +221,9 @@ def _labels(here: Place, at: Searched, found: pd.DataFrame, random: pd.DataFrame
     download(table, "All as CSV", "labels-of-spans")
 
 
-def _matches(here: Place, subject: Any, at: Searched, limits: Bounds, active: np.ndarray, found: pd.DataFrame) -> None:
+def _matches(
+    here: Place, subject: Any, at: Searched, limits: Bounds, asked: Asked, found: pd.DataFrame, page_of: str
+) -> None:
     if found.empty:
         st.info("Nothing else in the recording shares this set: lower the threshold, or select a shorter span.")
         return
@@ -236,50 +240,36 @@ def _matches(here: Place, subject: Any, at: Searched, limits: Bounds, active: np
             "set's (Jaccard).",
             width="content",
         )
-    links: list[dict[str, Any]] = []
-    strips = [_strip(here, subject, at, limits, active, match, links) for match in shown.to_dict("records")]
+    matches = serve_spans.matches(at, limits, asked, shown, first, subject.tokenizer)
+    links = [_link(match) for match in matches]
+    n_active = len(asked.active)
+    strips = [
+        Strip(
+            match.tokens,
+            match.on,
+            title=f"{match.doc} · tokens {match.start}–{match.stop - 1} · {match.shared} of {n_active} units",
+            badge=number(match.jaccard),
+            href=here.href(page_of, **link),
+            action=_OPEN,
+            span=match.span,
+        )
+        for match, link in zip(matches, links, strict=True)
+    ]
     token_strip(
         strips,
         key=_MATCHES,
         label="units of the set that are on",
-        scale=max(1, len(active)),
+        scale=max(1, n_active),
         on_open=lambda: _open(links[int(st.session_state[_MATCHES].open)]),
     )
     download(found, "All spans as CSV", "spans")
 
 
-def _strip(
-    here: Place,
-    subject: Any,
-    at: Searched,
-    limits: Bounds,
-    active: np.ndarray,
-    match: dict[str, Any],
-    links: list[dict[str, Any]],
-) -> Strip:
-    row, length = int(match["row"]), int(match["length"])
-    rows = np.arange(max(0, row - _AROUND), min(len(at.source.seq), row + length + _AROUND))
-    rows = rows[at.source.seq[rows] == at.source.seq[row]]
-    lead = int(row - rows[0])
-    text, as_it_was = serve_spans.text_of(at, int(match["sequence"]), subject.tokenizer)
-    link: dict[str, Any] = {"prompt": text} | {
-        name: st.query_params[name]
-        for name in ("hook", "side", "measure", "threshold", "edges", "layer", "value", "unit")
-        if name in st.query_params
-    }
-    if as_it_was:
-        link |= {"from": int(match["start"]), "to": int(match["stop"]) - 1}
-    links.append(link)
-    return Strip(
-        token_strings(subject.tokenizer, at.token[rows].tolist()),
-        at.source.at(limits, rows, active).sum(1),
-        title=f"{match['doc']} · tokens {match['start']}–{match['stop'] - 1} · "
-        f"{match['shared']} of {len(active)} units",
-        badge=number(match["jaccard"]),
-        href=here.href(place.STATES, **link),
-        action=_OPEN,
-        span=(lead, lead + length),
-    )
+def _link(match: Match) -> dict[str, Any]:
+    """Where a span opens: its whole text, and the span in it where its tokens are read again as they were."""
+    kept = {name: st.query_params[name] for name in _KEPT if name in st.query_params}
+    here = {"from": match.start, "to": match.stop - 1} if match.as_it_was else {}
+    return {"prompt": match.text} | kept | here
 
 
 def _select() -> None:
@@ -291,11 +281,9 @@ def _select() -> None:
 
 def _open(link: dict[str, Any]) -> None:
     """The page is this one: its text is another, and so are the span and what was locked."""
-    st.session_state["prompt"] = link["prompt"]
+    put_text(link["prompt"])
     for name in ("from", "to"):
         place.put(name, link.get(name))
-    place.put("token", None)
-    place.put("matches", None)
 
 
 def _turn(page: int) -> None:

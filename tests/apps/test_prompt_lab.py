@@ -15,6 +15,9 @@ from test_views import charts, component, opened, unescaped_tags, words
 from tiny_run import HOOK, WICKED
 
 from apps import shown
+from models import save_model
+from models.spiking import integrator
+from models.tasks import BandLimited
 from workbench.activations import ActivationStore, harvest
 from workbench.cli.lens import make_lens
 from workbench.cli.probe import make_probes
@@ -123,8 +126,21 @@ class TestPromptLab:
     @pytest.mark.parametrize(
         ("run", "sentence"),
         [
-            ("flip-flop", "This model reads 3 numbers a step, not tokens, so it cannot read a typed text."),
-            ("sums", "This model has no tokenizer, so it cannot read a typed text."),
+            (
+                "flip-flop",
+                "This model reads 3 numbers a step, not tokens, so it cannot read a typed text: where its states lead, "
+                "and which units tell a label, is on the page Dynamics.",
+            ),
+            (
+                "sums",
+                "This model has no tokenizer, so it cannot read a typed text: where its heads look in held-out "
+                "sequences is on the page Attention.",
+            ),
+            (
+                "aligned",
+                "This model answers a source with a target, so it cannot read one typed text: where its heads look in "
+                "held-out sequences is on the page Attention.",
+            ),
             ("result", "This run holds tables alone, and no subject."),
         ],
     )
@@ -133,6 +149,38 @@ class TestPromptLab:
         assert sentence in words(app)
         assert not app.error
         assert not app.text_area
+
+    def test_a_population_of_spiking_neurons_leads_to_its_page(self, tmp_path: Path, monkeypatch) -> None:
+        data = BandLimited(objective="integral", n_steps=60, dt=0.001, cutoff=20.0).dataset(2, 1, seed=0)
+        run = Run.create(tmp_path / "cells")
+        data.save(run.path)
+        save_model(integrator(10), run.path, inputs={"data": data.id})
+        monkeypatch.setenv("WORKBENCH_EXPLORE_ROOT", str(tmp_path))
+        monkeypatch.setenv("WORKBENCH_EXPLORE_RUN", "cells")
+        for page in ("prompt_lab", "states"):
+            app = opened(page)
+            assert "This model reads 1 number a step" in words(app)
+            assert "is on the page Population." in words(app)
+            assert component(app, "session_link")["href"].startswith("population?run=cells")
+
+    def test_a_typed_text_outlasts_a_reload_of_another_page(self) -> None:
+        app = opened("prompt_lab", run="tiny", prompt="return self")
+        app.switch_page("views/features.py").run()
+        assert app.query_params["typed"] == "return self"
+        again = opened("features", run="tiny", typed="return self")
+        again.switch_page("views/prompt_lab.py").run()
+        assert again.text_area(key="prompt").value == "return self"
+        assert "typed" not in again.query_params
+        assert "typed" not in opened("features", run="tiny").query_params
+
+    def test_what_was_shown_of_one_run_is_forgotten_in_another(self) -> None:
+        app = opened("prompt_lab", run="tiny", prompt="return self", f="3", token="1")
+        assert component(app, "token_strip")["hue"] == "activation"
+        app.selectbox(key="run").set_value("circuits").run()
+        assert not app.exception
+        assert component(app, "token_strip")["hue"] == "loss"
+        assert "f" not in app.query_params
+        assert app.query_params["token"] == "1", "the text is the same"
 
 
 class TestPanes:

@@ -12,6 +12,7 @@ from test_copied_code import Offered, offered, same
 from test_views import component, opened, unescaped_tags, words
 from tiny_run import WICKED
 
+from apps import serve_spans
 from apps.views import states_labels
 from workbench.activations import ActivationStore, harvest
 from workbench.cli.dynamics import make_dynamics
@@ -87,7 +88,9 @@ class TestRecurrentStates:
     @pytest.mark.parametrize(
         ("run", "sentence"),
         [
-            ("flip-flop", "This model reads 3 numbers a step, not tokens, so it cannot read a typed text."),
+            ("flip-flop", "where its states lead, and which units tell a label, is on the page Dynamics."),
+            ("aligned", "where its heads look in held-out sequences is on the page Attention."),
+            ("sums", "A Transformer has no recurrence"),
             ("result", "This run holds tables alone, and no subject."),
         ],
     )
@@ -145,7 +148,7 @@ class TestUnitsThatTrackALabel:
             label = row[0]["text"]
             asked = parse_qs(urlparse(row[0]["href"]).query)
             assert asked["unit"] == [str(best.loc[label, "unit"])] == [row[1]["text"]]
-            assert asked["tracks"] == [label]
+            assert "tracks" not in asked, "the other labels stay in sight"
             assert float(row[3]["text"].replace("−", "-")) == pytest.approx(best.loc[label, "held_out"], abs=6e-4)
             assert float(row[4]["text"].replace("−", "-")) == pytest.approx(best.loc[label, "shuffled"], abs=6e-4)
 
@@ -169,7 +172,7 @@ class TestUnitsThatTrackALabel:
 
 class TestSpans:
     def test_the_set_and_the_spans_are_the_librarys(self, read: Run) -> None:
-        app = opened("states", run="read", prompt=PROMPT, side="either", **SPAN)
+        app = opened("states", run="read", prompt=PROMPT, on_side="either", **SPAN)
         store = ActivationStore.open(read.find("activations").path)
         source = RecordedUnits(store, HOOK, read.dataset().doc_table["name"].to_pylist())
         limits = bounds(source, quantile=0.6, side="either")
@@ -193,7 +196,7 @@ class TestSpans:
         assert labels["rows"]
 
     def test_a_match_opens_with_its_span(self, read: Run) -> None:
-        app = opened("states", run="read", prompt=PROMPT, side="either", **SPAN)
+        app = opened("states", run="read", prompt=PROMPT, on_side="either", **SPAN)
         strip = component(app, "token_strip", "Open this text")["strips"][0]
         asked = {name: value[0] for name, value in parse_qs(urlparse(strip["href"]).query).items()}
         assert asked["threshold"] == "0.6"
@@ -210,22 +213,42 @@ class TestSpans:
         [
             ({"from": "5", "to": "900"}, "There is no span from token 5 to 900 here"),
             ({"from": "0", "to": "2"}, "they are numbered 1 to"),
-            ({"from": "2", "to": "9", "measure": "a value", "threshold": "1.0"}, "No unit is beyond the threshold"),
+            ({"from": "2", "to": "9", "beyond": "a value", "threshold": "1.0"}, "No unit is beyond the threshold"),
         ],
     )
     def test_what_cannot_be_searched_is_one_sentence(self, read: Run, asked: dict[str, str], sentence: str) -> None:
         assert sentence in words(opened("states", run="read", prompt=PROMPT, **asked))
 
     @pytest.mark.usefixtures("explorer_environment")
-    def test_a_transformers_neurons_and_features_are_searched_too(self) -> None:
-        asked = {"run": "tiny", "prompt": PROMPT, "from": "2", "to": "2", "threshold": "0.0"}
-        app = opened("states", hook="features of the dictionary", **asked)
-        assert "A Transformer has no recurrence" in words(app)
-        assert "The run both-ways has one" in words(app)
-        assert component(app, "token_strip", "Open this text")["strips"]
+    def test_a_transformers_neurons_and_features_are_searched_in_the_prompt_lab(self) -> None:
+        states = opened("states", run="tiny")
+        assert "A Transformer has no recurrence" in words(states)
+        assert component(states, "session_link", "The run both-ways has one")["href"] == "states?run=both-ways"
+        assert not states.text_area
+        assert (
+            "prompt_lab?run=tiny&index=small&pane_spans=true" in component(states, "session_link", "prompt lab")["href"]
+        )
+        asked = {"run": "tiny", "prompt": PROMPT, "from": "2", "to": "2", "threshold": "0.0", "pane_spans": "true"}
+        app = opened("prompt_lab", hook="features of the dictionary", **asked)
+        strips = component(app, "token_strip", "Open this text")["strips"]
+        assert strips[0]["href"].startswith("prompt_lab?")
+        assert "pane_spans=true" in strips[0]["href"]
         assert component(app, "link_table", "anywhere")["rows"]
-        neurons = opened("states", hook="blocks.0.mlp.hook_post", **(asked | {"threshold": "0.6"}))
+        neurons = opened("prompt_lab", hook="blocks.0.mlp.hook_post", **(asked | {"threshold": "0.6"}))
         assert component(neurons, "token_strip", "Open this text")["strips"]
+
+    def test_what_a_look_finds_is_not_looked_for_again(self, read: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        app = opened("states", run="read", prompt=PROMPT, on_side="either", **SPAN)
+        before = component(app, "token_strip", "Open this text")["strips"]
+
+        def refused(*_: object, **__: object) -> None:
+            raise AssertionError("this was found already")
+
+        for name in ("matching_spans", "random_spans", "span_labels", "bounds", "token_strings", "_text_of"):
+            monkeypatch.setattr(serve_spans, name, refused)
+        app.segmented_control(key="rank").set_value("strongest here").run()
+        assert not app.exception
+        assert component(app, "token_strip", "Open this text")["strips"] == before
 
 
 class TestPortrait:

@@ -87,7 +87,8 @@ def check_reads_text(model: Any) -> None:
     """`ValueError` if a typed text cannot be given to a subject: it reads vectors, or a source, or has no tokenizer."""
     cfg = model.cfg
     if getattr(cfg, "d_in", None) is not None:
-        raise ValueError(f"this model reads {cfg.d_in} numbers a step, not tokens, so it cannot read a typed text.")
+        numbers = f"{cfg.d_in} number{'s' * (cfg.d_in != 1)}"
+        raise ValueError(f"this model reads {numbers} a step, not tokens, so it cannot read a typed text.")
     if getattr(cfg, "d_vocab_source", None) is not None:
         raise ValueError("this model answers a source with a target, so it cannot read one typed text.")
     if model.tokenizer is None:
