@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import NamedTuple
 
 import streamlit as st
 import torch
@@ -21,13 +22,15 @@ from apps.prompt_box import prompt_box, reads_text, with_start, words_of
 from apps.text import escape_markdown, number
 from apps.views import head_table, head_weights
 from models.saving import checkpoint_steps
+from workbench.attention.telling import Telling, telling_sequence
 from workbench.experiments.heads_results import CONTROL, OWN, HeadSurvey, read_heads
 from workbench.figures.hook_names import short_hooks
-from workbench.runs import Artifact
+from workbench.runs import Artifact, Run
 
 _GRID, _TEXT, _TABLE = "head_grid", "head_text", "head_keys"
 _TYPED, _HELD_OUT = "typed text", "held out"
 _LISTED = 8  # keys in the table
+_PASSAGES, _POSITIONS = 32, 57  # held-out ones that are looked through, and how much of each
 ATTENTION, MOVED, ROLLOUT = "attention", "value-weighted", "rollout"
 _ROLLED = {"attention": "of attention", "value": "of what is moved"}
 _SIDES = {("target", "target"): "to itself", ("target", "source"): "to the source", ("source", "source"): "encoder"}
@@ -70,6 +73,14 @@ class _Shown:
         return self.n_heads or {layer: len(heads) for layer, heads in self.patterns.items()}
 
 
+class _OwnText(NamedTuple):
+    """A held-out passage, what a head shows in it, and of how many it was chosen."""
+
+    text: str
+    telling: Telling
+    passages: int
+
+
 def show() -> None:
     """Draw the page."""
     here: Place = st.session_state["_place"]
@@ -90,11 +101,17 @@ def show() -> None:
     if chosen is None:
         no_heads(here.run)
         return
-    shown = _typed(here) if survey is None or chosen == _TYPED else _kept(here, survey, chosen)
+    if survey is None or chosen == _TYPED:
+        own = _own_text(here, survey) if survey else None
+        shown = _typed(here, own)
+    else:
+        own, shown = None, _kept(here, survey, chosen)
     if shown is None:
         return
     layer, head = _head_in_url(shown, survey)
     _why(shown, survey, artifact, layer, head)
+    if own and survey and own.text == st.session_state.get("prompt") and (layer, head) == _standout(shown, survey):
+        _why_this_text(own)
     _patterns(shown, layer, head)
     if survey is None or artifact is None:
         no_heads(here.run)
@@ -116,9 +133,33 @@ def _choose_text(here: Place, survey: HeadSurvey | None) -> str | None:
     return segments("Sequence", options, "sequence") if len(options) > 1 else options[0]
 
 
-def _typed(here: Place) -> _Shown | None:
+def _own_text(here: Place, survey: HeadSurvey) -> _OwnText | None:
+    """What the page opens on: a text on which the head that stands out most has something to show."""
+    best = survey.standout()
+    found = _telling_passage(here.run.find("model").id, best.hook, best.head, best.score, here.run)
+    return _OwnText(*found) if found else None
+
+
+@st.cache_data(max_entries=16, show_spinner="Looking for a text that shows it …")
+def _telling_passage(model_id: str, hook: str, head: int, score: str, _run: Run) -> tuple[str, Telling, int] | None:
+    data = serve.dataset(_run)
+    held_out = data.sequences("test")
+    if data.tokenizer is None or not len(held_out):
+        return None
+    passages = data.select(held_out[torch.linspace(0, len(held_out) - 1, min(_PASSAGES, len(held_out))).long()])
+    with serve.ONE_READER:
+        telling = telling_sequence(serve.model(_run), passages, hook, head, score, first=_POSITIONS)
+    if telling is None:
+        return None
+    ids = passages.tokens[telling.sequence][passages.mask[telling.sequence]][1:_POSITIONS]
+    return data.tokenizer.decode(ids.tolist(), skip_special_tokens=False), telling, len(passages)
+
+
+def _typed(here: Place, own: _OwnText | None) -> _Shown | None:
     """A text that is typed; None where it cannot be read, which is said."""
-    text = prompt_box(here.run)
+    text = prompt_box(here.run, own.text if own else "")
+    if own and text == own.text and not {"layer", "head", "token"} & set(st.query_params):
+        place.put("token", own.telling.query)
     try:
         reading = serve.reading(serve.model(here.run), None, text, here.run.find("model").id)
     except ValueError as error:
@@ -219,6 +260,15 @@ def _why(shown: _Shown, survey: HeadSurvey | None, artifact: Artifact | None, la
         f"The page opens on {name}, which stands out most of all from heads {control}: {escape_markdown(found)}."
         if best.beyond
         else f"No head stands out from heads {control}: {name} comes nearest ({escape_markdown(found)})."
+    )
+
+
+def _why_this_text(own: _OwnText) -> None:
+    telling = own.telling
+    st.caption(
+        f"The text is, of {own.passages:,} held-out passages, the one in which it looks there most: with "
+        f"{number(telling.share)} of its attention, over the {telling.queries:,} tokens that have such a place. "
+        f"Token {telling.query} is one of them."
     )
 
 

@@ -1,13 +1,10 @@
 """What is known of every head, beside its controls: scores, importance, copying, composition, alignments."""
 
-from collections.abc import Callable
-from functools import partial
-
 import streamlit as st
 
 from apps import place
 from apps.choices import segments, select
-from apps.components.link_table import Cell, Column, link_table, opened
+from apps.components.link_table import Cell, Column, link_table, opened, signed_cell
 from apps.layout import halves
 from apps.place import Place
 from apps.shown import draw
@@ -30,17 +27,25 @@ _MOVED = {
     "first": "share from the first position",
     "length": "length of what is moved",
 }
-_SHOWN: dict[str, Callable[[float], str]] = {
-    "copying": partial(signed, digits=3),
-    "copying_percentile": partial(number, digits=1),
-    "cost": partial(signed, digits=3),
-    "random_cost": partial(signed, digits=3),
+_ASKS = {
+    "previous_token": "Share of attention on the token before.",
+    "first_token": "Share of attention on the first position.",
+    "current_token": "Share of attention on the token itself.",
+    "duplicate_token": "Share of attention on earlier occurrences of the token.",
+    "induction": "Share of attention on what came after earlier occurrences of the token.",
+    "matching_bracket": "Share of attention that a closing bracket gives to the one that opened it.",
+    "open_bracket": "Share of attention, from inside brackets, on the innermost one that is open.",
+    "local": "Share of attention on the token itself and those just before it.",
+    "entropy": "How widely attention is spread: 0 bits is all on one token.",
+    "distance": "How far back it looks on average.",
 }
 _MORE = {
-    "copying": Column("copying", help="Σ Re λ / Σ |λ| of its W_E W_V W_O W_U: 1 where tokens raise themselves."),
+    "copying": Column(
+        "copying", "bar-number", "Σ Re λ / Σ |λ| of its W_E W_V W_O W_U: 1 where tokens raise themselves."
+    ),
     "copying_percentile": Column("percentile", help="Among random matrices of the same shapes."),
-    "cost": Column("loss without it", help="By how many nats the loss rises as it is ablated."),
-    "random_cost": Column("random direction", help="By how many as its output is moved as far elsewhere."),
+    "cost": Column("loss without it", "bar-number", "By how many nats the loss rises as it is ablated."),
+    "random_cost": Column("random direction", "bar-number", "By how many as its output is moved as far elsewhere."),
 }
 
 
@@ -51,15 +56,16 @@ def show(here: Place, survey: HeadSurvey, artifact: Artifact) -> None:
     standout = survey.standout()
     st.subheader("What each head looks at", anchor=False)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        names = scores["score"].unique().tolist()
-        score = select("Score", names, standout.score, "score")
+        known = {name.replace("_", " "): name for name in scores["score"].unique()}
+        score = known[select("Score", list(known), standout.score.replace("_", " "), "score")]
         of_score = scores[scores["score"] == score]
         texts = of_score["text"].unique().tolist()
         texts = sorted(texts, key=lambda text: text != standout.text)
         text = segments("Text", texts, "text") if len(texts) > 1 else texts[0]
     title = titled(score)
     st.caption(
-        f"Means over held-out sequences; grey, and on the right of the map: the same of heads {control_of(artifact)}."
+        f"{_ASKS.get(score, '')} Means over held-out sequences; grey, and on the right of the map: the same of heads "
+        f"{control_of(artifact)}."
     )
     _weighted(survey, score, text)
     left, right = halves(380)
@@ -150,6 +156,7 @@ def _table(here: Place, survey: HeadSurvey, score: str, text: str) -> None:
     there = [name for name in _MORE if name in lines]
     columns += [*(_MORE[name] for name in there), Column("")]
     top = max(float(lines["value"].max()), 1e-9)
+    dearest = float(lines["cost"].abs().max()) if "cost" in lines else 0.0
     hooks, here_now = list(survey.axes), (place.integer("layer"), place.integer("head"))
     rows, ids = [], []
     for line in lines.head(_LISTED).to_dict("records"):
@@ -160,12 +167,21 @@ def _table(here: Place, survey: HeadSurvey, score: str, text: str) -> None:
             Cell(number(line["control"], 3)),
             Cell(number(line["control_high"], 3)),
         ]
-        cells += [Cell(_SHOWN[name](line[name])) for name in there]
+        cells += [_told(name, line[name], dearest) for name in there]
         rows.append([*cells, Cell("shown" if at == here_now else "")])
         ids.append(at[0] * _HEADS + at[1])
     of = f"{min(len(lines), _LISTED):,} of {len(lines):,} heads"
     st.caption(f"A head's name shows it in large. {of}, on {text} text.")
     link_table(columns, rows, key=_TABLE, ids=ids, on_open=_open, height=_HEIGHT)
+
+
+def _told(name: str, value: float, dearest: float) -> Cell:
+    """What else is known of a head: what has a sign in its colour, costs to one scale."""
+    if name == "copying_percentile":
+        return Cell(number(value, 1))
+    if name == "random_cost":
+        return Cell(signed(value, 3), bar=abs(value) / max(dearest, 1e-12), hue="muted")
+    return signed_cell(signed(value, 3), value, 1.0 if name == "copying" else dearest)
 
 
 def number_of(hook: str, hooks: list[str], survey: HeadSurvey) -> int:

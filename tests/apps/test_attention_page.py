@@ -93,7 +93,7 @@ class TestPatterns:
 @pytest.mark.usefixtures("explorer_environment")
 class TestHeads:
     def test_every_head_stands_beside_its_control_and_links_to_its_pattern(self, survey: HeadSurvey) -> None:
-        app = opened("attention", run="circuits", prompt=TEXT, score="previous_token", text="random repeated")
+        app = opened("attention", run="circuits", prompt=TEXT, score="previous token", text="random repeated")
         table = survey.by_head("previous_token", "random repeated")
         rows = component(app, "link_table", "control's highest")["rows"]
         assert len(rows) == len(table) == 4

@@ -33,6 +33,7 @@ from models.hub import HubModel, HubModelConfig
 from models.tasks import Copy
 from workbench.attention import head_scores
 from workbench.attention.random_heads import random_repeats_for
+from workbench.attention.telling import telling_sequence
 
 NAMED = {
     "previous_token": get_previous_token_head_detection_pattern,
@@ -298,3 +299,19 @@ def test_bad_input_is_one_plain_sentence(as_in_a_script):
             head_scores(model, tokens, **given)
     with pytest.raises(ValueError, match="has no attention"):
         head_scores(Recurrent(RecurrentConfig(cell="gru", d_model=8, d_vocab=12)), tokens)
+
+
+def test_the_telling_sequence_gives_most_attention_to_what_the_score_asks():
+    model, tokens = small().eval(), random_tokens(n=20)
+    hook, first = "blocks.1.attn.hook_pattern", 9
+    pattern = patterns_of(model, tokens)[hook][:, 1]
+    repeated = (tokens[:, :, None] == tokens[:, None, :]).tril(-1)
+    weight = (pattern * repeated).sum(-1)[:, 1:first]
+    found = telling_sequence(model, Dataset(tokens), hook, 1, "duplicate_token", first=first, batch_size=7)
+    assert found.sequence == int(weight.sum(1).argmax())
+    assert 0 < found.query < first
+    assert weight[found.sequence, found.query - 1] >= 0.9 * weight[found.sequence].max()
+    assert found.queries == int(repeated[found.sequence, 1:first].any(-1).sum())
+    np.testing.assert_allclose(found.share, float(weight[found.sequence].sum()) / found.queries, rtol=1e-5)
+    assert telling_sequence(model, Dataset(tokens), hook, 1, "entropy") is None
+    assert telling_sequence(model, Dataset(tokens), hook, 1, "matching_bracket") is None, "without its labels"
