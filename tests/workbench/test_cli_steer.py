@@ -154,8 +154,8 @@ def test_what_a_person_reads_is_unsteered_then_steered_then_random(source, capsy
     assert cli.main(["steer", "--run", str(source), *TEXTS, "--name", "told"]) == 0
     said = capsys.readouterr().out
     first = said[said.index("after 'return g'") : said.index("after 'class A'")]
-    order = [line.split("  ")[0] for line in first.splitlines()[3:10]]
-    assert order == ["unsteered", *["steered"] * 3, *["the first random direction"] * 3]
+    order = [line.split("  ")[0] for line in first.splitlines()[3:12]]
+    assert order == ["unsteered", *["steered"] * 4, *["the first random direction"] * 4]
     assert "rise of the loss from" in said
     assert "next: workbench explore" in said
 

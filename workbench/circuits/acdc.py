@@ -93,7 +93,7 @@ def acdc(
     distance = distances(cuts, metric, batch_size=batch_size)
     at_once = max(1, batch_size // len(cuts.data))
     parts = []
-    for tau in progress(thresholds, desc="acdc", unit="search"):
+    for tau in progress(thresholds, desc="acdc", unit="search", shown=len(thresholds) > 1):
         found = search(cuts.graph, distance, tau, at_once=at_once)
         about = {"ablation": ablation, "threshold": tau, "sequences": len(cuts.data)}
         parts += [part.assign(**about) for part in _lines(cuts.graph, found, n_controls, seed)]
@@ -107,24 +107,27 @@ def search(graph: Graph, distance: Distances, threshold: float, *, at_once: int 
     now = float(distance(cut[None]).mean())
     runs = 1
     order: list[int] = []
-    for receiver in reversed(graph.receivers):
-        left = graph.before(receiver)[::-1]
-        heard = graph.after(receiver)
-        if heard and cut[heard].all():
-            cut[left] = True
-            continue
-        order += left
-        while left:
-            # Each on the guess that those before it fall.
-            tried = torch.stack(list(_one_more_each(cut, left[:at_once])))
-            found = distance(tried).mean(1).tolist()
-            runs += len(tried)
-            for edge, then in zip(left[:at_once], found, strict=True):
-                left = left[1:]
-                rise[edge] = then - now
-                if rise[edge] >= threshold:
-                    break
-                cut[edge], now = True, then
+    with progress(total=len(cut), desc="acdc", unit="edge") as bar:
+        for receiver in reversed(graph.receivers):
+            left = graph.before(receiver)[::-1]
+            heard = graph.after(receiver)
+            if heard and cut[heard].all():
+                cut[left] = True
+                bar.update(len(left))
+                continue
+            order += left
+            while left:
+                # Each on the guess that those before it fall.
+                tried = torch.stack(list(_one_more_each(cut, left[:at_once])))
+                found = distance(tried).mean(1).tolist()
+                runs += len(tried)
+                for edge, then in zip(left[:at_once], found, strict=True):
+                    left = left[1:]
+                    bar.update()
+                    rise[edge] = then - now
+                    if rise[edge] >= threshold:
+                        break
+                    cut[edge], now = True, then
     return Search(order, rise, ~cut, runs)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from models.checked_input import whole_number
 from models.evaluation import as_evaluated
+from models.progress import progress
 from workbench.circuits.edge_ablation import EdgeAblation, by_sender
 from workbench.interventions.gradients import gradients_made, slope_by_output, slopes_by_output
 from workbench.interventions.hook_parts import named
@@ -99,16 +100,19 @@ def edge_scores(
     """The scores of each sequence, in double precision."""
     parts = torch.arange(len(cuts.data)).split(batch_size)
     scores = torch.zeros(len(cuts.graph.edges), len(cuts.data), dtype=torch.float64)
-    with as_evaluated(cuts.model):
+    shares = [1.0] if steps == 1 else [(step + 0.5) / steps for step in range(steps)]
+    passes = len(parts) * (steps + (steps > 1))
+    with as_evaluated(cuts.model), progress(total=passes, desc="edge attribution", unit="pass") as bar:
         slopes = [_Slopes(cuts, seq) for seq in parts]
-        shares = [1.0] if steps == 1 else [(step + 0.5) / steps for step in range(steps)]
         for part in slopes if steps > 1 else []:
             part.find_changes()
+            bar.update()
         for share in shares:
             outputs = [partial(part.outputs, share) for part in slopes]
             whole = slopes_by_output(metric, cuts.data, parts, outputs)
             for part, towards in zip(slopes, whole, strict=True):
                 part.add(metric, share, towards)
+                bar.update()
         for part in slopes:
             scores[:, part.seq] = part.scores() / steps
     return scores

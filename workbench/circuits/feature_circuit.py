@@ -15,6 +15,7 @@ from torch import Tensor
 
 from models.checked_input import whole_number
 from models.evaluation import as_evaluated
+from models.progress import as_one, progress
 from workbench.circuits.feature_nodes import Dictionary, FeatureNodes, Nodes
 from workbench.interventions.gradients import Leaves, gradients_made, slope_by_output, slopes_by_output
 from workbench.interventions.hook_parts import checked_parts, layer_of
@@ -28,6 +29,7 @@ from workbench.interventions.stand_ins import Ablation
 
 ATTRIBUTION, INTEGRATED, RANDOM = "attribution", "integrated gradients", "random direction"
 LATENT, ERROR = "latent", "error"
+_NODES = "nodes"  # what the progress bar says
 COLUMNS = (
     *("hook", "layer", "position", "unit", "kind", "ablation", "steps", "variant", "seed"),
     *("effect", "low", "high", "sequences"),
@@ -129,7 +131,8 @@ def node_effects(
     groups = [[part] for part in parts] if takes_batch(metric) else [list(parts)]
     found: dict[str, list[Tensor]] = {name: [] for name in nodes.dictionaries}
     directions = {name: _directions(d.W_dec, seeds) for name, d in nodes.dictionaries.items()}
-    with as_evaluated(nodes.model):
+    walks = len(groups) * len(nodes.where) * steps
+    with as_evaluated(nodes.model), as_one(desc=_NODES, total=walks, unit="step"):
         for group in groups:
             for seq, slopes in zip(group, _mean_slopes(nodes, metric, group, steps), strict=True):
                 there, instead = nodes.there(seq), nodes.stand_ins(seq)
@@ -180,7 +183,7 @@ def _mean_slopes(
     ends = [_ends(nodes, seq) for seq in parts]
     found: list[dict[str, Tensor]] = [{} for _ in parts]
     for name in nodes.where:
-        for step in range(steps):
+        for step in progress(range(steps), desc=_NODES, unit="step"):
             share = (step + 0.5) / steps
             ways = [(name, start + share * (end - start)) for start, end in (of_part[name] for of_part in ends)]
             for sums, slopes in zip(found, _slopes_of_parts(nodes, metric, parts, ways), strict=True):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.cli.console import add_run, finish, number, run_path, say, table
+from workbench.cli.console import add_run, begin, finish, number, run_path, say, table
 from workbench.cli.offered import ABLATIONS, SEARCHES
 from workbench.cli.prompt_options import AskedPrompts, add_prompts
 from workbench.cli.standing import standing
@@ -69,6 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """What `workbench circuit` does and prints."""
+    begin()
     from workbench.experiments import read_circuit
 
     made = make_circuit(

@@ -43,6 +43,12 @@ def say(args: argparse.Namespace, text: str = "") -> None:
         print(text, flush=True)
 
 
+def begin() -> None:
+    """What stands on a screen while the run, the subject and what reads it are loaded, which has no bar."""
+    if sys.stderr.isatty():
+        print("loading; each part of the work then shows how long it still takes", file=sys.stderr, flush=True)
+
+
 def finish(args: argparse.Namespace, result: Mapping[str, Any]) -> None:
     """The result for scripts, if they asked."""
     if args.json and _is_first():

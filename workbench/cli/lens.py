@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.cli.console import add_run, finish, number, run_path, say, table
+from workbench.cli.console import add_run, begin, finish, number, run_path, say, table
 from workbench.cli.standing import standing
 from workbench.runs import Artifact, Run
 
@@ -46,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """What `workbench lens` does and prints."""
+    begin()
     from workbench.experiments import read_lens
 
     made = make_lens(

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.cli.console import finish, run_path, say, table
+from workbench.cli.console import begin, finish, run_path, say, table
 from workbench.cli.prompt_options import AskedPrompts
 from workbench.cli.standing import standing
 from workbench.runs import Artifact, Run
@@ -17,6 +17,7 @@ STEPS, CONTROLS = 300, 5
 
 def run(args: argparse.Namespace) -> None:
     """What the verb does and prints."""
+    begin()
     from workbench.experiments import read_rotations
 
     made = make_rotation(

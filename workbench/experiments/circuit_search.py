@@ -9,6 +9,7 @@ import pandas as pd
 
 from models.checked_input import whole_number
 from models.compiled import Edge
+from models.progress import progress
 from workbench.circuits import Graph, acdc, edge_attribution, faithfulness
 from workbench.experiments.circuit_results import KEPT, strongest
 from workbench.experiments.prompts import Prompts
@@ -148,7 +149,8 @@ def chosen_paths(model: Any, edges: pd.DataFrame, n: int) -> list[Edge]:
 def patch_paths(model: Any, prompts: Prompts, paths: Sequence[Edge], settings: CircuitSettings) -> pd.DataFrame:
     """`path_patching` of edges one by one, norms recomputed, beside random directions."""
     pair = prompts.clean, prompts.corrupt, prompts.metric
-    parts = [path_patching(model, *pair, [edge.sender], [edge.receiver], **settings.keywords) for edge in paths]
+    found = progress(paths, desc="paths", unit="path")
+    parts = [path_patching(model, *pair, [edge.sender], [edge.receiver], **settings.keywords) for edge in found]
     return pd.concat(parts, ignore_index=True)
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 
 from models.dataset import Dataset
+from models.progress import as_one
 from models.table_files import kept_table
 from workbench.experiments.answer_parts import adds_up, answer_parts
 from workbench.experiments.lens_results import (
@@ -122,8 +123,10 @@ def read_layers(
     kept_table(folder / RESULT, lambda: logit_lens(model, held_out, untrained=untrained, train=counted, **how))
     lens = None
     if settings.tuned:
-        lens = _fitted(model, train, folder, settings, shuffled=False)
-        shuffled = _fitted(model, train, folder / SHUFFLED_FOLDER, settings, shuffled=True)
+        fits = sum(not (where / CONFIG_FILE).exists() for where in (folder, folder / SHUFFLED_FOLDER))
+        with as_one(desc="tuned lens", total=fits * settings.n_steps, unit="step"):
+            lens = _fitted(model, train, folder, settings, shuffled=False)
+            shuffled = _fitted(model, train, folder / SHUFFLED_FOLDER, settings, shuffled=True)
         for name, given, variant in ((TUNED_RESULT, lens, TUNED), (SHUFFLED_RESULT, shuffled, SHUFFLED)):
             kept_table(folder / name, partial(_through, model, held_out, given, variant, how))
     told: dict[str, Any] = {"sequences": len(held_out)}

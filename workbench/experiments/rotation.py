@@ -16,6 +16,7 @@ from torch import Tensor
 
 from models.dataset import Dataset
 from models.loss import IGNORED
+from models.progress import as_one
 from models.table_files import kept_table
 from models.tensor_files import save_tensors
 from workbench.activations.recorder import axis_of
@@ -126,9 +127,12 @@ def rotate_prompts(model: Any, untrained: Any, prompts: Prompts, folder: Path, s
     tested = looking.rehearsed()
     keys = [(hook, k) for hook in search.hooks for k in dict.fromkeys(search.k)]
     parts = {key: folder / PARTS / f"{number:03d}" for number, key in enumerate(keys)}
-    for key, part in parts.items():
-        part.mkdir(parents=True, exist_ok=True)
-        kept_table(part / RESULT, partial(looking.found, *key, part))
+    missing = sum(not (part / RESULT).exists() for part in parts.values())
+    searches = missing * (1 if untrained is None else 2)
+    with as_one(desc="rotation", total=searches * search.n_steps, unit="step"):
+        for key, part in parts.items():
+            part.mkdir(parents=True, exist_ok=True)
+            kept_table(part / RESULT, partial(looking.found, *key, part))
     held_out = torch.isin(torch.arange(len(prompts)), tested)
     kept_table(folder / PAIRS, lambda: pairs_table(model, prompts, clean, corrupt).assign(held_out=held_out.numpy()))
     for name in (LOSSES, RESULT):
