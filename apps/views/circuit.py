@@ -122,7 +122,7 @@ def _edge_table(circuit: Circuit) -> None:
     rows = [
         [
             *(Cell(words) for words in (part_name(line.sender), part_name(line.receiver), read_as(line.receiver))),
-            *_beside(line.score, line.random, float(shown["score"].abs().max())),
+            *_beside(line.score, line.random, float(shown["score"].abs().max()), carries=-line.score),
         ]
         for line in shown.itertuples()
     ]
@@ -155,7 +155,7 @@ def _paths(told: Told, artifact: Artifact) -> None:
     rows = [
         [
             *(Cell(words) for words in (part_name(line.sender), part_name(line.receiver), read_as(line.receiver))),
-            *_beside(line.effect, line.random, largest),
+            *_beside(line.effect, line.random, largest, carries=line.effect),
         ]
         for line in circuit.path_means.itertuples()
     ]
@@ -195,6 +195,7 @@ def _features(here: Place, circuit: Circuit, artifact: Artifact) -> None:
 def _latents(here: Place, circuit: Circuit) -> None:
     """The largest effects, each latent with a link to its page and its name there, where it has been indexed."""
     own = circuit.feature_means.head(_LISTED)
+    largest = float(own["effect"].abs().max())
     indexed = _indexes(here, circuit)
     short = short_hooks(list(circuit.dictionaries))
     rows = []
@@ -209,7 +210,7 @@ def _latents(here: Place, circuit: Circuit) -> None:
                 Cell(short[hook]),
                 Cell("error" if line["kind"] == "error" else str(unit), href),
                 Cell(name),
-                *_beside(line["effect"], line["random"], float(own["effect"].abs().max())),
+                *_beside(line["effect"], line["random"], largest, carries=-line["effect"]),
             ]
         )
     columns = [
@@ -250,10 +251,10 @@ def _nodes_kept(told: Told) -> None:
     st.caption("All others of these hooks are ablated. Grey: as many random ones.")
 
 
-def _beside(effect: float, random: float, largest: float) -> tuple[Cell, Cell]:
-    """An effect in the colour of its sign, and in grey what stands beside it; bars to one scale."""
+def _beside(effect: float, random: float, largest: float, carries: float) -> tuple[Cell, Cell]:
+    """An effect, and in grey what stands beside it, bars to one scale: blue as in the graph what carries the answer."""
     control = Cell(signed(random, 3), bar=abs(random) / max(largest, 1e-12), hue="muted")
-    return signed_cell(signed(effect, 3), effect, largest), control
+    return signed_cell(signed(effect, 3), carries, largest), control
 
 
 def _share(value: float) -> str:

@@ -73,7 +73,8 @@ def lens_by_layer(lens: pd.DataFrame, measure: str, title: str | None = None) ->
     variants, stages = table["variant"].unique().tolist(), list(short.values())
     hues = dict(zip(variants, in_turn(CATEGORIES, len(variants)), strict=True)) | {"untrained": RANDOM}
     marks = dict(zip(variants, in_turn(_SHAPES, len(variants)), strict=True))
-    legend = alt.Legend(orient="top", direction="horizontal", title=None, symbolOpacity=1)
+    # In columns: side by side in one row, many names would be cut.
+    legend = alt.Legend(orient="top", direction="horizontal", title=None, columns=3, symbolOpacity=1)
 
     def by_variant(kind: type[Any], signs: dict[str, str]) -> Any:
         scale = alt.Scale(domain=variants, range=[signs[name] for name in variants])
