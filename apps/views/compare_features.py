@@ -18,6 +18,7 @@ from apps.words import called, words_of
 from models.artifacts import ArtifactError
 from workbench.features.comparing.siblings import overlap
 from workbench.features.index.feature_index import Example, FeatureIndex
+from workbench.features.query.telling import most_telling
 from workbench.sae import SAE
 
 _EXAMPLES = 6
@@ -51,8 +52,9 @@ def show(here: Place) -> None:
 
 
 def _pair(index: FeatureIndex) -> tuple[int, int] | None:
-    """The two that the URL names; by default those of which the first fires most surely, and its nearest."""
-    order = index.table[~index.table["dead"].astype(bool)].sort_values("f1_low", ascending=False, kind="stable")
+    """The two that the URL names; by default the most telling, and the one that fires with it most."""
+    live = index.table[~index.table["dead"].astype(bool)]
+    order = live.loc[most_telling(live).sort_values().index]
     if order.empty:
         st.info("No feature of this dictionary fires on the recorded text: there are none to compare.")
         return None

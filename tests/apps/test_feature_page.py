@@ -89,7 +89,7 @@ def test_what_it_does_is_measured_when_asked_and_is_there_at_once_afterwards(run
     assert [column["label"] for column in told["columns"]] == ["token", "with it", "change", "random"]
 
 
-def test_a_feature_leads_to_the_compare_page(index: FeatureIndex) -> None:
+def test_a_feature_leads_to_the_compare_page_and_to_steering(index: FeatureIndex) -> None:
     feature = lively(index)
     links = [
         json.loads(c.proto.json)
@@ -97,6 +97,9 @@ def test_a_feature_leads_to_the_compare_page(index: FeatureIndex) -> None:
         if c.proto.component_name == "session_link"
     ]
     assert any(f"a={feature}" in link["href"] and link["href"].startswith("compare?") for link in links)
+    (steering,) = [link for link in links if link["label"].startswith("Steer")]
+    assert steering["href"].startswith("interventions?")
+    assert f"f={feature}&" in steering["href"]
 
 
 def test_what_is_costly_is_made_only_once_it_is_opened(index: FeatureIndex) -> None:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from models.artifacts import ArtifactError
-from workbench.cli.console import add_run, run_path
+from workbench.cli.console import add_run, begin, run_path
 
 VIEWS = ("runs", "features", "probes", "population", "dynamics", "attention", "interventions", "reproductions")
 TOP = 50
@@ -43,6 +43,7 @@ def run(args: argparse.Namespace) -> None:
     """What `workbench export` does; the site is written, and told of, by a process of the floor above."""
     if not run_path(args.run).is_dir():
         raise ArtifactError(f"there is no run at {run_path(args.run)}: `workbench demo` makes a first one.")
+    begin()
     if code := subprocess.call(command(args)):
         sys.exit(code)
 
