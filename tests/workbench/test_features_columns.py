@@ -99,6 +99,17 @@ def test_a_units_examples_are_its_top_rows_and_its_near_misses_those_just_below(
         assert [e.value for e in index.examples(column, "near_miss")] == pytest.approx(below.head(8).tolist(), rel=1e-4)
 
 
+def test_batches_that_naming_leaves_out_whole_change_no_name(made, tmp_path, monkeypatch):
+    model, dataset, store = made
+    columns, found = unit_columns(store, POST, share=0.05), []
+    for rows in (4096, 2 * N_CTX):
+        monkeypatch.setattr("workbench.features.building.collect.BATCH_ROWS", rows)
+        found.append(build_index(columns, store, model, tmp_path / f"{rows}", dataset, max_fit_rows=200))
+    assert found[0].config["results"]["n_fit_rows"] < 200
+    pd.testing.assert_frame_equal(found[0].naming, found[1].naming)
+    pd.testing.assert_frame_equal(found[0].concepts, found[1].concepts)
+
+
 def test_units_are_held_against_random_and_principal_directions_and_no_neuron(units):
     columns, index = units
     assert set(index.naming["dictionary"]) == {"trained", "PCA", "random"}

@@ -164,8 +164,9 @@ def collect(
             _encode(sae, x, edges[chosen.start : chosen.stop + 1] - batch.start, int(batch.start), room, writer, near)
             here = place[batch]
             kept = x[torch.from_numpy(here >= 0)]
-            for name, control in controls.items():
-                writers[name].add(control.encode_sparse(kept))
+            if len(kept):  # naming leaves whole batches out of a long recording
+                for name, control in controls.items():
+                    writers[name].add(control.encode_sparse(kept))
             if neurons is not None:
                 neurons[:, here[here >= 0]] = kept.half().numpy().T
             bar.update(len(x))
