@@ -102,7 +102,7 @@ def _inside(index: FeatureIndex, feature: int, found: Listed) -> None:
     known, words = index.concepts[index.concepts["concept"] == concept], words_of(index.config)
     beside = f"; the best {words.rival}'s is {number(known[words.rival_f1].iloc[0])}" if len(known) else ""
     st.caption(
-        f"Fires inside {escape_markdown(concept)}: as a detector of it, its F1 on held-out documents is "
+        f"As a detector of “{escape_markdown(concept)}”, its F1 on held-out documents is "
         f"{number(here.iloc[0])}{beside}."
     )
 

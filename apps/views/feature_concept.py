@@ -1,12 +1,42 @@
-"""Above the list of what detects one statement of the labels: how well the best of each dictionary does."""
+"""Statements of the labels above the list: those that a search names, and how well the best detect the chosen one."""
 
 import streamlit as st
 
 from apps.components.facts import Fact, facts
+from apps.feature_filters import loosen
 from apps.feature_list import Listed
 from apps.text import escape_markdown, number
 from apps.words import Words
 from workbench.features.index.feature_index import FeatureIndex
+
+_OFFERED = 6
+
+
+def offer(found: Listed, words: Words) -> None:
+    """Where a search has the words of statements in it, lead to what detects these, whatever it is named for itself."""
+    asked = found.filters.text.casefold().split()
+    if not asked or found.filters.concept:
+        return
+    able = [concept for concept in found.query.concepts if all(word in concept.casefold() for word in asked)]
+    if not able:
+        return
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        n = f"{_OFFERED} of {len(able):,} statements" if len(able) > _OFFERED else "Statements"
+        st.caption(f"{n} with these words, each with all {words.many} that detect it:", width="content")
+        for concept in sorted(able, key=len)[:_OFFERED]:
+            st.button(
+                escape_markdown(concept),
+                key=f"inside_{concept}",
+                type="tertiary",
+                icon=":material/arrow_forward:",
+                on_click=_choose,
+                args=(concept,),
+            )
+
+
+def _choose(concept: str) -> None:
+    loosen("text")
+    st.session_state["inside"] = concept
 
 
 def show(index: FeatureIndex, found: Listed, words: Words) -> None:
@@ -28,12 +58,12 @@ def show(index: FeatureIndex, found: Listed, words: Words) -> None:
         facts(shown, key="concept_facts")
     if index.detectors is None:
         st.caption(
-            f"This index keeps only the {words.many} that are named for {escape_markdown(concept)}: made anew, by "
-            "`workbench index` with `--replace`, it has all that detect it best."
+            f"This index keeps only the best {words.one} for “{escape_markdown(concept)}” and those that are named for "
+            "it: made anew, by `workbench index` with `--replace`, it has all that detect it best."
         )
         return
     n = int((index.detectors["concept"] == concept).sum())
     st.caption(
-        f"The {n:,} {words.many} that detect {escape_markdown(concept)} best, chosen on training documents, and any "
+        f"The {n:,} {words.many} that detect “{escape_markdown(concept)}” best, chosen on training documents, and any "
         "more that are named for it."
     )

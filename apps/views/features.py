@@ -73,6 +73,7 @@ def _browse(here: Place, index: FeatureIndex, found: Listed, words: Words) -> No
             if view == "Map":
                 colour = features_map.choose_colour()
     _in_force(found)
+    feature_concept.offer(found, words)
     if found.filters.concept:
         feature_concept.show(index, found, words)
     if found.rows.empty:
@@ -182,6 +183,7 @@ def _said_of_matches(found: Listed) -> None:
 
 
 _FITS = Column("fits", help="How well it fits what is searched for.", sort=BEST_MATCH)
+_FITS_AS_SHARE = replace(_FITS, kind="bar-number")
 _COLUMNS = [
     Column("#", sort="number"),
     Column("name", "text", "The concept it detects best.", sort="name"),
@@ -201,7 +203,7 @@ _COLUMNS = [
 
 def _list(here: Place, index: FeatureIndex, found: Listed, page: int, pages: int) -> None:
     rows = found.rows.iloc[(page - 1) * _PER_PAGE : page * _PER_PAGE]
-    labelled, matched = has_labels(found.table), bool(found.matched_by)
+    labelled, matched = has_labels(found.table), found.matched_by
     words = words_of(index.config)
     cells = [_row(here, row, words, labelled=labelled, matched=matched) for row in rows.itertuples()]
     name, label = _COLUMNS[:2], [COLUMN] if labelled else []
@@ -211,7 +213,7 @@ def _list(here: Place, index: FeatureIndex, found: Listed, page: int, pages: int
     column, ascending = found.query.sorted_by(found.filters, found.matches)
     order = next(order for order, (of, _) in ORDERS.items() if of == column)
     link_table(
-        [*name, *label, *([_FITS] if matched else []), *measures],
+        [*name, *label, *([_FITS if matched == "text" else _FITS_AS_SHARE] if matched else []), *measures],
         cells,
         key=_TABLE,
         ids=rows["feature"],
@@ -238,13 +240,13 @@ def _previews(found: Listed, rows: pd.DataFrame) -> list[Preview | None]:
     return previews
 
 
-def _row(here: Place, row: Any, words: Words, *, labelled: bool, matched: bool) -> list[Cell]:
+def _row(here: Place, row: Any, words: Words, *, labelled: bool, matched: str) -> list[Cell]:
     href = here.href(place.FEATURES, feature=row.feature)
     return [
         Cell(getattr(row, "title", f"{row.feature}"), href=href),
         Cell(row.name, href=href),
         *([label_cell(row.label, row.bookmarked, href)] if labelled else []),
-        *([Cell(number(row.match))] if matched else []),
+        *([Cell(number(row.match), bar=row.match if matched != "text" else None)] if matched else []),
         Cell(row.top_tokens),
         Cell(number(row.f1), bar=row.f1),
         Cell(number(row.f1_low)),

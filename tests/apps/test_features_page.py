@@ -86,6 +86,12 @@ class TestFilters:
         assert set(detected) & set(live) <= set(wanted["feature"]), "whatever they are named for themselves"
         assert len(detected) > (index.table["name"] == query.concepts[0]).sum()
 
+    def test_a_search_that_names_a_statement_leads_to_all_that_detect_it(self, index: FeatureIndex) -> None:
+        app = opened("features", q="comment")
+        button(app, "inside_in comment").click().run()
+        assert app.query_params["inside"] == "in comment"
+        assert ids(app) == FeatureTable(index).choose(Filters(concept="in comment"))["feature"].tolist()[:40]
+
     def test_an_example_finds_what_fires_on_it(self, index: FeatureIndex) -> None:
         app = opened("features", sample="def make_1(self, value):")
         assert len(ids(app)) > 0

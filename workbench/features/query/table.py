@@ -196,15 +196,19 @@ class FeatureTable:
         database.register("known", pa.Table.from_pandas(known, preserve_index=False))
         database.execute("CREATE TABLE features AS SELECT * FROM known")
         database.unregister("known")
-        file = {name: str(self.index.path / f"{name}.parquet") for name in ("names", "detectors", "examples")}
+        kinds = ("names", "detectors", "concepts", "examples")
+        file = {name: str(self.index.path / f"{name}.parquet") for name in kinds}
         database.execute(
             "CREATE TABLE names AS SELECT feature, kind, concept, max(f1) AS f1 FROM read_parquet(?) GROUP BY ALL",
             [file["names"]],
         )
-        if Path(file["detectors"]).exists():
-            database.execute(
-                "INSERT INTO names SELECT feature, 'syntax', concept, f1 FROM read_parquet(?)", [file["detectors"]]
-            )
+        # An index made before detectors were kept knows the best of each concept alone.
+        for name, f1 in (("detectors", "f1"), ("concepts", "feature_f1")):
+            if Path(file[name]).exists():
+                database.execute(
+                    f"INSERT INTO names SELECT feature, 'syntax', concept, {f1} FROM read_parquet(?)", [file[name]]
+                )
+                break
         database.execute(
             "CREATE TABLE examples AS SELECT feature, kind, rank, row, value FROM read_parquet(?) "
             "WHERE kind IN ('top', 'band')",
