@@ -8,7 +8,8 @@ tokens in the lab 700 ms; 1.2 GB of the server's own memory with ten tabs open, 
 minutes without an error.
 
 Something has appeared when what was asked for stands there and the script that draws it has ended, charts and token
-strips included; each time has the way from the click through server and browser in it, all on the same two cores.
+strips included; each time has the way from the click through server and browser in it, all on the same two cores. The
+browser itself takes the time, from the click it hears: a driver that finds and moves to a button first is not in it.
 """
 
 import re
@@ -32,6 +33,15 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--
 IDLE = "[data-testid=stApp][data-test-script-state=notRunning]"
 TABS, PAGING_TABS, SOAK_S = 10, 20, 300.0
 SIZE = {"width": 1440, "height": 900}
+# When the last click or key was heard, and when the script that it started had ended.
+STOPWATCH = """() => {
+    const app = document.querySelector("[data-testid=stApp]"), state = () => app.dataset.testScriptState
+    const heard = () => { window.begun = performance.now(); window.ended = null }
+    document.addEventListener("click", heard, true)
+    document.addEventListener("keydown", (event) => event.key == "Enter" && heard(), true)
+    new MutationObserver(() => { window.ended = state() == "notRunning" ? performance.now() : null })
+        .observe(app, {attributes: true, attributeFilter: ["data-test-script-state"]})
+}"""
 
 
 def main(quick: bool = False) -> list[dict]:
@@ -116,34 +126,37 @@ def _page_through(tab: Page, live: list[int], n: int) -> list[float]:
     tab.goto(_address(feature=live[len(live) // 2], sort="number"))
     tab.get_by_text(re.compile(r"Feature [\d,]+")).first.wait_for(timeout=120_000)
     tab.wait_for_selector(IDLE)
+    tab.evaluate(STOPWATCH)
     seconds = []
     for _ in range(n + 3):
         before = tab.url
         tab.wait_for_timeout(300)
-        start = time.perf_counter()
         tab.get_by_role("button", name="Next").first.click()
         tab.wait_for_function("url => location.href != url", arg=before)
         number = int(tab.url.split("feature=")[1].split("&")[0])
         tab.get_by_text(f"Feature {number:,}", exact=False).first.wait_for()
-        tab.wait_for_selector(IDLE)
-        seconds.append(time.perf_counter() - start)
+        seconds.append(_elapsed(tab))
     return seconds[3:]  # the first pages fill caches
+
+
+def _elapsed(tab: Page) -> float:
+    """Seconds from the last click or key to the end of the last script; once nothing runs any more."""
+    tab.wait_for_function("window.ended && performance.now() - window.ended > 150")
+    return tab.evaluate("(window.ended - window.begun) / 1000")
 
 
 def _orders(tab: Page, n: int) -> list[float]:
     """By clicks on two headings in turn: each asks for the table anew."""
     _first_paint(tab)
+    tab.evaluate(STOPWATCH)
     seconds = []
     for i in range(n + 2):
-        heading = ("density", "max")[i % 2]
-        words = {"density": "fires on", "max": "max"}[heading]
+        words = ("fires on", "max")[i % 2]
         tab.wait_for_timeout(300)
         before = tab.url
-        start = time.perf_counter()
         tab.get_by_role("button", name=words, exact=True).or_(tab.locator("th", has_text=words)).first.click()
         tab.wait_for_function("url => location.href != url", arg=before)
-        tab.wait_for_selector(IDLE)
-        seconds.append(time.perf_counter() - start)
+        seconds.append(_elapsed(tab))
     return seconds[2:]
 
 
@@ -151,19 +164,16 @@ def _prompts(tab: Page, n: int) -> list[float]:
     """Texts of about 256 tokens, none read before, pasted into the lab."""
     tab.goto(_address("prompt_lab"))
     tab.wait_for_selector(IDLE)
+    tab.evaluate(STOPWATCH)
     box = tab.locator("textarea").first
     seconds = []
     for i in range(n + 2):
         text = f"def f{i}(self, x):\n" + "".join(f"    a{i} = self.b[{j}] + x\n" for j in range(19))
         tab.wait_for_timeout(300)
-        start = time.perf_counter()
         box.fill(text)
         box.press("Control+Enter")
-        tab.wait_for_function("word => document.body.innerText.includes(word)", arg=f"a{i}")
-        tab.wait_for_function(
-            """() => document.querySelector("[data-testid=stApp]").dataset.testScriptState == "notRunning" """
-        )
-        seconds.append(time.perf_counter() - start)
+        tab.get_by_text(re.compile(rf"f{i}")).first.wait_for()
+        seconds.append(_elapsed(tab))
     return seconds[2:]
 
 
