@@ -46,9 +46,9 @@ def run(text, tmp_path_factory):
     path = tmp_path_factory.mktemp("runs") / "small"
     where = ["--run", str(path)]
     with unchecked():
-        assert cli.main(["train", *where, "--corpus", str(text), "--steps", "12"]) == 0
+        assert cli.main(["train", *where, "--corpus", str(text), "--steps", "4"]) == 0
         assert cli.main(["harvest", *where, "--tokens", "6000", "--name", "mlp"]) == 0
-        assert cli.main(["sae", *where, "--width", "64", "--k", "4", "--tokens", "16384", "--name", "small"]) == 0
+        assert cli.main(["sae", *where, "--width", "64", "--k", "4", "--tokens", "8192", "--name", "small"]) == 0
         assert cli.main(["index", *where]) == 0
     return path
 

@@ -1,5 +1,7 @@
 """Every architecture against its own paper's dense objective, as SAE, transcoder and crosscoder."""
 
+from functools import cache
+
 import pytest
 import torch
 
@@ -197,19 +199,24 @@ def recovered(features, directions):
     return (features @ rows.T).max(dim=1).values.mean().item()
 
 
+@cache
+def of_planted(architecture, product="float32"):
+    """What is trained on planted features."""
+    k = 2 if architecture in WITH_K else None
+    n_tokens = 150_000 if architecture == "matryoshka_batchtopk" else 75_000
+    how = SAETrainConfig(n_tokens=n_tokens, batch_size=256, lr=1e-2, target_l0=None if k else 2.5, product=product)
+    return train_sae(SAEConfig(architecture=architecture, d_in=24, d_sae=64, k=k), endless(planted()[2]), how)
+
+
 @pytest.mark.usefixtures("as_in_a_script")
 @pytest.mark.parametrize("architecture", ALL)
 def test_every_architecture_finds_planted_features(architecture):
     features, _, x = planted()
-    k = 2 if architecture in WITH_K else None
-    cfg = SAEConfig(architecture=architecture, d_in=24, d_sae=64, k=k)
-    n_tokens = 150_000 if architecture == "matryoshka_batchtopk" else 75_000
-    how = SAETrainConfig(n_tokens=n_tokens, batch_size=256, lr=1e-2, target_l0=None if k else 2.5)
-    sae = train_sae(cfg, endless(x), how)
+    sae = of_planted(architecture)
     assert recovered(features, sae.W_dec) >= 0.9
-    assert recovered(features, build_sae(cfg).W_dec) <= 0.65
+    assert recovered(features, build_sae(sae.cfg).W_dec) <= 0.65
     l0 = sae.encode_sparse(x[:4000]).l0().float().mean().item()
-    assert l0 == pytest.approx(2 if k else 2.5, rel=0.35)
+    assert l0 == pytest.approx(2 if architecture in WITH_K else 2.5, rel=0.35)
 
 
 @pytest.mark.usefixtures("as_in_a_script")
@@ -222,10 +229,11 @@ def test_a_transcoder_finds_what_is_computed_from_what_it_reads():
     errors = {}
     for skip in (False, True):
         cfg = SAEConfig(d_in=24, d_sae=64, k=3, d_out=30, skip=skip)
-        sae = train_sae(cfg, endless(x, y), SAETrainConfig(n_tokens=250_000, batch_size=256, lr=1e-2))
+        sae = train_sae(cfg, endless(x, y), SAETrainConfig(n_tokens=100_000, batch_size=256, lr=1e-2))
         errors[skip] = ((y - sae(x)).square().sum() / (y - y.mean(0)).square().sum()).item()
-    assert recovered(written, sae.W_dec) >= 0.85
-    assert errors[True] < errors[False] < 0.2
+    assert recovered(written, sae.W_dec) >= 0.75
+    assert recovered(written, build_sae(cfg).W_dec) <= 0.55
+    assert errors[True] < errors[False] < 0.12
 
 
 @pytest.mark.usefixtures("as_in_a_script")
@@ -350,12 +358,11 @@ def test_a_dictionary_that_has_died_is_stopped():
 
 
 @pytest.mark.usefixtures("as_in_a_script")
-def test_bfloat16_products_cost_little(tmp_path):
+def test_bfloat16_products_cost_little():
     _, _, x = planted()
-    cfg = SAEConfig(d_in=24, d_sae=64, k=2)
     errors = {}
     for product in ("float32", "bfloat16"):
-        sae = train_sae(cfg, endless(x), SAETrainConfig(n_tokens=75_000, batch_size=256, lr=1e-2, product=product))
+        sae = of_planted("topk", product)
         assert sae.W_enc.dtype == torch.float32
         errors[product] = ((x - sae(x)).square().sum() / (x - x.mean(0)).square().sum()).item()
     assert errors["bfloat16"] == pytest.approx(errors["float32"], abs=0.02)
