@@ -84,7 +84,14 @@ def filters(query: FeatureTable, words: Words) -> tuple[Filters, str]:
             **_BOUND,
         )
         bounds = _measures(words)
-        order = st.selectbox("Sort by", list(ORDERS), key="sort", help=_BEST, **_BOUND)
+        order = st.selectbox(
+            "Sort by",
+            list(ORDERS),
+            format_func=lambda order: order.replace("neuron", words.rival),
+            key="sort",
+            help=_BEST,
+            **_BOUND,
+        )
         reverse = st.toggle("Reverse", key="reverse", **_BOUND)
     asked = Filters(
         text=text or "",

@@ -6,7 +6,7 @@ from apps.components.facts import Fact, facts
 from apps.feature_filters import loosen
 from apps.feature_list import Listed
 from apps.text import escape_markdown, number
-from apps.words import Words
+from apps.words import Words, called
 from workbench.features.index.feature_index import FeatureIndex
 
 _OFFERED = 6
@@ -45,10 +45,11 @@ def show(index: FeatureIndex, found: Listed, words: Words) -> None:
     known = index.concepts[index.concepts["concept"] == concept]
     if not known.empty:
         row = known.iloc[0]
+        best = index.table.iloc[row["feature"]].to_dict()
         held_out = "F1 for this statement, on documents that took no part in the choice."
         of_neuron = f"neuron {'−' if row['neuron_sign'] < 0 else '+'}{row['neuron']}" if row["neuron"] >= 0 else ""
         shown = [
-            Fact(f"Best {words.one}", number(row["feature_f1"]), f"{words.one} {row['feature']}", held_out, "trained"),
+            Fact(f"Best {words.one}", number(row["feature_f1"]), called(best, index), held_out, "trained"),
             *([Fact("Best neuron", number(row["neuron_f1"]), of_neuron, held_out, "neurons")] if of_neuron else []),
             Fact("Best of PCA", number(row["pca_f1"]), help=held_out),
             Fact("Best random direction", number(row["random_f1"]), help=held_out),

@@ -72,7 +72,7 @@ def _browse(here: Place, index: FeatureIndex, found: Listed, words: Words) -> No
             view = segments("View", _VIEWS, "view")
             if view == "Map":
                 colour = features_map.choose_colour()
-    _in_force(found)
+    _in_force(found, words)
     feature_concept.offer(found, words)
     if found.filters.concept:
         feature_concept.show(index, found, words)
@@ -125,9 +125,16 @@ def _told(here: Place, index: FeatureIndex, found: Listed) -> Told:
     return opened_index.at("table").do("set_index", "feature", drop=False).at("loc").item(numbers)
 
 
-def _in_force(found: Listed) -> None:
+def _in_words(name: str, asked: str, words: Words) -> str:
+    """A filter in the words for what is listed."""
+    if name == "live_only":
+        return f"live {words.many} only"
+    return asked.replace("neuron", words.rival) if name in ("beyond_neuron", "gain") else asked
+
+
+def _in_force(found: Listed, words: Words) -> None:
     """Every filter that keeps something from the list, wherever it is set, and a way to take it away."""
-    asked = list(found.filters.active.items())
+    asked = [(name, _in_words(name, said, words)) for name, said in found.filters.active.items()]
     if found.matches is not None:
         asked.append(("sample", "fires on the example"))
     if found.noted != ANY_NOTES:
@@ -136,13 +143,13 @@ def _in_force(found: Listed) -> None:
         return
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="in_force"):
         st.caption("Filters:", width="content")
-        for name, words in asked:
+        for name, said in asked:
             st.button(
-                escape_markdown(words if len(words) <= _CHIP else words[: _CHIP - 1] + "…"),
+                escape_markdown(said if len(said) <= _CHIP else said[: _CHIP - 1] + "…"),
                 key=f"chip_{name}",
                 icon=":material/close:",
                 icon_position="right",
-                help=f"Take this filter away: {escape_markdown(words)}",
+                help=f"Take this filter away: {escape_markdown(said)}",
                 on_click=loosen,
                 args=(name,),
             )
@@ -150,7 +157,7 @@ def _in_force(found: Listed) -> None:
 
 def _nothing_passes(found: Listed, words: Words) -> None:
     """Nothing is listed: which filter is to be loosened, and how much each would let through."""
-    ways = found.loosened()
+    ways = [(name, _in_words(name, asked, words), n) for name, asked, n in found.loosened()]
     if found.matches is not None:
         n = len(found.query.choose(found.filters, written=found.written))
         ways.append(("sample", "fires on the example", n))

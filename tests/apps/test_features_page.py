@@ -184,6 +184,7 @@ class TestTable:
         app = opened("features", view="Map", q="zzzz")
         assert app.title[0].value == "Heads"
         assert "No head passes these filters" in words(app)
+        assert button(app, "chip_live_only").label == "live heads only"
         assert "Map" not in str([c.proto for c in app.get("button_group")])
 
 
