@@ -13,7 +13,7 @@ from apps.components.token_strip import Strip, token_strip
 from apps.layout import download, halves
 from apps.messages import no_index, plain
 from apps.place import Place
-from apps.text import escape_markdown, number, percent
+from apps.text import escape_markdown, number, percent, signed
 from apps.words import called, words_of
 from models.artifacts import ArtifactError
 from workbench.features.comparing.siblings import overlap
@@ -94,11 +94,16 @@ def _overlap(here: Place, index: FeatureIndex, a: int, b: int) -> None:
                 help="Rows where both fire over where either does.",
             ),
             Fact("By chance", number(found["chance"], 5), help="The Jaccard of two that fire as often, independently."),
-            Fact("Correlation", number(found["correlation"], 3), help="Of their values, over all recorded rows."),
-            Fact("Cosine", number(cosine, 3), help="Of their decoder directions."),
+            _signed_fact("Correlation", found["correlation"], "Of their values, over all recorded rows."),
+            _signed_fact("Cosine", cosine, "Of their decoder directions."),
         ],
         key="overlap",
     )
+
+
+def _signed_fact(label: str, value: float, help_: str) -> Fact:
+    """A number from −1 to 1: blue above nothing, vermilion below."""
+    return Fact(label, signed(value, 3), help=help_, hue="neurons" if value < 0 else "trained")
 
 
 def _cosine(here: Place, index: FeatureIndex, a: int, b: int) -> float:

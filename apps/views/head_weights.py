@@ -76,6 +76,7 @@ def _facts(survey: HeadSurvey, layer: int, head: int) -> None:
                 signed(line["value"], 3),
                 f"random's 99%: {number(line['random_high'], 3)}",
                 "Σ Re λ / Σ |λ| of its W_E W_V W_O W_U: 1 where tokens raise themselves.",
+                "trained" if line["value"] >= 0 else "neurons",
             )
         )
         if "copied" in line:

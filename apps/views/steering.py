@@ -15,7 +15,7 @@ from apps.prompt_box import prompt_box
 from apps.shown import draw
 from apps.text import escape_markdown, number, shell, visible
 from apps.told import Told, call, read, run_of
-from apps.words import called
+from apps.words import called, words_of
 from workbench.experiments import read_steering
 from workbench.experiments.directions import Direction, feature_direction, pushes, unit_direction, usual_hook
 from workbench.features.columns import HEADS, LATENTS, kind_of, read_dictionary
@@ -188,7 +188,7 @@ def _feature(here: Place, features: Artifact) -> tuple[Told, str]:
     """The direction of a column of the index, a latent or a unit or a probe, in the units of its activation."""
     index = serve.index(features)
     sae = serve.dictionary_of(here.run, index)
-    feature = _numbered("Feature", index.n_features, "f", _first(index))
+    feature = _numbered(words_of(index.config).one.capitalize(), index.n_features, "f", _first(index))
     row = index.table.iloc[feature].to_dict()
     largest = float(row["max"])
     artifact = here.run.made_from(index, "sae") if kind_of(index.config) == LATENTS else features
