@@ -17,7 +17,6 @@ from apps.views import (
     lab_units,
     states_spans,
 )
-from apps.views.lab_text import Lab
 from workbench.dynamics import has_recurrence
 
 _LEAST_PANE = 340  # text and what is read from it stand side by side even on a small screen
@@ -46,13 +45,7 @@ def show() -> None:
         lab_probes.show(lab)
         lab_lens.show(lab)
     if not has_recurrence(subject):  # a recurrent subject's page of states has them
-        _spans(lab)
-
-
-def _spans(lab: Lab) -> None:
-    with st.expander(states_spans.TITLE, key="pane_spans", on_change="rerun", bind="query-params") as pane:
-        if pane.open:
-            states_spans.show(lab.here, lab.subject, lab.text, place.LAB)
+        states_spans.pane(here, subject, lab.text, place.LAB)
 
 
 if __name__ == "__main__":  # Streamlit runs a page's file as a script

@@ -61,10 +61,9 @@ def show() -> None:
         _cell(reading, layer, unit, token, subject.cfg.cell_name)
     with right:
         _units(reading, values, unit, token)
-    st.subheader(states_spans.TITLE, anchor=False)
-    states_spans.show(here, subject, text, place.STATES, states_gates.hook_of(layer, name))
-    states_portrait.show(here, subject, reading, text, (layer, name, unit))
     states_gates.heatmap(here, reading, text, (layer, name, unit), token)
+    states_spans.pane(here, subject, text, place.STATES, states_gates.hook_of(layer, name))
+    states_portrait.show(here, subject, reading, text, (layer, name, unit))
     states_gates.saturation(here, reading, text, layer, unit)
 
 

@@ -49,10 +49,21 @@ def hook_of(layer: int, name: str) -> str:
 
 def heatmap(here: Place, reading: StatesReading, text: str, shown: tuple[int, str, int], token: int) -> None:
     """A page of units over the text; `shown` is the layer, the value and the unit."""
+    with st.expander(
+        f"The {called(shown[1])}, unit by unit",
+        expanded=True,
+        key="pane_heatmap",
+        on_change="rerun",
+        bind="query-params",
+    ) as pane:
+        if pane.open:
+            _heatmap(here, reading, text, shown, token)
+
+
+def _heatmap(here: Place, reading: StatesReading, text: str, shown: tuple[int, str, int], token: int) -> None:
     layer, name, unit = shown
     values = reading.layers[layer][name]
     n_units = values.shape[1]
-    st.subheader(f"The {called(name)}, unit by unit", anchor=False)
     sizes = [*[count for count in _COUNTS if count < n_units], n_units]
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         size = segments("Units a page", sizes, "count", default=sizes[min(1, len(sizes) - 1)], kept=False)
@@ -96,8 +107,15 @@ def heatmap(here: Place, reading: StatesReading, text: str, shown: tuple[int, st
 
 def saturation(here: Place, reading: StatesReading, text: str, layer: int, unit: int) -> None:
     """How often each gate of a layer is shut, and how often open."""
+    with st.expander(
+        "How often gates are shut, and how often open", key="pane_gates", on_change="rerun", bind="query-params"
+    ) as pane:
+        if pane.open:
+            _saturation(here, reading, text, layer, unit)
+
+
+def _saturation(here: Place, reading: StatesReading, text: str, layer: int, unit: int) -> None:
     table = gate_saturation(reading, layer)
-    st.subheader("How often gates are shut, and how often open", anchor=False)
     if table.empty:
         st.caption("This cell has no gates.")
         return

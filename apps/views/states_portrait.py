@@ -18,7 +18,14 @@ from workbench.figures import state_portrait
 
 def show(here: Place, subject: Any, reading: StatesReading, text: str, unit: tuple[int, str, int]) -> None:
     """Draw the pane; `unit` is the layer, the value and the unit that colour the states."""
-    st.subheader("Where this text takes the state", anchor=False)
+    with st.expander(
+        "Where this text takes the state", key="pane_portrait", on_change="rerun", bind="query-params"
+    ) as pane:
+        if pane.open:
+            _portrait(here, subject, reading, text, unit)
+
+
+def _portrait(here: Place, subject: Any, reading: StatesReading, text: str, unit: tuple[int, str, int]) -> None:
     found = analyses(here.run, "dynamics")
     if not found:
         st.caption("No fixed points were looked for in this run. This finds them, and the units that track a label:")

@@ -28,11 +28,23 @@ _KEPT = ("hook", "on_side", "beyond", "threshold", "edges", "layer", "value", "u
 _EDGES = ["any", "off before", "off after", "off before and after"]
 _QUANTILE, _VALUE = "its own quantile", "a value"
 _OPEN = "Open this text"
-TITLE = "Other spans with the same active set"
+
+
+def pane(here: Place, subject: Any, text: str, page: str, first: str | None = None) -> None:
+    """Draw it folded, unless a span is selected; arguments as `show`."""
+    with st.expander(
+        "Other spans with the same active set",
+        expanded=place.integer("from") is not None,
+        key="pane_spans",
+        on_change="rerun",
+        bind="query-params",
+    ) as fold:
+        if fold.open:
+            show(here, subject, text, page, first)
 
 
 def show(here: Place, subject: Any, text: str, page: str, first: str | None = None) -> None:
-    """Draw the pane.
+    """Draw what is in the pane.
 
     Args:
         here: the run.

@@ -213,7 +213,7 @@ def test_heads_are_chosen_and_read(page: Page, address: str) -> None:
 def test_units_are_chosen_and_their_states_read(page: Page, address: str) -> None:
     visit(page, f"{address}/states?run=gru&prompt=return+self.total")
     strip = page.locator(".st-key-state_strip .token")
-    expect(page.locator("[data-testid=stVegaLiteChart] canvas, [data-testid=stVegaLiteChart] svg")).to_have_count(2)
+    expect(page.locator("[data-testid=stVegaLiteChart] canvas, [data-testid=stVegaLiteChart] svg")).to_have_count(1)
     strip.nth(2).click()
     expect(page.get_by_role("heading", name=re.compile("^Token 2"))).to_be_visible()
     assert "token=2" in settled(page).url

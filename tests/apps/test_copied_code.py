@@ -35,6 +35,7 @@ class Offered:
     python: str
 
 
+STATES = {"run": "gru", "prompt": "return self.total", "layer": "1", "pane_gates": "true"}
 PAGES: list[tuple[str, dict[str, str]]] = [
     ("runs", {"run": "tiny"}),
     ("runs", {"run": "flip-flop"}),
@@ -52,6 +53,10 @@ PAGES: list[tuple[str, dict[str, str]]] = [
     ("interventions", {"run": "circuits", "patch": "patch"}),
     ("interventions", {"run": "circuits", "patch": "by-head"}),
     ("interventions", {"run": "aligned"}),
+    ("states", {"run": "gru", "prompt": f"return {WICKED}"}),
+    ("states", STATES | {"value": "reset", "unit": "5", "token": "3", "count": "16", "units": "2"}),
+    ("states", STATES | {"value": "h", "unit": "2", "count": "24", "order": "variance"}),
+    ("prompt_lab", {"run": "gru", "prompt": WICKED, "prompt2": "return value", "token": "1", "pane_lens": "true"}),
 ]
 LOOKS = ["Circuit", "Directions", "Lens", "Steering"]
 

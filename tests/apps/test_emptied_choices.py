@@ -8,7 +8,7 @@ PAGES = [
     ("features", {"run": "tiny", "feature": "0"}, ["show"], "Where it fires"),
     ("probes", {"run": "probed"}, ["score", "beside"], "Balanced accuracy, where"),
     ("compare", {"run": "tiny"}, ["what"], "Compare"),
-    ("states", {"run": "gru"}, ["layer", "value", "rank", "count", "order"], "unit by unit"),
+    ("states", {"run": "gru"}, ["layer", "value", "rank", "count", "order"], "All 24 units"),
     ("prompt_lab", {"run": "tiny", "pane_attention": "true"}, ["layer", "head"], "Prompt lab"),
 ]
 

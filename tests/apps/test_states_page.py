@@ -165,7 +165,7 @@ class TestUnitsThatTrackALabel:
         assert any(passage in text for text in held_out)
 
     def test_without_an_analysis_the_command_is_named(self, explorer_environment: Path) -> None:
-        said = words(opened("states", run="gru", prompt=PROMPT))
+        said = words(opened("states", run="gru", prompt=PROMPT, pane_spans="true"))
         assert "workbench dynamics --run" in said
         assert f"workbench harvest --run {explorer_environment / 'gru'} --hooks {HOOK}" in said
 
@@ -206,7 +206,8 @@ class TestSpans:
         assert tokens[first:behind] == strip["tokens"][slice(*strip["span"])]
 
     def test_without_a_span_the_page_says_how_to_select_one(self, read: Run) -> None:
-        assert "Click the first token of a span" in words(opened("states", run="read", prompt=PROMPT))
+        said = words(opened("states", run="read", prompt=PROMPT, pane_spans="true"))
+        assert "Click the first token of a span" in said
 
     @pytest.mark.parametrize(
         ("asked", "sentence"),
@@ -232,7 +233,7 @@ class TestSpans:
         app = opened("prompt_lab", hook="features of the dictionary", **asked)
         strips = component(app, "token_strip", "Open this text")["strips"]
         assert strips[0]["href"].startswith("prompt_lab?")
-        assert "pane_spans=true" in strips[0]["href"]
+        assert "from=" in strips[0]["href"], "which opens the pane"
         assert component(app, "link_table", "anywhere")["rows"]
         neurons = opened("prompt_lab", hook="blocks.0.mlp.hook_post", **(asked | {"threshold": "0.6"}))
         assert component(neurons, "token_strip", "Open this text")["strips"]
@@ -253,14 +254,12 @@ class TestSpans:
 
 class TestPortrait:
     def test_the_states_lie_over_the_fixed_points(self, read: Run) -> None:
-        app = opened("states", run="read", prompt=PROMPT, unit="5")
+        app = opened("states", run="read", prompt=PROMPT, unit="5", pane_portrait="true")
         assert f"Over it all {len(read_dynamics(read.find('analysis').path).points)} points found" in words(app)
 
     def test_the_code_makes_the_same_figures(self, offered: Callable[..., dict[str, Offered]], read: Run) -> None:
-        found = offered(
-            "states", run="read", prompt=f"return {WICKED}", unit="5", count="16", units="2", value="update"
-        )
-        assert {"text-portrait", "states", "gate-saturation"} <= set(found)
+        found = offered("states", run="read", prompt=f"return {WICKED}", unit="5", pane_portrait="true", value="update")
+        assert set(found) == {"text-portrait", "states"}
         same(found)
         table = found["text-portrait"].table
         assert (table["what"] == "point").sum() == len(read_dynamics(read.find("analysis").path).points)

@@ -160,8 +160,8 @@ class TestStateHeatmap:
         assert set(self.cells()["transform"][0]["fold"]) == {"10", "11", "12"}
 
     def test_units_stand_by_their_peak_or_as_given(self) -> None:
-        assert self.cells()["encoding"]["y"]["sort"] == ["11", "12", "10"]
-        assert self.cells(order="given")["encoding"]["y"]["sort"] == ["10", "11", "12"]
+        assert self.cells()["encoding"]["y"]["scale"]["domain"] == ["11", "12", "10"]
+        assert self.cells(order="given")["encoding"]["y"]["scale"]["domain"] == ["10", "11", "12"]
 
     def test_colours_are_symmetric_about_zero_and_a_gate_goes_from_0_to_1(self) -> None:
         domain = self.cells()["encoding"]["color"]["scale"]["domain"]

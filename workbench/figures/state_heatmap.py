@@ -41,13 +41,16 @@ def state_heatmap(
     table["at"] = [f"{position}  {words[position]}" for position in table["position"]]
     x = alt.X(
         "at:N",
-        sort=table["at"].tolist(),
+        sort=None,
+        # By a domain: for an order by `sort` each cell is held against all the words, one by one.
+        scale=alt.Scale(domain=table["at"].tolist()),
         title=None,
         axis=alt.Axis(labelAngle=-90, labelLimit=90, labelFontSize=10, labelOverlap=True, ticks=False, domain=False),
     )
     y = alt.Y(
         "unit:N",
-        sort=units,
+        sort=None,
+        scale=alt.Scale(domain=units),
         title="unit",
         axis=alt.Axis(labelFontSize=9, labelOverlap=True, ticks=False, domain=False),
     )
