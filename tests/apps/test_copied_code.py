@@ -53,6 +53,10 @@ PAGES: list[tuple[str, dict[str, str]]] = [
     ("interventions", {"run": "circuits", "patch": "patch"}),
     ("interventions", {"run": "circuits", "patch": "by-head"}),
     ("interventions", {"run": "aligned"}),
+    ("compare", {"run": "tiny", "what": "Sets of rows"}),
+    ("compare", {"run": "tiny", "what": "Sets of rows", "first": "in_comment == True"}),
+    ("compare", {"run": "tiny", "what": "Sets of rows", "sets": "Two documents"}),
+    ("compare", {"run": "tiny", "what": "Runs", "beside": "gru"}),
     ("states", {"run": "gru", "prompt": f"return {WICKED}"}),
     ("states", STATES | {"value": "reset", "unit": "5", "token": "3", "count": "16", "units": "2"}),
     ("states", STATES | {"value": "h", "unit": "2", "count": "24", "order": "variance"}),
@@ -150,3 +154,14 @@ def test_so_are_those_of_a_features_own_page(
     beside = f"feature-{row['feature']}-neuron-{row['neuron']}"
     assert set(found) == {"activation-histogram", f"taking-out-{row['feature']}", beside}
     same(found)
+
+
+def test_so_is_that_of_two_dictionaries(
+    runs_root: Path, tmp_path: Path, offered: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = shutil.copytree(runs_root / "tiny", tmp_path / "tiny")
+    shutil.copytree(run / "saes/small", run / "saes/again")
+    monkeypatch.setenv("WORKBENCH_EXPLORE_ROOT", str(tmp_path))
+    found = offered("compare", run="tiny", what="Dictionaries")
+    same(found)
+    assert found["partners"].table["cosine"].min() > 1 - 1e-5, "each is its own partner"
