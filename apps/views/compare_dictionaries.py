@@ -37,7 +37,7 @@ _NEEDED = frozenset(
 _METRICS = (
     ("L0", "l0", number),
     ("explained variance", "explained_variance", percent),
-    ("dead", "dead_fraction", percent),
+    ("silent, held out", "dead_fraction", percent),
     ("loss recovered, zero", "loss_recovered_zero", percent),
     ("loss recovered, mean", "loss_recovered_mean", percent),
 )

@@ -114,9 +114,9 @@ def _weighted(survey: HeadSurvey, score: str, text: str) -> None:
     table = survey.weighted
     for line in table[(table["score"] == score) & (table["text"] == text)].to_dict("records"):
         st.caption(
-            f"Heads weighed by what the loss rises by without them ({line['ablation']} ablation): "
-            f"{number(line['value'], 3)}; all alike {number(line['unweighted'], 3)}; "
-            f"control {number(line['control'], 3)}."
+            f"Mean over all heads, each weighed by what the loss rises by without it ({line['ablation']} ablation): "
+            f"{number(line['value'], 3)}; all weighed alike: {number(line['unweighted'], 3)}; control heads: "
+            f"{number(line['control'], 3)}."
         )
 
 

@@ -143,7 +143,10 @@ def _map(run: Run, kept: Told) -> None:
         draw(chart, own, name=f"patching-{axis}", alt=seen)
         if axis == "source":
             st.caption("Positions of the source.")
-    st.caption("Below or beside it: moves as large in random directions. In brackets the corrupt prompt's word.")
+    st.caption(
+        "The map of random directions is the control: as much is moved, but elsewhere. In brackets stands the "
+        "corrupt prompt's word."
+    )
 
 
 def _said(run: Run, kept: Told, axis: str = "target") -> Told:

@@ -43,7 +43,8 @@ def show(run: Run) -> None:
     draw(table.into(rotation_scores, score), table, name="rotation", alt=words)
     stale = " :material/history: Stale: something it was made from has changed since." if artifact.stale else ""
     st.caption(
-        "What the clean prompts are answered once their values along the learned directions are the corrupt ones'. "
+        "What the subject says after the clean prompts once their values along the learned directions are those of the "
+        "corrupt ones. "
         "Beside it: as many random and as many principal directions, what as long a search finds in the untrained "
         "subject, nothing, and everything swapped. Directions that do more than everything swapped push the subject "
         f"to where its own runs do not take it.{stale}"

@@ -32,7 +32,7 @@ def agreement(
     names = pairs["of"].unique().tolist()
     ends = [float(pairs[[told, found]].min().min()), float(pairs[[told, found]].max().max())]
     scale = alt.Scale(domain=ends, nice=False, padding=8)
-    legend = alt.Legend(orient="top", direction="horizontal", symbolOpacity=1)
+    legend = alt.Legend(orient="top", direction="horizontal", symbolOpacity=1, labelLimit=300)
     hues = in_turn(CATEGORIES, len(names))
     hues = [RANDOM if name == control else hue for name, hue in zip(names, hues, strict=True)]
     colours = alt.Scale(domain=names, range=hues)

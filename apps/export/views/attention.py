@@ -125,9 +125,9 @@ def _weighted(survey: HeadSurvey, score: str) -> list[Block]:
     own = survey.weighted[survey.weighted["score"] == score]
     return [
         Words(
-            f"On {line['text']} text, heads weighed by what the loss rises by without them "
-            f"({line['ablation']} ablation): {number(line['value'], 3)}; all alike {number(line['unweighted'], 3)}; "
-            f"control {number(line['control'], 3)}."
+            f"On {line['text']} text, the mean over all heads, each weighed by what the loss rises by without it "
+            f"({line['ablation']} ablation): {number(line['value'], 3)}; all weighed alike: "
+            f"{number(line['unweighted'], 3)}; control heads: {number(line['control'], 3)}."
         )
         for line in own.to_dict("records")
     ]

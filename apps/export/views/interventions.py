@@ -159,7 +159,8 @@ def _maps(run: Run, patching: Patching, name: str) -> list[Block]:
             chart = patching_map(own, words, along=part, changed=changed, title=title)
             of = "Positions of the source. " if axis == "source" else ""
             said = (
-                f"{of}Below or beside it: moves as large in random directions. In brackets the corrupt prompt's word."
+                f"{of}The map of random directions is the control: as much is moved, but elsewhere. In brackets stands "
+                "the corrupt prompt's word."
             )
             blocks.append(Picture(chart, own, f"map {name} {part} {axis}", said))
     return blocks
@@ -232,7 +233,8 @@ def _rotations(run: Run, artifact: Artifact) -> tuple[str, list[Block]]:
         for score, words in _SCORES.items()
     ]
     said = (
-        "What the clean prompts are answered once their values along the learned directions are the corrupt ones'. "
+        "What the subject says after the clean prompts once their values along the learned directions are those of the "
+        "corrupt ones. "
         "Beside it: as many random and as many principal directions, what as long a search finds in the untrained "
         "subject, nothing, and everything swapped."
     )
