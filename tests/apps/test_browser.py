@@ -57,9 +57,14 @@ def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
 
 
 def settled(page: Page) -> Page:
-    """Wait until Streamlit has drawn everything."""
-    page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]", timeout=PATIENCE_S * 1000)
-    page.wait_for_timeout(300)
+    """Wait until Streamlit has drawn everything: nothing runs, and what is there stays as it is."""
+    main, drawn = page.locator("[data-testid=stMainBlockContainer]"), ""
+    for _ in range(PATIENCE_S):
+        page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]", timeout=PATIENCE_S * 1000)
+        before, drawn = drawn, main.inner_text() if main.count() else ""
+        if drawn and drawn == before:
+            break
+        page.wait_for_timeout(300)
     return page
 
 
