@@ -1,4 +1,4 @@
-"""Notes as a file to give away: nothing is lost on the way, merging is a union, and what is no export is refused whole."""
+"""Notes as a file to give away: nothing is lost on the way, merging is a union, what is no export is refused whole."""
 
 import json
 import tempfile
