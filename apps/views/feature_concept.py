@@ -1,5 +1,8 @@
 """Statements of the labels above the list: those that a search names, and how well the best detect the chosen one."""
 
+import math
+
+import pandas as pd
 import streamlit as st
 
 from apps.components.facts import Fact, facts
@@ -37,6 +40,26 @@ def offer(found: Listed, words: Words) -> None:
 def _choose(concept: str) -> None:
     loosen("text")
     st.session_state["inside"] = concept
+
+
+def of_statement(index: FeatureIndex, rows: pd.DataFrame, concept: str, words: Words) -> pd.DataFrame:
+    """Listed rows with what they score at a statement in place of what they score at their own names.
+
+    Scores that an index does not hold are missing: those of a feature that is named for the statement and not among
+    those that detect it best.
+    """
+    columns = ["f1", "f1_low", "support", "precision", "recall", "lift"]
+    known = index.concepts[index.concepts["concept"] == concept]
+    rival = float(known[words.rival_f1].iloc[0]) if len(known) else math.nan
+    scores = pd.DataFrame(index=pd.Index([], name="feature"), columns=columns, dtype=float)
+    if index.detectors is not None:
+        scores = index.detectors[index.detectors["concept"] == concept].set_index("feature")[columns].astype(float)
+    found = scores.reindex(rows["feature"].to_numpy())
+    found["f1"] = rows["match"].to_numpy(dtype=float)
+    return rows.assign(
+        **{name: found[name].to_numpy() for name in columns},
+        **{words.rival_f1: rival, "gain": found["f1"].to_numpy() - rival},
+    )
 
 
 def show(index: FeatureIndex, found: Listed, words: Words) -> None:

@@ -183,14 +183,16 @@ def _said_of_matches(found: Listed) -> None:
         "token": "fits: the share of its firings that are on the token.",
         "context": "fits: the share of its examples that hold the words. They are looked for in the strongest examples "
         "and those of the bands, and not in every place where it fires.",
-        "concept": "fits: how well the statement tells where it fires, as F1 on held-out documents.",
+        "concept": "All scores are of the statement, and not of what each is named for.",
     }
     if found.matched_by:
         st.caption(words[found.matched_by])
 
 
-_FITS = Column("fits", help="How well it fits what is searched for.", sort=BEST_MATCH)
-_FITS_AS_SHARE = replace(_FITS, kind="bar-number")
+_FIT = Column("fits", help="How well it fits what is searched for.", sort=BEST_MATCH)
+_SHARE = replace(_FIT, kind="bar-number")
+# By what is searched for; a statement's fit is F1, which has its column.
+_FITS: dict[str, list[Column]] = {"": [], "concept": [], "text": [_FIT], "token": [_SHARE], "context": [_SHARE]}
 _COLUMNS = [
     Column("#", sort="number"),
     Column("name", "text", "The concept it detects best.", sort="name"),
@@ -206,21 +208,30 @@ _COLUMNS = [
     Column("fires on", help="Share of the recorded tokens.", sort="density"),
     Column("max", help="Its largest activation.", sort="maximum"),
 ]
+_OF_NAMES = {"F1", "F1, lower end", "support", "best neuron", "gain over neuron", "precision", "recall", "lift"}
 
 
 def _list(here: Place, index: FeatureIndex, found: Listed, page: int, pages: int) -> None:
     rows = found.rows.iloc[(page - 1) * _PER_PAGE : page * _PER_PAGE]
     labelled, matched = has_labels(found.table), found.matched_by
     words = words_of(index.config)
+    if matched == "concept":
+        rows = feature_concept.of_statement(index, rows, found.filters.concept, words)
     cells = [_row(here, row, words, labelled=labelled, matched=matched) for row in rows.itertuples()]
     name, label = _COLUMNS[:2], [COLUMN] if labelled else []
     measures = [
         replace(c, label=c.label.format(rival=words.rival), help=c.help.format(rival=words.rival)) for c in _COLUMNS[2:]
     ]
+    if matched == "concept":
+        # The list can be ordered by what stands in the index, which is what they score at their own names.
+        name = [name[0], replace(name[1], label="its own name")]
+        measures = [
+            replace(c, sort=BEST_MATCH if c.sort == "F1" else "") if c.sort in _OF_NAMES else c for c in measures
+        ]
     column, ascending = found.query.sorted_by(found.filters, found.matches)
     order = next(order for order, (of, _) in ORDERS.items() if of == column)
     link_table(
-        [*name, *label, *([_FITS if matched == "text" else _FITS_AS_SHARE] if matched else []), *measures],
+        [*name, *label, *_FITS[matched], *measures],
         cells,
         key=_TABLE,
         ids=rows["feature"],
@@ -253,7 +264,7 @@ def _row(here: Place, row: Any, words: Words, *, labelled: bool, matched: str) -
         Cell(getattr(row, "title", f"{row.feature}"), href=href),
         Cell(row.name, href=href),
         *([label_cell(row.label, row.bookmarked, href)] if labelled else []),
-        *([Cell(number(row.match), bar=row.match if matched != "text" else None)] if matched else []),
+        *(Cell(number(row.match), bar=row.match if fit is _SHARE else None) for fit in _FITS[matched]),
         Cell(row.top_tokens),
         Cell(number(row.f1), bar=row.f1),
         Cell(number(row.f1_low)),

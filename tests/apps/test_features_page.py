@@ -75,13 +75,18 @@ class TestFilters:
         wanted = query.choose(Filters(concept=query.concepts[0]))
         app = opened("features", inside=query.concepts[0])
         assert ids(app) == wanted["feature"].tolist()[:40]
-        assert "how well the statement tells where it fires" in words(app)
-        assert "fits" in [column["label"] for column in table(app)["columns"]]
+        assert "All scores are of the statement" in words(app)
         best = index.concepts.set_index("concept").loc[query.concepts[0]]
         beside = {fact["label"]: fact["value"] for fact in component(app, "facts")["facts"]}
         assert beside["Best neuron"] == f"{best['neuron_f1']:.2f}"
         assert beside["Best random direction"] == f"{best['random_f1']:.2f}"
-        detected = index.detectors[index.detectors["concept"] == query.concepts[0]]["feature"]
+        detectors = index.detectors[index.detectors["concept"] == query.concepts[0]].set_index("feature")
+        first = dict(zip([c["label"] for c in table(app)["columns"]], table(app)["rows"][0], strict=True))
+        of_it = detectors.loc[ids(app)[0]]
+        assert first["F1"]["text"] == f"{of_it['f1']:.2f}", "of the statement, not of the feature's own name"
+        assert first["support"]["text"] == f"{of_it['support']:,.0f}"
+        assert first["best neuron"]["text"] == beside["Best neuron"]
+        detected = detectors.index
         live = index.table[~index.table["dead"].astype(bool)]["feature"]
         assert set(detected) & set(live) <= set(wanted["feature"]), "whatever they are named for themselves"
         assert len(detected) > (index.table["name"] == query.concepts[0]).sum()
