@@ -74,7 +74,7 @@ def taken_along(chart: Any, table: pd.DataFrame, *, name: str, python: str) -> N
                     icon=":material/download:",
                     on_click="ignore",
                 )
-        st.code(python, language="python")
+        st.code(f"{python.rstrip()}\n# chart.save({name + '.svg'!r}) writes it as a picture.", language="python")
         st.dataframe(table.head(_ROWS), hide_index=True, height="auto")
         if len(table) > _ROWS:
             st.caption(f"The first {_ROWS:,} of {len(table):,} rows: the CSV has all.")

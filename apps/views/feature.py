@@ -117,22 +117,30 @@ def _measures(record: FeatureRecord, index: FeatureIndex) -> None:
     rival = float(row[words.rival_f1])
     sign = "−" if row["neuron_sign"] < 0 else "+"
     named = row["kind"] != "none"
+
+    def of_name(value: float) -> float | None:
+        """What is measured of a name; nothing is of one that is not there."""
+        return value if named else None
+
     held_out = "Of the name, on documents that took no part in choosing it."
     shown = [
-        Fact("F1", number(row["f1"]), *_evidence(row), hue="trained"),
-        Fact("Precision", number(row["precision"]), help=held_out, hue="trained"),
-        Fact("Recall", number(row["recall"]), help=held_out, hue="trained"),
+        Fact("F1", number(of_name(row["f1"])), *_evidence(row), hue="trained"),
+        Fact("Precision", number(of_name(row["precision"])), help=held_out, hue="trained"),
+        Fact("Recall", number(of_name(row["recall"])), help=held_out, hue="trained"),
         Fact(
-            "Lift", number(row["lift"], 1) + ("×" if named else ""), help="Precision over the base rate.", hue="trained"
+            "Lift",
+            number(of_name(row["lift"]), 1) + ("×" if named else ""),
+            help="Precision over the base rate.",
+            hue="trained",
         ),
         Fact(
             f"Best {words.rival}'s F1",
-            number(rival),
+            number(of_name(rival)),
             f"neuron {sign}{row['neuron']}" if named and row["neuron"] >= 0 else "",
             hue="neurons",
             help=f"The single {words.rival} that detects the same concept best, of either sign.",
         ),
-        Fact("Gain over it", signed(row["f1"] - rival)),
+        Fact("Gain over it", signed(of_name(row["f1"] - rival))),
         Fact("Fires on", percent(row["density"]), "of tokens"),
         Fact("Maximum", number(row["max"])),
         Fact("Mean", number(row["mean"]), "where it fires"),

@@ -63,7 +63,7 @@ def test_once_open_it_offers_files_table_and_code_of_its_own_figure(page: AppTes
     page.run()
     assert not page.exception
     assert [button.proto.label for button in page.get("download_button")] == ["CSV", "SVG", "PNG"]
-    assert [code.value for code in page.code] == ["chart = 'two'"]
+    assert [code.value for code in page.code] == ["chart = 'two'\n# chart.save('two.svg') writes it as a picture."]
     assert page.dataframe[0].value["y"].tolist() == ["a", "<b>"]
 
 
