@@ -24,9 +24,10 @@ import psutil
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from benchmarks.bars import row, show
-from benchmarks.explorer_subject import NARROW, RUN, WIDE, built, subject
+from benchmarks.explorer_subject import MLP, RESIDUAL, RUN, WIDE, built, subject
 from workbench.cli.explore import command
 from workbench.features import FeatureIndex
+from workbench.runs import Run
 
 PORT = 8598
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-quic"]
@@ -64,14 +65,16 @@ def main(quick: bool = False) -> list[dict]:
 
 def _building() -> list[dict]:
     subject()
-    found, seconds = built(NARROW, again=True)
-    made = found.manifest.config["results"]
-    of = f"({made['n_rows']:,} tokens, {made['n_features']:,} features)"
-    per = 1000 * seconds / made["n_features"]
-    return [
-        row(f"building an index {of}", seconds, "s", bar=40, at_most=True),
-        row("building an index, for 1,000 features", per, "s"),
-    ]
+    rows = []
+    for name in (RESIDUAL, MLP):
+        found, seconds = built(name, again=True)
+        made, width = found.manifest.config["results"], Run.open(RUN).find("sae", name).manifest.config["sae"]["d_in"]
+        of = f"({made['n_rows']:,} tokens × {width}, {made['n_features']:,} features)"
+        rows += [
+            row(f"building an index {of}", seconds, "s", bar=40, at_most=True),
+            row(f"the same, for 1,000 features {of}", 1000 * seconds / made["n_features"], "s"),
+        ]
+    return rows
 
 
 @contextmanager

@@ -14,13 +14,14 @@ from workbench.cli.main import main as workbench
 from workbench.runs import Artifact, Run
 
 RUN = Path(__file__).parents[1] / "runs" / "bench-explorer"
-# Wide: what the pages show. Narrow: how long an index takes, at the size of the bar.
-WIDE, NARROW = "wide", "narrow"
-N_ROWS = {WIDE: 2_000_000, NARROW: 1_000_000}
-HOOKS = {WIDE: "blocks.1.hook_resid_post", NARROW: "blocks.0.mlp.hook_post"}
-WIDTHS = {WIDE: 16_384, NARROW: 4_096}
+# Wide: what the pages show. The others: how long an index takes, at the size of the bar, of the residual stream (128
+# numbers a row) and of an MLP (512).
+WIDE, RESIDUAL, MLP = "wide", "residual", "mlp"
+N_ROWS = {WIDE: 2_000_000, RESIDUAL: 1_000_000, MLP: 1_000_000}
+HOOKS = {WIDE: "blocks.1.hook_resid_post", RESIDUAL: "blocks.1.hook_resid_post", MLP: "blocks.0.mlp.hook_post"}
+WIDTHS = {WIDE: 16_384, RESIDUAL: 4_096, MLP: 4_096}
 K = 32
-_TRAINED_ON = {WIDE: 400_000, NARROW: 300_000}
+_TRAINED_ON = {WIDE: 400_000, RESIDUAL: 300_000, MLP: 300_000}
 
 
 def subject() -> Run:
