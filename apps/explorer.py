@@ -17,6 +17,7 @@ from workbench.features.columns import LATENTS, kind_of
 from workbench.runs import Artifact, Run
 
 HERE = Path(__file__).parent
+_MISSING = "_missing_"  # and a selector's key: what a link asked for that is not here
 ICON = str(HERE / "icon.svg")  # an icon by name would be fetched from the network
 PAGES = [
     (place.RUNS, "Runs", ":material/inventory_2:", "What was trained, how well, and what was made from it."),
@@ -130,14 +131,21 @@ def _select(label: str, options: list[str], default: str, key: str, leaves: tupl
         key=key,
         bind="query-params",
         label_visibility="collapsed",
-        on_change=place.leave,
-        args=(leaves,),
+        on_change=_changed,
+        args=(key, leaves),
     )
     if asked and asked not in options:
+        st.session_state[_MISSING + key] = asked
+    if missing := st.session_state.get(_MISSING + key):  # said until another is chosen: a page may run twice at once
         st.warning(
-            f"There is no {label.lower()} {escape_markdown(asked)} here: this is {escape_markdown(name or default)}."
+            f"There is no {label.lower()} {escape_markdown(missing)} here: this is {escape_markdown(name or default)}."
         )
     return name or default
+
+
+def _changed(key: str, leaves: tuple[str, ...]) -> None:
+    st.session_state.pop(_MISSING + key, None)
+    place.leave(leaves)
 
 
 main()

@@ -110,6 +110,7 @@ class TestRuns:
     def test_an_unknown_run_in_the_link_is_named(self) -> None:
         app = opened(run="<b>gone</b>")
         assert "There is no run <b>gone</b> here: this is tiny." in words(app)
+        assert "There is no run <b>gone</b> here: this is tiny." in words(app.run()), "not for a moment alone"
 
 
 @pytest.mark.usefixtures("explorer_environment")
