@@ -51,7 +51,11 @@ def link(here: Place, index: FeatureIndex, feature: int) -> None:
     """On a feature's own page: the link that opens this section with the feature chosen, and writes."""
     if kind_of(index.config) == HEADS or not index.table["max"].iloc[feature] > 0:
         return
-    there = {"look": "Steering", "direction": _FEATURE, "f": feature, _WRITTEN: "true"}
+    strongest = serve.examples(index, feature, "top")[0]
+    begin_with = "".join(
+        strongest.tokens[: strongest.focus + 1]
+    )  # the text goes on from there
+    there = {"look": "Steering", "direction": _FEATURE, "f": feature, _WRITTEN: "true", "prompt": begin_with}
 
     def follow() -> None:
         for key in ("_steered", "strength"):

@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -100,6 +101,9 @@ def test_a_feature_leads_to_the_compare_page_and_to_steering(index: FeatureIndex
     (steering,) = [link for link in links if link["label"].startswith("Steer")]
     assert steering["href"].startswith("interventions?")
     assert f"f={feature}&" in steering["href"]
+    strongest = index.examples(feature, "top")[0]
+    begun = dict(parse_qsl(urlsplit(steering["href"]).query))["prompt"]
+    assert begun == "".join(strongest.tokens[: strongest.focus + 1]), "it writes on from where the feature fires most"
 
 
 def test_what_is_costly_is_made_only_once_it_is_opened(index: FeatureIndex) -> None:
