@@ -52,9 +52,7 @@ def link(here: Place, index: FeatureIndex, feature: int) -> None:
     if kind_of(index.config) == HEADS or not index.table["max"].iloc[feature] > 0:
         return
     strongest = serve.examples(index, feature, "top")[0]
-    begin_with = "".join(
-        strongest.tokens[: strongest.focus + 1]
-    )  # the text goes on from there
+    begin_with = "".join(strongest.tokens[: strongest.focus + 1])  # the text goes on from there
     there = {"look": "Steering", "direction": _FEATURE, "f": feature, _WRITTEN: "true", "prompt": begin_with}
 
     def follow() -> None:
