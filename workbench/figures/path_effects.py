@@ -4,7 +4,8 @@ import altair as alt
 import pandas as pd
 
 from workbench.experiments.circuit_results import part_name, read_as
-from workbench.figures.palette import RANDOM, RULE, TRAINED, Layers, require_columns
+from workbench.figures.lanes import in_lanes
+from workbench.figures.palette import RANDOM, TRAINED, Layers, require_columns
 
 PATCH, CONTROL = "patch", "random direction"
 _HUES = {PATCH: TRAINED, CONTROL: RANDOM}
@@ -37,7 +38,6 @@ def path_effects(paths: pd.DataFrame, title: str = "share of the gap that is res
         ["variant", "effect", "low", "high"], axis=1
     )
     shown = shown.assign(path=rows)
-    present = [name for name in _HUES if name in set(shown["variant"])]
     legend = alt.Legend(orient="top", direction="horizontal", title=None, symbolOpacity=1)
     x = alt.X("effect:Q", title=title, scale=alt.Scale(zero=True, padding=8), axis=alt.Axis(tickCount=6))
     y = alt.Y(
@@ -46,10 +46,6 @@ def path_effects(paths: pd.DataFrame, title: str = "share of the gap that is res
         scale=alt.Scale(domain=list(dict.fromkeys(rows)), paddingInner=0.25),
         axis=alt.Axis(labelLimit=_ROW_LIMIT, labelOverlap=False, ticks=False, domain=False),
     )
-    lane = alt.YOffset("variant:N", scale=alt.Scale(domain=present))
-    hues = alt.Scale(domain=present, range=[_HUES[name] for name in present])
-    shapes = alt.Scale(domain=present, range=[_SHAPES[name] for name in present])
-    colour = alt.Color("variant:N", sort=present, scale=hues, legend=legend)
     tooltip = [
         alt.Tooltip("path:N"),
         alt.Tooltip("variant:N", title="patched"),
@@ -57,17 +53,4 @@ def path_effects(paths: pd.DataFrame, title: str = "share of the gap that is res
         alt.Tooltip("low:Q", format="+.3f", title="at least (95%)"),
         alt.Tooltip("high:Q", format="+.3f", title="at most (95%)"),
     ]
-    zero = alt.Chart(pd.DataFrame({"effect": [0.0]})).mark_rule(color=RULE, tooltip=None).encode(x=x)
-    base = alt.Chart(shown)
-    ends = base.mark_rule(strokeWidth=2, opacity=0.45).encode(
-        x=alt.X("low:Q"), x2="high:Q", y=y, yOffset=lane, color=colour
-    )
-    points = base.mark_point(filled=True, size=52, opacity=1).encode(
-        x=x,
-        y=y,
-        yOffset=lane,
-        color=colour,
-        shape=alt.Shape("variant:N", sort=present, scale=shapes, legend=legend),
-        tooltip=tooltip,
-    )
-    return alt.layer(zero, ends, points).properties(height={"step": _LANE, "for": "offset"})
+    return in_lanes(shown, "effect", x, y, _HUES, _SHAPES, legend, tooltip, _LANE)

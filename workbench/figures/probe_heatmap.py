@@ -55,7 +55,7 @@ def probe_heatmap(
     hooks, names = results["hook"].unique().tolist(), results[rows].unique().tolist()
     cells = _cells(shown, score, control, rows, hooks, names)
     if difference:
-        cells = _less_control(cells, score, control or "")
+        cells = _less_control(cells, control or "")
     return _drawn(cells, score, hooks, names, rows, difference, chosen)
 
 
@@ -71,7 +71,7 @@ def _cells(
     return cells.fillna({"why": "not probed here", "interval": ""})
 
 
-def _less_control(cells: pd.DataFrame, score: Score, control: str) -> pd.DataFrame:
+def _less_control(cells: pd.DataFrame, control: str) -> pd.DataFrame:
     ours, theirs = (cells[cells["panel"] == panel].reset_index(drop=True) for panel in (PROBE, control))
     why = ours["why"].where(ours["value"].isna() | theirs["value"].notna(), theirs["why"])
     return ours.assign(value=ours["value"] - theirs["value"], why=why, interval="", panel=f"{PROBE} − {control}")

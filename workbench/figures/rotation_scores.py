@@ -5,11 +5,12 @@ import pandas as pd
 
 from workbench.experiments.rotation_results import VARIANTS
 from workbench.figures.hook_names import short_hooks
-from workbench.figures.palette import NEURONS, PCA, RANDOM, RULE, TRAINED, Layers, require_columns
+from workbench.figures.lanes import in_lanes
+from workbench.figures.palette import NEURONS, PCA, RANDOM, TRAINED, Layers, require_columns
 
 SCORES = {"said": "share of pairs that say the corrupt answer", "effect": "share of the way to the corrupt runs"}
 _HUES = dict(zip(VARIANTS, (TRAINED, PCA, "#a9713a", RANDOM, "#d99a00", NEURONS), strict=True))
-_SHAPES = ("circle", "triangle-up", "square", "diamond", "triangle-down", "cross")
+_SHAPES = dict(zip(VARIANTS, ("circle", "triangle-up", "square", "diamond", "triangle-down", "cross"), strict=True))
 _LANE = 11  # pixels a variant
 _ROW_LIMIT = 200
 
@@ -37,7 +38,6 @@ def rotation_scores(table: pd.DataFrame, score: str = "said") -> Layers:
     for name, column in (("score", score), ("low", f"{score}_low"), ("high", f"{score}_high")):
         shown[name] = table[column].to_numpy()
     shown = shown.dropna(subset="score")
-    present = [name for name in _HUES if name in set(shown["variant"])]
     legend = alt.Legend(orient="top", direction="horizontal", title=None, columns=3, symbolOpacity=1)
     x = alt.X("score:Q", title=SCORES[score], scale=alt.Scale(zero=True, padding=8), axis=alt.Axis(tickCount=6))
     y = alt.Y(
@@ -46,10 +46,6 @@ def rotation_scores(table: pd.DataFrame, score: str = "said") -> Layers:
         scale=alt.Scale(domain=list(dict.fromkeys(rows)), paddingInner=0.25),
         axis=alt.Axis(labelLimit=_ROW_LIMIT, labelOverlap=False, ticks=False, domain=False),
     )
-    lane = alt.YOffset("variant:N", scale=alt.Scale(domain=present))
-    hues = alt.Scale(domain=present, range=[_HUES[name] for name in present])
-    shapes = alt.Scale(domain=present, range=[_SHAPES[list(_HUES).index(name)] for name in present])
-    colour = alt.Color("variant:N", sort=present, scale=hues, legend=legend)
     tooltip = [
         alt.Tooltip("hook:N"),
         alt.Tooltip("k:Q", title="directions", format="d"),
@@ -58,17 +54,4 @@ def rotation_scores(table: pd.DataFrame, score: str = "said") -> Layers:
         alt.Tooltip("low:Q", format="+.3f", title="at least (95%)"),
         alt.Tooltip("high:Q", format="+.3f", title="at most (95%)"),
     ]
-    zero = alt.Chart(pd.DataFrame({"score": [0.0]})).mark_rule(color=RULE, tooltip=None).encode(x=x)
-    base = alt.Chart(shown)
-    ends = base.mark_rule(strokeWidth=2, opacity=0.45).encode(
-        x=alt.X("low:Q"), x2="high:Q", y=y, yOffset=lane, color=colour
-    )
-    points = base.mark_point(filled=True, size=52, opacity=1).encode(
-        x=x,
-        y=y,
-        yOffset=lane,
-        color=colour,
-        shape=alt.Shape("variant:N", sort=present, scale=shapes, legend=legend),
-        tooltip=tooltip,
-    )
-    return alt.layer(zero, ends, points).properties(height={"step": _LANE, "for": "offset"})
+    return in_lanes(shown, "score", x, y, _HUES, _SHAPES, legend, tooltip, _LANE)
